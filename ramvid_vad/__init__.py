@@ -1,0 +1,3 @@
+"""Video anomaly detection by infilling: a RaMViD diffusion model with bidirectional Mamba blocks."""
+
+__version__ = "0.1.0"
