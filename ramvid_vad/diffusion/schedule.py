@@ -1,0 +1,75 @@
+"""Noise schedules (betas) and the subset of timesteps that sampling walks.
+
+Linear: Ho et al. 2020 (arXiv 2006.11239), scaled to any number of steps. Cosine and respacing: Nichol and Dhariwal 2021
+(arXiv 2102.09672), eq. 17 and section 4.
+"""
+
+import math
+
+import numpy as np
+
+from ..errors import InputError
+
+
+def named_betas(name: str, steps: int) -> np.ndarray:
+    """Variances beta_1 ... beta_steps of the forward process, float64, in (0, 1).
+
+    name: "linear" or "cosine".  InputError: another name, or a number of steps that gives no valid betas.
+    """
+    if name == "linear":
+        # Ho et al.'s 1e-4 ... 0.02 are meant for 1000 steps; fewer steps need proportionally larger betas.
+        scale = 1000 / steps if steps > 0 else math.inf
+        betas = np.linspace(scale * 1e-4, scale * 0.02, max(steps, 0), dtype=np.float64)
+    elif name == "cosine":
+        betas = np.array(
+            [min(1 - _cosine_alpha_bar((i + 1) / steps) / _cosine_alpha_bar(i / steps), 0.999) for i in range(steps)]
+        )
+    else:
+        raise InputError(f"--noise_schedule {name!r}: choose linear or cosine")
+    if len(betas) == 0 or not (betas > 0).all() or not (betas < 1).all():
+        raise InputError(f"--diffusion_steps {steps}: the {name} schedule needs more steps than that (e.g. 1000)")
+    return betas
+
+
+def _cosine_alpha_bar(t: float) -> float:
+    """Nichol and Dhariwal, eq. 17: alpha_bar at t in [0, 1], offset s = 0.008."""
+    return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
+
+
+def respaced_timesteps(steps: int, spacing: str) -> list[int]:
+    """Timesteps of a ``steps``-step schedule that sampling keeps, ascending.
+
+    spacing: "" keeps all; "200" spreads 200 evenly from the first to the last; "10,15,20" divides the schedule into three
+    equal parts and keeps so many of each; "ddim50" takes every k-th, the DDIM paper's spacing (arXiv 2010.02502).
+    InputError: a spacing that cannot be met.
+    """
+    if spacing == "":
+        return list(range(steps))
+    bad = InputError(
+        f"--timestep_respacing {spacing!r}: cannot be taken from {steps} steps: use e.g. 200, ddim50 or 10,15,20"
+    )
+    if spacing.startswith("ddim"):
+        if not spacing[4:].isdigit():
+            raise bad
+        wanted = int(spacing[4:])
+        for stride in range(1, steps + 1):
+            if len(range(0, steps, stride)) == wanted:
+                return list(range(0, steps, stride))
+        raise bad
+    counts = spacing.split(",")
+    if not all(count.strip().isdigit() and int(count) > 0 for count in counts):
+        raise bad
+    size, rest = divmod(steps, len(counts))
+    kept: list[int] = []
+    start = 0
+    for section, count in enumerate(int(count) for count in counts):
+        length = size + (section < rest)
+        if count > length:
+            raise bad
+        stride = (length - 1) / (count - 1) if count > 1 else 1.0
+        position = 0.0  # accumulated, not multiplied: rounding then falls as in improved-diffusion
+        for _ in range(count):
+            kept.append(start + round(position))
+            position += stride
+        start += length
+    return kept

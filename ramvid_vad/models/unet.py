@@ -1,0 +1,176 @@
+"""RaMViD's 3-D U-Net (arXiv 2206.07696) with a choice of token mixer; state-dict keys are RaMViD's."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from ..errors import InputError
+from .layers import Downsample, GroupNorm32, ResBlock, Upsample, conv3, timestep_embedding, zero_conv3
+from .mixers import AttentionMixer, MambaMixer
+
+CHANNEL_MULT = {256: (1, 1, 2, 2, 4, 4), 128: (1, 2, 3, 4), 64: (1, 2, 3, 4), 32: (1, 2, 2, 2)}
+
+
+def default_channel_mult(side: int) -> tuple[int, ...]:
+    """RaMViD's channel multipliers for the shorter side of the grid in pixels. InputError: a side it does not know."""
+    if side not in CHANNEL_MULT:
+        known = ", ".join(str(size) for size in sorted(CHANNEL_MULT))
+        raise InputError(
+            f"--image_size with a shorter side of {side} (over --patch_size): give --channel_mult, or use {known}"
+        )
+    return CHANNEL_MULT[side]
+
+
+class Stage(nn.Sequential):
+    """Layers in a row of which some take the timestep embedding."""
+
+    def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+        for layer in self:
+            x = layer(x, emb) if isinstance(layer, ResBlock) else layer(x)
+        return x
+
+
+class UNet(nn.Module):
+    """Frames at a noise level -> prediction: (B,C,T,H,W), (B,) -> (B,C_out,T,H,W).
+
+    in_channels, out_channels: after space-to-depth (frame channels * patch_size^2).  mixer_downsamplings: the factors of
+    spatial downsampling at which a token mixer follows each residual block.  scale_time_dim: the window's frames if time is
+    halved too, else 0.  mask_channel: one more input channel, 1 at anchor frames.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        model_channels: int,
+        num_res_blocks: int,
+        mixer_downsamplings: tuple[int, ...],
+        channel_mult: tuple[int, ...],
+        *,
+        mixer: str = "mamba",
+        num_heads: int = 4,
+        num_heads_upsample: int = 4,
+        scan_order: str = "space",
+        scan_merge: str = "sum",
+        d_state: int = 16,
+        patch_size: int = 1,
+        factorized_conv: bool = False,
+        dropout: float = 0.0,
+        num_classes: int | None = None,
+        use_checkpoint: bool = False,
+        use_scale_shift_norm: bool = True,
+        scale_time_dim: int = 0,
+        mask_channel: bool = False,
+    ):
+        super().__init__()
+        self.model_channels = model_channels
+        self.patch_size = patch_size
+        self.use_checkpoint = use_checkpoint
+        self.mask_channel = mask_channel
+        self.scale_time_dim = scale_time_dim
+        emb_channels = 4 * model_channels
+        self.time_embed = nn.Sequential(
+            nn.Linear(model_channels, emb_channels), nn.SiLU(), nn.Linear(emb_channels, emb_channels)
+        )
+        if num_classes is not None:
+            self.label_emb = nn.Embedding(num_classes, emb_channels)
+        self.num_mixers = 0
+
+        def residual(channels: int, out: int) -> ResBlock:
+            return ResBlock(
+                channels,
+                emb_channels,
+                out,
+                dropout=dropout,
+                scale_shift_norm=use_scale_shift_norm,
+                factorized=factorized_conv,
+            )
+
+        def mix(channels: int, heads: int) -> nn.Module:
+            if mixer == "attention":
+                if channels % heads:
+                    raise InputError(f"--num_heads {heads} does not divide {channels} channels")
+                return AttentionMixer(channels, heads)
+            time_fast = scan_order == "time" or (scan_order == "alternate" and self.num_mixers % 2 == 1)
+            self.num_mixers += 1
+            return MambaMixer(channels, d_state, scan_merge, time_fast)
+
+        # frames left on each level if time is halved: s, s // 2, ... while it can be
+        frames = [scale_time_dim]
+        channels, factor = model_channels, 1
+        self.input_blocks = nn.ModuleList([Stage(conv3(in_channels + mask_channel, channels, factorized_conv))])
+        skips = [channels]
+        for level, mult in enumerate(channel_mult):
+            for _ in range(num_res_blocks):
+                layers: list[nn.Module] = [residual(channels, mult * model_channels)]
+                channels = mult * model_channels
+                if factor in mixer_downsamplings:
+                    layers.append(mix(channels, num_heads))
+                self.input_blocks.append(Stage(*layers))
+                skips.append(channels)
+            if level < len(channel_mult) - 1:
+                halve_time = frames[-1] // 2 != 0
+                frames.append(frames[-1] // 2)
+                self.input_blocks.append(Stage(Downsample(channels, halve_time)))
+                skips.append(channels)
+                factor *= 2
+
+        self.middle_block = Stage(residual(channels, channels), mix(channels, num_heads), residual(channels, channels))
+
+        self.output_blocks = nn.ModuleList()
+        for level, mult in reversed(list(enumerate(channel_mult))):
+            for block in range(num_res_blocks + 1):
+                layers = [residual(channels + skips.pop(), mult * model_channels)]
+                channels = mult * model_channels
+                if factor in mixer_downsamplings:
+                    layers.append(mix(channels, num_heads_upsample))
+                if level and block == num_res_blocks:
+                    layers.append(Upsample(channels, frames[level - 1] or None))
+                    factor //= 2
+                self.output_blocks.append(Stage(*layers))
+        self.out = nn.Sequential(GroupNorm32(channels), nn.SiLU(), zero_conv3(channels, out_channels, factorized_conv))
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        timesteps: torch.Tensor,
+        y: torch.Tensor | None = None,
+        anchors: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """x (B,C,T,H,W); timesteps (B,) on a scale of 0 to 1000; y: class (B,); anchors: bool (B,T), for mask_channel."""
+        if self.scale_time_dim and x.shape[2] != self.scale_time_dim:
+            raise InputError(f"--scale_time_dim {self.scale_time_dim} must equal the window, --seq_len {x.shape[2]}")
+        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # (B, 4 * model_channels)
+        if y is not None:
+            emb = emb + self.label_emb(y)
+        h = space_to_depth(x, self.patch_size)
+        if self.mask_channel:
+            if anchors is None:
+                raise ValueError("a model with a mask channel needs the anchors")
+            shown = anchors[:, None, :, None, None].to(h.dtype)
+            h = torch.cat([h, shown.expand(-1, -1, -1, *h.shape[3:])], dim=1)
+        h = h.contiguous(memory_format=torch.channels_last_3d)
+        skips = []
+        for stage in self.input_blocks:
+            h = self._run(stage, h, emb)
+            skips.append(h)
+        h = self._run(self.middle_block, h, emb)
+        for stage in self.output_blocks:
+            h = self._run(stage, torch.cat([h, skips.pop()], dim=1), emb)
+        return depth_to_space(self.out(h), self.patch_size)
+
+    def _run(self, stage: nn.Module, h: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+        if self.use_checkpoint and torch.is_grad_enabled():
+            return checkpoint(stage, h, emb, use_reentrant=False)
+        return stage(h, emb)
+
+
+def space_to_depth(x: torch.Tensor, patch: int) -> torch.Tensor:
+    """(B,C,T,H,W) -> (B,C*p*p,T,H/p,W/p)."""
+    return x if patch == 1 else F.pixel_unshuffle(x.transpose(1, 2), patch).transpose(1, 2)
+
+
+def depth_to_space(x: torch.Tensor, patch: int) -> torch.Tensor:
+    """The inverse of ``space_to_depth``."""
+    return x if patch == 1 else F.pixel_shuffle(x.transpose(1, 2), patch).transpose(1, 2)

@@ -1,0 +1,161 @@
+"""Every option of every command, once: name, default, unit and one line of help.
+
+A field's name is its flag (``--name``) and its YAML key; ``script_util`` makes the parsers from these classes. Names that
+RaMViD or improved-diffusion have keep their meaning.
+"""
+
+from dataclasses import Field, dataclass, field
+from typing import Any
+
+
+def option(default: Any, help: str, *, unit: str = "", choices: tuple[str, ...] = ()) -> Any:
+    """A dataclass field that is also a command-line flag."""
+    return field(default=default, metadata={"help": help, "unit": unit, "choices": choices})
+
+
+def describe(spec: Field) -> str:
+    """The help line of one option: what it is, its unit, its choices and its default."""
+    parts = [spec.metadata["help"]]
+    if spec.metadata["unit"]:
+        parts.append(f"[{spec.metadata['unit']}]")
+    if spec.metadata["choices"]:
+        parts.append("one of " + ", ".join(repr(c) if c == "" else c for c in spec.metadata["choices"]) + ";")
+    return " ".join(parts) + f" (default: {spec.default!r})"
+
+
+@dataclass
+class ModelOptions:
+    """The U-Net."""
+
+    image_size: str = option("64", "frame size the network sees: 128, or 128x192 for height x width", unit="pixels")
+    num_channels: int = option(128, "channels of the first level")
+    num_res_blocks: int = option(2, "residual blocks per level")
+    channel_mult: str = option("", "channels of each level over --num_channels, e.g. 1,2,3,4; empty: RaMViD's")
+    num_heads: int = option(4, "attention heads")
+    num_heads_upsample: int = option(-1, "attention heads on the way up; -1: as --num_heads")
+    attention_resolutions: str = option(
+        "16,8", "resolutions of the shorter side that get a token mixer, e.g. 16,8", unit="pixels"
+    )
+    mixer: str = option("mamba", "token mixer of the U-Net", choices=("mamba", "attention"))
+    scan_order: str = option(
+        "space", "token order of the Mamba scan: space or time runs fastest", choices=("space", "time", "alternate")
+    )
+    scan_merge: str = option("sum", "how the two scan directions are joined", choices=("sum", "mean"))
+    d_state: int = option(16, "states per channel of the Mamba scan (N)")
+    patch_size: int = option(1, "space-to-depth before the U-Net and back behind it; 1: RaMViD", unit="pixels")
+    factorized_conv: bool = option(False, "3x3x3 convolutions as 1x3x3 then 3x1x1")
+    dropout: float = option(0.0, "dropout in the residual blocks", unit="probability")
+    class_cond: bool = option(False, "condition on the class in the file name's prefix (NAME_...)")
+    use_checkpoint: bool = option(False, "gradient checkpointing: recompute activations, less memory")
+    use_scale_shift_norm: bool = option(True, "timestep embedding as scale and shift of the norm")
+    scale_time_dim: int = option(
+        0, "halve time on the way down too; then it must equal --seq_len; 0: time is kept", unit="frames"
+    )
+    rgb: bool = option(True, "colour frames; False: grey")
+    mask_channel: bool = option(False, "an input channel that says which frames are anchors")
+
+
+@dataclass
+class DiffusionOptions:
+    """Noise schedule, prediction target and loss."""
+
+    diffusion_steps: int = option(1000, "steps of the noise schedule", unit="steps")
+    noise_schedule: str = option("linear", "betas", choices=("linear", "cosine"))
+    timestep_respacing: str = option("", "steps kept for sampling: 200, ddim50 or 10,15,20; empty: all")
+    prediction: str = option("epsilon", "what the network predicts", choices=("epsilon", "xstart", "v"))
+    predict_xstart: bool = option(False, "RaMViD's name for --prediction xstart")
+    learn_sigma: bool = option(False, "learn the reverse variance")
+    sigma_small: bool = option(False, "the smaller of the two fixed reverse variances")
+    min_snr_gamma: float = option(0.0, "min-SNR loss weight (arXiv 2303.09556); 0: off, 5: usual")
+    use_kl: bool = option(False, "train on the variational bound instead of the squared error")
+    rescale_timesteps: bool = option(True, "show the network timesteps on a scale of 0 to 1000")
+    rescale_learned_sigmas: bool = option(True, "scale the bound beside the squared error (with --learn_sigma)")
+
+
+@dataclass
+class VideoOptions:
+    """Where the videos are and how they are read."""
+
+    data_dir: str = option("", "folder of videos (mp4 avi mkv gif ...) or of folders of frames; local or remote")
+    seq_len: int = option(30, "frames of one window (T)", unit="frames")
+    keep_aspect: bool = option(False, "keep the aspect ratio and crop the centre; False: squeeze to --image_size")
+    cache_dir: str = option("", "decoded frames; empty: $XDG_CACHE_HOME or ~/.cache, ramvid_vad/frames")
+    num_workers: int = option(0, "processes that decode and load; 0: decode with all cores, load in the main process")
+
+
+@dataclass
+class AnchorOptions:
+    """Which frames of a window the model is given clean."""
+
+    anchors: str = option(
+        "",
+        "pattern of given frames; empty: random if a RaMViD mask flag is given, else selective",
+        choices=("", "selective", "random", "prediction", "explicit"),
+    )
+    cond_frames: str = option("", "explicit anchors: frame indices of a window, e.g. 0,1,2")
+    num_prediction_anchors: int = option(5, "prediction: the first K frames are given", unit="frames")
+    max_num_mask_frames: int = option(4, "random: at most this many frames are given (RaMViD's K)", unit="frames")
+    mask_range: str = option("", "random: given frames are drawn from FIRST,END; empty: the whole window")
+    uncondition_rate: float = option(0.0, "random: share of samples with no frame given", unit="probability")
+    exclude_conditional: bool = option(True, "loss on the generated frames only")
+
+
+@dataclass
+class TrainOptions:
+    """The training loop."""
+
+    lr: float = option(1e-4, "learning rate")
+    weight_decay: float = option(0.0, "AdamW's weight decay")
+    anneal_type: str = option("", "learning-rate decay", choices=("", "None", "linear", "step", "time_based"))
+    lr_anneal_steps: int = option(0, "linear: the rate reaches 0 here and training ends; 0: off", unit="steps")
+    steps_drop: float = option(0.0, "step: the rate drops every so many steps", unit="steps")
+    drop: float = option(0.0, "step: factor of each drop")
+    decay: float = option(0.0, "time_based: lr / (1 + decay * step)", unit="1/step")
+    lr_warmup: int = option(0, "linear warm-up of the rate", unit="steps")
+    batch_size: int = option(1, "windows per step and rank", unit="windows")
+    microbatch: int = option(-1, "windows per forward pass; -1: the whole batch", unit="windows")
+    max_steps: int = option(0, "end after this many steps; 0: never", unit="steps")
+    max_hours: float = option(0.0, "save and end after this long; 0: never", unit="hours")
+    schedule_sampler: str = option("uniform", "how timesteps are drawn", choices=("uniform", "loss-second-moment"))
+    ema_rate: str = option("0.9999", "rates of the averaged weights, comma-separated")
+    clip: float = option(1.0, "largest gradient norm; 0: no clipping")
+    precision: str = option("", "arithmetic of the network; empty: fp32", choices=("", "fp32", "bf16", "fp16"))
+    use_fp16: bool = option(False, "RaMViD's name for --precision fp16")
+    fp16_scale_growth: float = option(1e-3, "growth of the log2 loss scale per good step (fp16)")
+    max_skipped_steps: int = option(20, "stop after this many non-finite steps in a row", unit="steps")
+    log_interval: int = option(10, "steps between log lines", unit="steps")
+    save_interval: int = option(2000, "steps between checkpoints", unit="steps")
+    keep_checkpoints: int = option(0, "newest checkpoints that are kept, at least 2; 0: all")
+    resume_checkpoint: str = option("", "model file to go on from; empty or auto: the newest in the log directory")
+    log_dir: str = option("", "where logs and checkpoints go; empty: $OPENAI_LOGDIR, else a dated folder in runs/")
+    tensorboard: bool = option(False, "write TensorBoard events too")
+    seed: int = option(123, "seed of data order, timesteps, anchors and noise")
+
+
+@dataclass
+class SampleOptions:
+    """Sampling: windowed infilling of whole videos, or RaMViD's generation of single windows."""
+
+    model_path: str = option("", "checkpoint: .safetensors of this project, or RaMViD's .pt")
+    sampling_type: str = option(
+        "",
+        "windows: infill whole videos; generation: RaMViD's samples; empty: generation if --num_samples or "
+        "--cond_frames is given or no --data_dir, else windows",
+        choices=("", "windows", "generation"),
+    )
+    out_dir: str = option("", "where the result goes; empty: $OPENAI_LOGDIR, else a dated folder in runs/")
+    sampler: str = option("ancestral", "how the reverse process is walked", choices=("ancestral", "ddim"))
+    use_ddim: bool = option(False, "RaMViD's name for --sampler ddim")
+    eta: float = option(0.0, "noise of the DDIM sampler; 0: none, 1: as much as ancestral")
+    clip_denoised: bool = option(True, "clip the predicted frames to [-1, 1] at each step")
+    resample_steps: int = option(1, "RePaint: draws per timestep; 1: plain")
+    stride: int = option(15, "distance of the windows", unit="frames")
+    extra_windows: bool = option(True, "add shifted windows, so that every frame is reconstructed at least once")
+    batch_size: int = option(4, "windows per network call", unit="windows")
+    num_samples: int = option(10, "generation: number of samples")
+    cond_generation: bool = option(True, "generation: frames of real windows are given (needs --data_dir)")
+    save_gt: bool = option(False, "generation: save the real windows too")
+    save_gif: bool = option(False, "generation: also write each sample as a gif")
+    save_mp4: bool = option(False, "generation: also write each sample as an mp4")
+    precision: str = option("", "arithmetic of the network; empty: fp32", choices=("", "fp32", "bf16", "fp16"))
+    seed: int = option(0, "seed of the sampling noise")
