@@ -1,7 +1,7 @@
 """Every option of every command, once: name, default, unit and one line of help.
 
-A field's name is its flag (``--name``) and its YAML key; ``script_util`` makes the parsers from these classes. Names that
-RaMViD or improved-diffusion have keep their meaning.
+A field's name is its flag (``--name``) and its YAML key; ``script_util`` makes the parsers from these classes. Names
+that RaMViD or improved-diffusion have keep their meaning.
 """
 
 from dataclasses import Field, dataclass, field

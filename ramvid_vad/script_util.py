@@ -94,9 +94,8 @@ def read_config(path: str) -> dict[str, dict[str, Any]]:
         specs = {spec.name: spec for spec in fields(GROUPS[section])}
         for key, value in (part or {}).items():
             if key not in specs:
-                raise InputError(
-                    f"--config {path}: unknown key {key!r} in section {section!r}: did you mean {_nearest(str(key), [*specs])!r}?"
-                )
+                near = _nearest(str(key), [*specs])
+                raise InputError(f"--config {path}: unknown key {key!r} in section {section!r}: did you mean {near!r}?")
             part[key] = _convert(specs[key], value, f"--config {path}: {key}")
     return {section: part or {} for section, part in content.items()}
 

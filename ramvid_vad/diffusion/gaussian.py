@@ -1,8 +1,8 @@
 """The diffusion process of windows whose anchor frames stay clean.
 
-x_start, x_t and noise are (B, C, T, H, W); anchors are bool (B, T), True = given clean; t is int64 (B,), one per sample,
-counted in kept timesteps 0 .. S-1. Coefficients are float64, computed once. alpha_bar_t is the product of (1 - beta) up to
-t. Equations: DDPM = Ho et al. 2020 (arXiv 2006.11239), IDDPM = Nichol and Dhariwal 2021 (arXiv 2102.09672).
+x_start, x_t and noise are (B, C, T, H, W); anchors are bool (B, T), True = given clean; t is int64 (B,), one per
+sample, counted in kept timesteps 0 .. S-1. Coefficients are float64, computed once. alpha_bar_t is the product of
+(1 - beta) up to t. Equations: DDPM = Ho et al. 2020 (arXiv 2006.11239), IDDPM = Nichol and Dhariwal 2021 (arXiv 2102.09672).
 """
 
 import math
@@ -26,8 +26,8 @@ class ReverseStep(NamedTuple):
 class GaussianDiffusion:
     """Forward process, training losses and reverse steps over a (respaced) schedule.
 
-    betas: float64 (N,) of the full schedule.  timesteps: the kept ones, ascending; respacing recomputes the betas so that
-    alpha_bar at the kept steps is unchanged (IDDPM, eq. 19), and the network still sees the original timesteps.
+    betas: float64 (N,) of the full schedule.  timesteps: the kept ones, ascending; respacing recomputes the betas so
+    that alpha_bar at the kept steps is unchanged (IDDPM, eq. 19), and the network still sees the original timesteps.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class GaussianDiffusion:
         weight = (fraction + 1) / 2
         return weight * high + (1 - weight) * low
 
-    # --- training ------------------------------------------------------------------------------------------------------
+    # --- training -----------------------------------------------------------------------------------------------------
 
     def training_losses(
         self,
@@ -159,8 +159,8 @@ class GaussianDiffusion:
     ) -> dict[str, torch.Tensor]:
         """Loss per sample, each (B,): "loss", and its parts "mse" and "vb" where they exist.
 
-        Masked frames are noised, anchors stand clean; the mean runs over the masked frames (``exclude_conditional``), or
-        over all frames as RaMViD's option has it. A sample without a masked frame has loss 0.
+        Masked frames are noised, anchors stand clean; the mean runs over the masked frames (``exclude_conditional``),
+        or over all frames as RaMViD's option has it. A sample without a masked frame has loss 0.
         """
         given = anchors[:, None, :, None, None]
         noise = noise.masked_fill(given, 0.0)  # the target at an anchor: nothing was added there
@@ -198,7 +198,7 @@ class GaussianDiffusion:
     ) -> torch.Tensor:
         """Term of the bound at t in bits per dimension, mean over ``masked`` (B,): KL for t > 0, likelihood at t = 0.
 
-        With a squared-error loss beside it, the bound trains the variance alone: the mean is detached (IDDPM section 3.1).
+        With a squared-error loss beside it the bound trains the variance alone: the mean is detached (IDDPM, 3.1).
         """
         if self.learn_sigma:
             prediction, fraction = output.chunk(2, dim=1)

@@ -2,10 +2,10 @@
 
     sampler(diffusion, model, clean, anchors, noise, *, clip_denoised, resample_steps, eta, y, callback) -> (B,C,T,H,W)
 
-clean: (B,C,T,H,W) in [-1, 1], read only where ``anchors`` (bool (B,T)) is True.  noise(k): standard normal (B,C,T,H,W) of
-draw k = 0 (the start), 1, 2 ...: the caller decides what it depends on.  callback(step, x, x_start): called after each of
-the ``num_timesteps`` steps with the state before anchors are pasted in again; progress bars and previews hang on it.
-The anchors stand clean in x before every network call, at every noise level, and once more in the result.
+clean: (B,C,T,H,W) in [-1, 1], read only where ``anchors`` (bool (B,T)) is True.  noise(k): standard normal (B,C,T,H,W)
+of draw k = 0 (the start), 1, 2 ...: the caller decides what it depends on.  callback(step, x, x_start): called after
+each of the ``num_timesteps`` steps with the state before anchors are pasted in again; progress bars and previews hang
+on it. The anchors stand clean in x before every network call, at every noise level, and once more in the result.
 """
 
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def _walk(
     y: torch.Tensor | None,
     callback: Callback | None,
 ) -> torch.Tensor:
-    """The loop all samplers share: paste the anchors, call the network, move; RePaint goes one step back and repeats."""
+    """The loop all samplers share: paste the anchors, call the network, move; RePaint goes back a step and repeats."""
     given = anchors[:, None, :, None, None]
     x = noise(0)
     for step, t in enumerate(reversed(range(diffusion.num_timesteps))):

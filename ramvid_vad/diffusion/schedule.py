@@ -39,8 +39,8 @@ def _cosine_alpha_bar(t: float) -> float:
 def respaced_timesteps(steps: int, spacing: str) -> list[int]:
     """Timesteps of a ``steps``-step schedule that sampling keeps, ascending.
 
-    spacing: "" keeps all; "200" spreads 200 evenly from the first to the last; "10,15,20" divides the schedule into three
-    equal parts and keeps so many of each; "ddim50" takes every k-th, the DDIM paper's spacing (arXiv 2010.02502).
+    spacing: "" keeps all; "200" spreads 200 evenly from the first to the last; "10,15,20" divides the schedule into
+    three equal parts and keeps so many of each; "ddim50" takes every k-th, the DDIM paper's spacing (arXiv 2010.02502).
     InputError: a spacing that cannot be met.
     """
     if spacing == "":

@@ -44,7 +44,7 @@ class FactorizedConv(nn.Sequential):
 
 
 def zero_conv3(in_channels: int, out_channels: int, factorized: bool = False) -> nn.Module:
-    """``conv3`` that starts at zero. Of a factorised one only the second half is zero: two zeros in a row never learn."""
+    """``conv3`` that starts at zero; of a factorised one only the second half: two zeros in a row never learn."""
     conv = conv3(in_channels, out_channels, factorized)
     zero_module(conv[1] if isinstance(conv, FactorizedConv) else conv)
     return conv
@@ -69,7 +69,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Nearest neighbour to twice the height and width and to ``frames`` frames (None: as many as before), then a conv."""
+    """Nearest neighbour to twice the height and width and to ``frames`` frames (None: no change), then a conv."""
 
     def __init__(self, channels: int, frames: int | None):
         super().__init__()

@@ -1,4 +1,7 @@
-"""Token mixers: every frame position sees every other. (B,C,T,H,W) -> (B,C,T,H,W), a residual on the un-normalised input."""
+"""Token mixers: every position of every frame sees every other. (B,C,T,H,W) -> (B,C,T,H,W).
+
+Each is a residual on its un-normalised input.
+"""
 
 import math
 
@@ -33,8 +36,8 @@ class AttentionMixer(nn.Module):
 class BiMamba(nn.Module):
     """Bidirectional Mamba as in VideoMamba (arXiv 2403.06977): (B,S,C) -> (B,S,C), cost O(S).
 
-    in_proj and out_proj are shared; each direction has its own convolution, projections, A and D (suffix _b, and A_b_log).
-    Both directions are gated by z and then summed (``merge`` "mean" halves the sum).
+    in_proj and out_proj are shared; each direction has its own convolution, projections, A and D (suffix _b, and
+    A_b_log). Both directions are gated by z and then summed (``merge`` "mean" halves the sum).
     """
 
     def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2, merge: str = "sum"):
@@ -50,8 +53,9 @@ class BiMamba(nn.Module):
         a_log = torch.log(torch.arange(1.0, d_state + 1)).repeat(d_inner, 1)  # A = -1 ... -N in every channel
         self.A_log, self.A_b_log = nn.Parameter(a_log.clone()), nn.Parameter(a_log.clone())
         self.out_proj = nn.Linear(d_inner, d_model, bias=False)
-        # Steps dt = softplus(bias) start log-uniform in [1e-3, 1e-1] (Gu and Dao 2023, section 3.6); VideoMamba leaves the
-        # backward direction's at nn.Linear's default, where dt is about 0.7 and the scan forgets within a few tokens.
+        # Steps dt = softplus(bias) start log-uniform in [1e-3, 1e-1] (Gu and Dao 2023, section 3.6); VideoMamba leaves
+        # the backward direction's at nn.Linear's default, where dt is about 0.7 and the scan forgets within a few
+        # tokens.
         for projection in (self.dt_proj, self.dt_proj_b):
             nn.init.uniform_(projection.weight, -(dt_rank**-0.5), dt_rank**-0.5)
             dt = torch.exp(torch.empty(d_inner).uniform_(math.log(1e-3), math.log(1e-1))).clamp(min=1e-4)

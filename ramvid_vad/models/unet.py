@@ -34,9 +34,9 @@ class Stage(nn.Sequential):
 class UNet(nn.Module):
     """Frames at a noise level -> prediction: (B,C,T,H,W), (B,) -> (B,C_out,T,H,W).
 
-    in_channels, out_channels: after space-to-depth (frame channels * patch_size^2).  mixer_downsamplings: the factors of
-    spatial downsampling at which a token mixer follows each residual block.  scale_time_dim: the window's frames if time is
-    halved too, else 0.  mask_channel: one more input channel, 1 at anchor frames.
+    in_channels, out_channels: after space-to-depth (frame channels * patch_size^2).  mixer_downsamplings: the factors
+    of spatial downsampling at which a token mixer follows each residual block.  scale_time_dim: the window's frames if
+    time is halved too, else 0.  mask_channel: one more input channel, 1 at anchor frames.
     """
 
     def __init__(
@@ -138,7 +138,9 @@ class UNet(nn.Module):
         y: torch.Tensor | None = None,
         anchors: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """x (B,C,T,H,W); timesteps (B,) on a scale of 0 to 1000; y: class (B,); anchors: bool (B,T), for mask_channel."""
+        """x (B,C,T,H,W); timesteps (B,) on a scale of 0 to 1000; y: class (B,); anchors: bool (B,T), for
+        mask_channel.
+        """
         if self.scale_time_dim and x.shape[2] != self.scale_time_dim:
             raise InputError(f"--scale_time_dim {self.scale_time_dim} must equal the window, --seq_len {x.shape[2]}")
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # (B, 4 * model_channels)
