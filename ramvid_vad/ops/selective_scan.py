@@ -1,0 +1,163 @@
+"""The selective scan (Gu and Dao 2023, arXiv 2312.00752) and its causal convolution: the public functions, and the one
+place where a backend is chosen."""
+
+import importlib
+import os
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ramvid_vad.errors import InputError
+
+BACKEND_VARIABLE = "RAMVID_VAD_BACKEND"
+
+# Best first: with no wish of the user's, a tensor gets the first backend of this table that can take it.
+BACKENDS = {
+    "cuda": "ramvid_vad.ops.cuda",
+    "reference": "ramvid_vad.ops.reference",
+}
+
+
+class Backend(Protocol):
+    """What a backend module offers; shapes as in the public functions, arguments already checked."""
+
+    def unavailable(self, operation: str, device: torch.device, dtype: torch.dtype) -> str | None:
+        """Why `operation` cannot run on such a tensor, with the remedy; None if it can."""
+
+    def selective_scan(
+        self,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        z: Tensor | None,
+        delta_bias: Tensor | None,
+        delta_softplus: bool,
+        reverse: bool,
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def causal_conv1d(self, x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor: ...
+
+
+def available_backends(
+    device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, operation: str = "selective_scan"
+) -> list[str]:
+    """Names of the backends that can run `operation` ("selective_scan" or "causal_conv1d") on tensors of this device
+    and dtype, best first. "reference" is always among them."""
+    return [name for name in BACKENDS if _load(name).unavailable(operation, torch.device(device), dtype) is None]
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    reverse: bool = False,
+    backend: str | None = None,
+    return_last_state: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Selective scan, equation (2) of arXiv 2312.00752 with the discretisation of mamba-ssm: for every channel
+
+        d_t = delta_t + delta_bias, through softplus if `delta_softplus`
+        h_t = exp(d_t A) h_{t-1} + d_t B_t u_t,   h before the first token = 0
+        y_t = (C_t . h_t + D u_t) * silu(z_t)
+
+    Args:
+        u, delta, z: (B, D, L) input, step size and gate, float32, bfloat16, float16 or float64. The fastest layout
+            on CPU is channels-last: a transposed contiguous (B, L, D), as a linear layer returns it.
+        A: (D, N), negative for a decaying state. B, C: (B, N, L). D, delta_bias: (D,).
+        reverse: walk from the last token to the first; equals flipping the inputs and the result along L.
+        backend: a name from `available_backends`; None takes the environment variable RAMVID_VAD_BACKEND, or else the
+            best backend for the tensor. The state is float32 on each of them (float64 for float64 input).
+        return_last_state: also return the state after the last token walked, (B, D, N); no gradient flows through it.
+
+    Returns:
+        y: (B, D, L) in u's dtype, or (y, last_state).
+
+    Raises:
+        ValueError: shapes that do not fit. InputError: an unknown backend, or one that cannot run here.
+    """
+    batch, dim, length = _shape("u", u, "(B, D, L)")
+    states = _shape("A", A, "(D, N)")[1]
+    expected = {
+        "delta": (delta, (batch, dim, length)),
+        "A": (A, (dim, states)),
+        "B": (B, (batch, states, length)),
+        "C": (C, (batch, states, length)),
+        "D": (D, (dim,)),
+        "z": (z, (batch, dim, length)),
+        "delta_bias": (delta_bias, (dim,)),
+    }
+    for name, (tensor, shape) in expected.items():
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(
+                f"selective_scan: {name} has shape {tuple(tensor.shape)}, expected {shape} "
+                f"for u {tuple(u.shape)} and A {tuple(A.shape)}"
+            )
+    module = choose_backend("selective_scan", u, backend)
+    y, last_state = module.selective_scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
+    return (y, last_state) if return_last_state else y
+
+
+def causal_conv1d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, reverse: bool = False, backend: str | None = None
+) -> Tensor:
+    """Depthwise causal convolution followed by SiLU: y_t = silu(bias + sum_k weight_k x_{t-W+1+k}), zeros before the
+    first token.
+
+    Args:
+        x: (B, D, L). weight: (D, W). bias: (D,). Layouts and dtypes as in `selective_scan`.
+        reverse: the mirrored operation (token t sees t ... t+W-1); equals flipping x and the result along L.
+        backend: as in `selective_scan`.
+
+    Returns:
+        (B, D, L) in x's dtype.
+
+    Raises:
+        ValueError: shapes that do not fit. InputError: an unknown backend, or one that cannot run here.
+    """
+    dim = _shape("x", x, "(B, D, L)")[1]
+    width = _shape("weight", weight, "(D, W)")[1]
+    for name, tensor, shape in (("weight", weight, (dim, width)), ("bias", bias, (dim,))):
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(
+                f"causal_conv1d: {name} has shape {tuple(tensor.shape)}, expected {shape} for x {tuple(x.shape)}"
+            )
+    return choose_backend("causal_conv1d", x, backend).causal_conv1d(x, weight, bias, reverse)
+
+
+def choose_backend(operation: str, tensor: Tensor, backend: str | None = None) -> Backend:
+    """The module for `tensor`: the argument's, else the environment variable RAMVID_VAD_BACKEND's, else the best."""
+    wish = backend or os.environ.get(BACKEND_VARIABLE) or None
+    if wish is None:
+        for name in BACKENDS:
+            module = _load(name)
+            if module.unavailable(operation, tensor.device, tensor.dtype) is None:
+                return module
+    if wish not in BACKENDS:
+        raise InputError(
+            f"unknown backend {wish!r} (argument or {BACKEND_VARIABLE}): choose one of {', '.join(BACKENDS)}"
+        )
+    module = _load(wish)
+    reason = module.unavailable(operation, tensor.device, tensor.dtype)
+    if reason is not None:
+        raise InputError(f"backend {wish!r} cannot run {operation}: {reason}; or choose another backend")
+    return module
+
+
+def _load(name: str) -> Backend:
+    return importlib.import_module(BACKENDS[name])
+
+
+def _shape(name: str, tensor: Tensor, meaning: str) -> tuple[int, ...]:
+    if tensor.dim() != meaning.count(",") + 1 or 0 in tensor.shape:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected a non-empty {meaning}")
+    return tuple(tensor.shape)
