@@ -13,10 +13,12 @@ import torch
 def stream(seed: int, purpose: str, *index: int) -> np.random.Generator:
     """An independent generator for one purpose at one place.
 
-    seed: the run's seed, >= 0.  purpose: what the numbers are for, e.g. "noise".
-    index: integers that name the place (step, sample, frame ...); negative values are allowed.
+    seed: the run's seed, any 64-bit integer.  purpose: what the numbers are for, e.g. "noise".
+    index: 64-bit integers that name the place (step, sample, frame ...); they may be negative.
     """
-    key = (seed, zlib.crc32(purpose.encode()), *(i & 0xFFFFFFFFFFFFFFFF for i in index))
+    # SeedSequence joins integers of any width and pads with zeros: words of one width, and how many there are, keep
+    # (1,) and (1, 0) apart.
+    key = np.array([len(index), seed, zlib.crc32(purpose.encode()), *index], dtype=np.int64).view(np.uint32)
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
