@@ -1,0 +1,260 @@
+"""The training loop. All that is random is a function of (seed, step, sample): to resume, the step is enough."""
+
+import contextlib
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from .. import dist_util
+from ..diffusion.anchors import AnchorPattern
+from ..diffusion.gaussian import GaussianDiffusion
+from ..errors import RunError
+from ..logger import Logger
+from ..models.precision import network_autocast
+from ..models.unet import UNet
+from ..options import TrainOptions
+from ..randomness import normal
+from .checkpoints import Loaded, restore_optimizer, save_checkpoint
+from .ema import EMA
+from .schedules import TIMESTEP_SAMPLERS, LossScale, global_norm, learning_rate
+
+Batches = Callable[[int], Iterator[tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]]]
+
+
+class TrainLoop:
+    """Trains ``model`` on ``batches`` until the options say stop; ``run`` returns the number of completed steps.
+
+    batches(start_step) yields (frames (B,C,T,H,W) in [-1,1], cond, sample ids (B,)) of this rank from that step on.
+    resumed: the checkpoint to go on from, or None.  config: written into the checkpoints.
+    """
+
+    def __init__(
+        self,
+        model: UNet,
+        diffusion: GaussianDiffusion,
+        batches: Batches,
+        anchors: AnchorPattern,
+        options: TrainOptions,
+        *,
+        precision: str,
+        exclude_conditional: bool,
+        logger: Logger,
+        config: dict[str, Any],
+        resumed: Loaded | None = None,
+    ):
+        self.diffusion, self.batches, self.anchors, self.options = diffusion, batches, anchors, options
+        self.precision, self.exclude_conditional = precision, exclude_conditional
+        self.logger, self.config = logger, config
+        self.device = dist_util.dev()
+        self.model = model.to(self.device).train()
+        self.optimizer = torch.optim.AdamW(model.named_parameters(), lr=options.lr, weight_decay=options.weight_decay)
+        rates = [rate.strip() for rate in options.ema_rate.split(",") if rate.strip()]
+        self.scale = LossScale(options.fp16_scale_growth if precision == "fp16" else 0.0)
+        self.timesteps = TIMESTEP_SAMPLERS[options.schedule_sampler](diffusion.num_timesteps, options.seed)
+        self.step = 0
+        if resumed is not None:
+            self._resume(resumed)
+        dist_util.sync_params(model.parameters())
+        self.ema = {rate: EMA(float(rate), model.state_dict()) for rate in rates}
+        for rate, average in self.ema.items():
+            if resumed is not None and rate in resumed.ema:
+                average.load_state_dict(resumed.ema[rate])
+        self.network: torch.nn.Module = model
+        if dist_util.world_size() > 1:
+            self.network = DistributedDataParallel(
+                model, device_ids=[self.device.index] if self.device.type == "cuda" else None
+            )
+        self.skipped = 0
+        self.stop_signal = 0
+
+    def run(self) -> int:
+        """Train, log and save; a signal or a limit of time or steps ends it after a whole step, with a checkpoint."""
+        options = self.options
+        saved = self.step
+        started = last_log = time.monotonic()
+        batches = self.batches(self.step)
+        with (
+            self._signals(),
+            tqdm(initial=self.step, total=self._last_step(), unit="step", disable=dist_util.rank() > 0) as bar,
+        ):
+            while not self._finished(started):
+                frames, cond, samples = next(batches)
+                rate = learning_rate(self.step, options)  # of this step
+                self._train_step(frames, cond, samples.tolist(), rate)
+                self.step += 1
+                bar.update()
+                if self.step % options.log_interval == 0:
+                    now = time.monotonic()
+                    self._log(rate, options.log_interval / (now - last_log))
+                    last_log = now
+                if self.step % options.save_interval == 0:
+                    saved = self._save() or saved
+        if saved != self.step and not self._save():
+            raise RunError(f"the last checkpoint, of step {self.step}, could not be saved: see the warning above")
+        return self.step
+
+    def _train_step(self, frames: torch.Tensor, cond: dict[str, torch.Tensor], samples: list[int], rate: float) -> None:
+        options, step = self.options, self.step
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        t, weight = self.timesteps.draw(step, samples)
+        anchors = torch.stack([self.anchors(step, sample) for sample in samples])  # (B, T), True = given
+        self.optimizer.zero_grad(set_to_none=True)
+
+        size = len(samples) if options.microbatch < 1 else options.microbatch
+        losses = []
+        for first in range(0, len(samples), size):
+            part = slice(first, first + size)
+            clean = frames[part].to(self.device)
+            noise = torch.stack([normal(tuple(clean.shape[1:]), options.seed, "noise", step, s) for s in samples[part]])
+            last = first + size >= len(samples)
+            with contextlib.nullcontext() if last or self.network is self.model else self.network.no_sync():
+                terms = self.diffusion.training_losses(
+                    self._call_network,
+                    clean,
+                    t[part].to(self.device),
+                    anchors[part].to(self.device),
+                    noise.to(self.device),
+                    exclude_conditional=self.exclude_conditional,
+                    y=cond["y"][part].to(self.device) if "y" in cond else None,
+                )
+                loss = (terms["loss"] * weight[part].to(self.device)).sum() / len(samples)
+                (loss * self.scale.value).backward()
+            losses.append(terms["loss"].detach().cpu())
+
+        # unscale, check, clip, step: in this order
+        norm = global_norm(parameters) / self.scale.value
+        finite = not dist_util.any_true(not math.isfinite(norm))
+        if finite:
+            factor = min(1.0, options.clip / (norm + 1e-6)) if options.clip else 1.0
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor / self.scale.value)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+            weights = self.model.state_dict()
+            for average in self.ema.values():
+                average.update(weights)
+        self._record(t.tolist(), torch.cat(losses).tolist(), norm)
+        self._count_skip(finite, t.tolist(), samples)
+        self.scale.update(finite)
+
+    def _call_network(self, *inputs: torch.Tensor, **keywords: torch.Tensor | None) -> torch.Tensor:
+        with network_autocast(self.precision, self.device):
+            return self.network(*inputs, **keywords)
+
+    def _record(self, t: list[int], losses: list[float], norm: float) -> None:
+        """Means until the next log line; the loss also by quartile of the timestep, 0 = least noise."""
+        gathered = dist_util.all_gather_object((t, losses))
+        t, losses = [sum(part, []) for part in zip(*gathered, strict=True)]
+        self.timesteps.update(t, losses)
+        for timestep, loss in zip(t, losses, strict=True):
+            self.logger.logkv_mean("loss", loss)
+            self.logger.logkv_mean(f"loss_q{4 * timestep // self.diffusion.num_timesteps}", loss)
+        self.logger.logkv_mean("grad_norm", norm)
+
+    def _count_skip(self, finite: bool, t: list[int], samples: list[int]) -> None:
+        """A step with non-finite gradients changes nothing; too many in a row end the run with a dump."""
+        self.skipped = 0 if finite else self.skipped + 1
+        if finite:
+            return
+        self.logger.warn(
+            f"step {self.step}: non-finite gradient, the step is skipped (loss scale {self.scale.value:g})"
+        )
+        if self.skipped >= self.options.max_skipped_steps:
+            dump = {
+                "step": self.step,
+                "rank": dist_util.rank(),
+                "timesteps": t,
+                "samples": samples,
+                "loss_scale": self.scale.value,
+            }
+            path = os.path.join(self.logger.dir, f"nonfinite{self.step:06d}_rank{dist_util.rank()}.json")
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(dump, file, indent=1)
+            raise RunError(
+                f"{self.skipped} steps in a row had non-finite gradients; see {path}; try a lower --lr or --precision bf16"
+            )
+
+    def _log(self, rate: float, steps_per_second: float) -> None:
+        self.logger.logkv("step", self.step)
+        self.logger.logkv("lr", rate)
+        self.logger.logkv("steps_per_second", steps_per_second)
+        if self.scale.growth:
+            self.logger.logkv("log2_loss_scale", self.scale.exponent)
+        self.logger.dumpkvs(self.step)
+
+    def _save(self) -> int:
+        """Write a checkpoint on rank 0; returns its step, or 0 where that failed and training goes on."""
+        failed = False
+        if dist_util.rank() == 0:
+            try:
+                save_checkpoint(
+                    self.logger.dir,
+                    self.step,
+                    self.model.state_dict(),
+                    {rate: average.state_dict() for rate, average in self.ema.items()},
+                    self.optimizer,
+                    extra={
+                        "loss_scale_exponent": self.scale.exponent,
+                        "timestep_sampler": self.timesteps.state(),
+                        "global_batch": self.options.batch_size * dist_util.world_size(),
+                    },
+                    config=self.config,
+                    keep=self.options.keep_checkpoints,
+                )
+            except OSError as error:
+                self.logger.warn(f"{error}; training goes on and tries again at the next interval")
+                failed = True
+        return 0 if dist_util.any_true(failed) else self.step
+
+    def _resume(self, resumed: Loaded) -> None:
+        self.step = resumed.step
+        self.model.load_state_dict(resumed.model)
+        if resumed.optimizer is not None:
+            restore_optimizer(self.optimizer, None, resumed.optimizer)
+        self.scale.exponent = resumed.extra.get("loss_scale_exponent", self.scale.exponent)
+        if resumed.extra.get("timestep_sampler"):
+            self.timesteps.load_state(resumed.extra["timestep_sampler"])
+        batch = self.options.batch_size * dist_util.world_size()
+        if resumed.extra.get("global_batch", batch) != batch:
+            self.logger.warn(
+                f"the global batch was {resumed.extra['global_batch']} and is now {batch}: the data order changes from here"
+            )
+
+    def _last_step(self) -> int | None:
+        """The step the options end at, None: never."""
+        linear = self.options.anneal_type in ("", "None", "linear") and self.options.lr_anneal_steps
+        ends = [end for end in (self.options.max_steps, self.options.lr_anneal_steps if linear else 0) if end]
+        return min(ends, default=None)
+
+    def _finished(self, started: float) -> bool:
+        if self._last_step() is not None and self.step >= self._last_step():
+            return True
+        hours = self.options.max_hours
+        return dist_util.any_true(bool(self.stop_signal) or bool(hours and time.monotonic() - started > hours * 3600))
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end the run after the current step, with a checkpoint; a second one ends it at once."""
+
+        def stop(number: int, _frame: object) -> None:
+            self.stop_signal = number
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            self.logger.warn(f"{signal.Signals(number).name}: ending after this step; once more to end at once")
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
