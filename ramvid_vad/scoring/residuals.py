@@ -1,0 +1,97 @@
+"""Whole-frame measures between real and reconstructed frames. All grow with the difference.
+
+Each takes x, x_hat float (n, H, W, C) in [0, 1] and returns float64 (n,).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.scoring.blobs import wmse_scores
+from ramvid_vad.scoring.cw_ssim import cw_ssim
+
+PSNR_CAP = 100.0  # dB; PSNR of identical frames, and of any pair whose MSE is below 1e-10
+SSIM_WINDOW = 11  # taps of the Gaussian window, sigma 1.5 (Wang et al., 2004)
+MS_SSIM_BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al., 2003, table 1
+
+Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def mse(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+    """Mean squared error over pixels and channels."""
+    return np.square(x - x_hat, dtype=np.float64).mean(axis=(1, 2, 3))
+
+
+def l1(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+    """Mean absolute error over pixels and channels."""
+    return np.abs(x - x_hat, dtype=np.float64).mean(axis=(1, 2, 3))
+
+
+def negative_psnr(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+    """-PSNR in dB, 10 log10(MSE), never below -PSNR_CAP (identical frames would give minus infinity)."""
+    return 10 * np.log10(np.maximum(mse(x, x_hat), 10 ** (-PSNR_CAP / 10)))
+
+
+def ssim_distance(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+    """1 - SSIM (scikit-image) with the published window: 11-tap Gaussian of sigma 1.5, no border, channels averaged."""
+    from skimage.metrics import structural_similarity
+
+    _check_side(x)
+    published = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    index = [structural_similarity(a, b, channel_axis=2, **published) for a, b in zip(x, x_hat, strict=True)]
+    return 1 - np.array(index, dtype=np.float64)
+
+
+def ms_ssim_scales(side: int) -> int:
+    """Number of MS-SSIM scales for frames whose shorter side is ``side`` pixels: 5 from 176 pixels on (as published).
+
+    Smaller frames drop the coarsest scales until the 11-tap window fits: 4 from 99, 3 from 44, 2 from 22, 1 from 11.
+    The weights of the scales kept are divided by their sum.
+    """
+    return sum(side >= least for least in (11, 22, 44, 99, 176))
+
+
+def ms_ssim_distance(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+    """1 - MS-SSIM (torchmetrics) over :func:`ms_ssim_scales` scales; negative contrast terms count as 0."""
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    _check_side(x)
+    betas = MS_SSIM_BETAS[: ms_ssim_scales(min(x.shape[1:3]))]
+    index = multiscale_structural_similarity_index_measure(
+        _images(x_hat),
+        _images(x),
+        reduction="none",
+        data_range=1.0,
+        betas=tuple(b / sum(betas) for b in betas),
+        normalize="relu",
+    )
+    return 1 - index.reshape(len(x)).double().numpy()
+
+
+def cw_ssim_distance(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+    """1 - CW-SSIM."""
+    return 1 - cw_ssim(x, x_hat)
+
+
+MEASURES: dict[str, Measure] = {
+    "wmse": wmse_scores,
+    "mse": mse,
+    "l1": l1,
+    "psnr": negative_psnr,
+    "ssim": ssim_distance,
+    "ms_ssim": ms_ssim_distance,
+    "cw_ssim": cw_ssim_distance,
+}
+PERFECT = {name: -PSNR_CAP if name == "psnr" else 0.0 for name in MEASURES}  # the score of identical frames
+
+
+def _images(frames: np.ndarray) -> torch.Tensor:
+    """(n, H, W, C) -> float32 (n, C, H, W): torchmetrics' convolutions are 15 times slower in float64."""
+    return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2), dtype=np.float32))
+
+
+def _check_side(x: np.ndarray) -> None:
+    if min(x.shape[1:3]) < SSIM_WINDOW:
+        raise InputError(f"SSIM needs frames of at least {SSIM_WINDOW} pixels a side, not {x.shape[1]}x{x.shape[2]}")
