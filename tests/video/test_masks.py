@@ -1,0 +1,87 @@
+"""Masks and tracks: round trips, boxes of 8-connected regions, linking, and damaged files."""
+
+import numpy as np
+import pytest
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.video.masks import link_tracks, load_masks, load_tracks, mask_boxes, save_masks, save_tracks
+
+
+def box_mask(*boxes, size=(20, 30)):
+    mask = np.zeros(size, bool)
+    for x0, y0, x1, y1 in boxes:
+        mask[y0:y1, x0:x1] = True
+    return mask
+
+
+@pytest.mark.parametrize("width", [7, 8, 9, 17])
+def test_masks_survive_the_disk(tmp_path, width):
+    masks = np.random.default_rng(width).random((3, 5, width)) < 0.5
+    assert save_masks(tmp_path / "01.npz", iter(masks)) == (3, 5, width)
+    loaded = load_masks(tmp_path / "01.npz")
+    assert loaded.dtype == bool
+    np.testing.assert_array_equal(loaded, masks)
+
+
+def test_real_masks_have_the_same_format_and_agree_with_the_labels(shared):
+    for path in sorted((shared / "data" / "ped2" / "masks").glob("*.npz")):
+        labels = np.load(shared / "data" / "ped2" / "labels" / f"{path.stem}.npy")
+        np.testing.assert_array_equal(load_masks(path).any(axis=(1, 2)), labels == 1)
+
+
+def test_boxes_are_exclusive_and_diagonal_pixels_are_one_region():
+    mask = box_mask((2, 3, 6, 9), (20, 0, 30, 20))
+    mask[9, 6] = True  # touches the first box at its corner only
+    assert sorted(mask_boxes(mask).tolist()) == [[2, 3, 7, 10], [20, 0, 30, 20]]
+    assert mask_boxes(np.zeros((4, 4), bool)).shape == (0, 4)
+
+
+def test_tracks_follow_overlap_and_end_at_gaps():
+    masks = [
+        box_mask((0, 0, 10, 10)),
+        box_mask((3, 0, 13, 10), (20, 10, 28, 18)),  # moved on, and a second object
+        box_mask((6, 0, 16, 10), (20, 10, 28, 18)),
+        box_mask(),
+        box_mask((9, 0, 19, 10)),  # after a frame without mask: a new track
+    ]
+    tracks = link_tracks(masks)
+    assert tracks.tolist() == [
+        [0, 0, 0, 0, 10, 10],
+        [0, 1, 3, 0, 13, 10],
+        [0, 2, 6, 0, 16, 10],
+        [1, 1, 20, 10, 28, 18],
+        [1, 2, 20, 10, 28, 18],
+        [2, 4, 9, 0, 19, 10],
+    ]
+    assert link_tracks([]).shape == (0, 6)
+
+
+def test_crossing_objects_keep_the_best_total_overlap():
+    first = box_mask((0, 0, 8, 8), (10, 0, 18, 8))
+    second = box_mask((3, 0, 9, 8), (13, 0, 21, 8))
+    tracks = link_tracks([first, second])
+    assert {(row[0], row[1]): row[2] for row in tracks.tolist()} == {(0, 0): 0, (0, 1): 3, (1, 0): 10, (1, 1): 13}
+
+
+def test_tracks_on_disk_have_inclusive_corners(tmp_path):
+    tracks = np.array([[0, 0, 10, 10, 21, 21], [1, 4, 0, 2, 3, 8]])
+    save_tracks(tmp_path / "01.txt", tracks)
+    assert (tmp_path / "01.txt").read_text() == "0,0,10,10,20,20\n1,4,0,2,2,7\n"
+    np.testing.assert_array_equal(load_tracks(tmp_path / "01.txt"), tracks)
+    save_tracks(tmp_path / "02.txt", tracks[:0])
+    assert load_tracks(tmp_path / "02.txt").shape == (0, 6)
+
+
+def test_damaged_files_are_named(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"not a zip")
+    with pytest.raises(InputError, match=r"a\.npz: not a mask file"):
+        load_masks(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", masks=np.zeros((2, 4, 1), np.uint8), shape=np.array([2, 4, 9]))
+    with pytest.raises(InputError, match="do not fit"):
+        load_masks(tmp_path / "b.npz")
+    with pytest.raises(InputError, match="mask of frame 1"):
+        save_masks(tmp_path / "c.npz", [np.zeros((2, 2), bool), np.zeros((2, 3), bool)])
+    for text, complaint in (("0,0,1,1,5\n", "six numbers"), ("0,0,5,1,2,9\n", "empty box"), ("a,b\n", "not a track")):
+        (tmp_path / "t.txt").write_text(text)
+        with pytest.raises(InputError, match=complaint):
+            load_tracks(tmp_path / "t.txt")
