@@ -1,0 +1,151 @@
+"""The recipes in configs/: every key exists, the settings are the published ones, the shell recipes call real flags."""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.script_util import create_model_and_diffusion, parse_command, read_config
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+TRAIN = ["model", "diffusion", "video", "anchors", "train"]
+SAMPLE = ["model", "diffusion", "video", "anchors", "sample"]
+yaml_files = pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+recipes = pytest.mark.parametrize(
+    "path", sorted(set(CONFIGS.glob("*.sh")) - {CONFIGS / "recipe.sh"}), ids=lambda path: path.stem
+)
+
+
+def parameters(path: Path) -> float:
+    """Millions of parameters of a recipe's network, built without memory."""
+    config = read_config(str(path))
+    with torch.device("meta"):
+        model, _ = create_model_and_diffusion(**config["model"], **config["diffusion"])
+    return sum(parameter.numel() for parameter in model.parameters()) / 1e6
+
+
+def test_every_data_set_has_a_recipe():
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {
+        "demo", "ped2", "ped2_cpu", "avenue", "shanghaitech", "ubnormal",
+        "ramvid_kinetics600", "ramvid_bair", "ramvid_ucf101",
+    }  # fmt: skip
+    assert {path.stem for path in CONFIGS.glob("*.sh")} == {
+        "recipe", "ped2", "ped2_cpu", "avenue", "shanghaitech", "ubnormal"
+    }  # fmt: skip
+
+
+@yaml_files
+def test_both_commands_read_it_and_its_network_can_be_built(path):
+    for sections in (TRAIN, SAMPLE):
+        assert parse_command("", sections, ["--config", str(path)]).given
+    assert parameters(path) > 0
+
+
+def test_a_misspelt_key_is_refused(tmp_path):
+    text = (CONFIGS / "avenue.yaml").read_text().replace("num_res_blocks", "num_resblocks")
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(InputError, match="num_res_blocks"):
+        read_config(str(tmp_path / "bad.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "measure", "sigma", "normalise"),
+    [  # thesis, table 6.1
+        ("avenue", 448_000, "wmse", 4, False),
+        ("shanghaitech", 978_000, "wmse", 6, False),
+        ("ubnormal", 1_028_000, "mse", 6, True),
+        ("ped2", 74_000, "wmse", 4, False),  # not in the thesis: Avenue's, by number of training frames
+    ],
+)
+def test_thesis_settings(name, steps, measure, sigma, normalise):
+    train = parse_command("", TRAIN, ["--config", str(CONFIGS / f"{name}.yaml")])
+    assert (train.model.image_size, train.model.num_channels, train.model.num_res_blocks) == ("128", 128, 3)
+    assert (train.model.mixer, train.model.scale_time_dim, train.model.patch_size) == ("mamba", 0, 1)
+    assert (train.diffusion.diffusion_steps, train.diffusion.noise_schedule) == (1000, "linear")
+    assert (train.video.seq_len, train.anchors.anchors) == (30, "selective")
+    assert (train.train.lr, train.train.batch_size, train.train.max_steps) == (2e-5, 1, steps)
+    sample = parse_command("", SAMPLE, ["--config", str(CONFIGS / f"{name}.yaml")])
+    assert (sample.diffusion.timestep_respacing, sample.sample.stride, sample.sample.sampler) == (
+        "200",
+        15,
+        "ancestral",
+    )
+
+
+def test_network_sizes():
+    """The counts of the original networks: RaMViD's with attention, and with bidirectional Mamba in its place."""
+    for name, millions in (
+        ("ramvid_kinetics600", 308.34),
+        ("ramvid_bair", 235.07),
+        ("ramvid_ucf101", 308.34),
+        ("avenue", 310.33),
+    ):
+        assert parameters(CONFIGS / f"{name}.yaml") == pytest.approx(millions, abs=0.005), name
+
+
+README_FLAGS = {  # as RaMViD's README gives them
+    "kinetics600": "--num_res_blocks 3 --lr 2e-5 --batch_size 8 --microbatch 2 --seq_len 16 --uncondition_rate 0.25",
+    "bair": "--num_res_blocks 2 --lr 2e-5 --batch_size 4 --microbatch 2 --seq_len 20 --uncondition_rate 0.25",
+    "ucf101": "--num_res_blocks 3 --lr 2e-5 --batch_size 8 --microbatch 2 --seq_len 16 --uncondition_rate 0.75",
+}
+COMMON_FLAGS = (
+    "--image_size 64 --num_channels 128 --scale_time_dim 0 --diffusion_steps 1000 --noise_schedule linear "
+    "--max_num_mask_frames 4 --mixer attention --anchors random"
+)
+
+
+@pytest.mark.parametrize("name", README_FLAGS)
+def test_ramvid_recipe_equals_its_command_line(name):
+    flags = parse_command("", TRAIN, (README_FLAGS[name] + " " + COMMON_FLAGS).split())
+    recipe = parse_command("", TRAIN, ["--config", str(CONFIGS / f"ramvid_{name}.yaml")])
+    for section in TRAIN:
+        assert getattr(recipe, section) == getattr(flags, section), section
+
+
+def calls(path: Path, folder: Path, ranks: str = "") -> list[list[str]]:
+    """The commands that a shell recipe runs, with stand-ins for Python and mpirun that only write them down."""
+    for name in ("python", "mpirun"):
+        (folder / name).write_text(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >> "{folder}/calls"\n')
+        (folder / name).chmod(0o755)
+    env = {"PATH": f"{folder}:{os.environ['PATH']}"} | ({"NUM_RANKS": ranks} if ranks else {})
+    subprocess.run(["bash", str(path), "my/data", "my/run"], check=True, env=env, timeout=60)
+    return [shlex.split(line) for line in (folder / "calls").read_text().splitlines()]
+
+
+@recipes
+def test_shell_recipe(path, tmp_path):
+    train, sample, evaluate = calls(path, tmp_path)
+    for call, script, sections in ((train, "video_train.py", TRAIN), (sample, "video_sample.py", SAMPLE)):
+        assert call[0] == "python"
+        assert Path(call[1]).resolve() == CONFIGS.parent / "scripts" / script
+        parsed = parse_command("", sections, call[2:])
+        assert parsed.config and Path(parsed.config).samefile(CONFIGS / f"{path.stem}.yaml")
+        if script == "video_train.py":
+            assert (parsed.video.data_dir, parsed.train.log_dir) == ("my/data/training", "my/run/train")
+        else:
+            assert (parsed.video.data_dir, parsed.sample.model_path) == ("my/data/testing", "my/run/train")
+            assert parsed.sample.out_dir == "my/run/reconstructions"
+    assert (
+        Path(evaluate[1]).name == "vad_eval.py"
+        and "my/run/reconstructions" in evaluate
+        and "my/data/labels" in evaluate
+    )
+
+
+@recipes
+def test_shell_recipe_under_mpi(path, tmp_path):
+    train, sample, evaluate = calls(path, tmp_path, ranks="3")
+    assert train[:4] == sample[:4] == ["mpirun", "-n", "3", "python"] and evaluate[0] == "python"
+
+
+@recipes
+def test_shell_recipe_stops_at_the_first_failure(path, tmp_path):
+    (tmp_path / "python").write_text(f'#!/bin/sh\necho "$*" >> "{tmp_path}/calls"\nexit 7\n')
+    (tmp_path / "python").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    assert subprocess.run(["bash", str(path)], env=env, timeout=60).returncode == 7
+    assert len((tmp_path / "calls").read_text().splitlines()) == 1
