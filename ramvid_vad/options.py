@@ -137,6 +137,7 @@ class SampleOptions:
     """Sampling: windowed infilling of whole videos, or RaMViD's generation of single windows."""
 
     model_path: str = option("", "checkpoint: .safetensors of this project, or RaMViD's .pt")
+    use_ema: bool = option(True, "take the averaged weights that lie beside a raw model file")
     sampling_type: str = option(
         "",
         "windows: infill whole videos; generation: RaMViD's samples; empty: generation if --num_samples or "
@@ -159,3 +160,12 @@ class SampleOptions:
     save_mp4: bool = option(False, "generation: also write each sample as an mp4")
     precision: str = option("", "arithmetic of the network; empty: fp32", choices=("", "fp32", "bf16", "fp16"))
     seed: int = option(0, "seed of the sampling noise")
+
+
+@dataclass
+class DemoOptions:
+    """The demonstration on a synthetic street."""
+
+    out_dir: str = option("runs/demo", "where the scene, the model, the reconstructions and the figures go")
+    recipe: str = option("configs/demo.yaml", "options of the three commands")
+    scene_seed: int = option(0, "seed of the scene")

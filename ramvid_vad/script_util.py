@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from types import SimpleNamespace
@@ -11,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from . import options
+from . import dist_util, options
 from .diffusion.gaussian import GaussianDiffusion
 from .diffusion.schedule import named_betas, respaced_timesteps
-from .errors import InputError
+from .errors import InputError, RunError
 from .models.unet import UNet, default_channel_mult
 
 GROUPS = {
@@ -24,6 +23,12 @@ GROUPS = {
     "anchors": options.AnchorOptions,
     "train": options.TrainOptions,
     "sample": options.SampleOptions,
+    "demo": options.DemoOptions,
+}
+COMMAND_SECTIONS = {
+    "video_train": ("model", "diffusion", "video", "anchors", "train"),
+    "video_sample": ("model", "diffusion", "video", "anchors", "sample"),
+    "demo": ("demo",),
 }
 NUM_CLASSES = 1000
 
@@ -48,7 +53,7 @@ def int_list(text: str, flag: str) -> list[int]:
 def parse_image_size(text: str | int) -> tuple[int, int]:
     """``128`` -> (128, 128); ``128x192`` -> (128, 192): height x width in pixels."""
     parts = str(text).lower().split("x")
-    if len(parts) > 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    if len(parts) > 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise InputError(f"--image_size {text!r}: expected 128 or HEIGHTxWIDTH, e.g. 128x192")
     return int(parts[0]), int(parts[-1])
 
@@ -58,6 +63,8 @@ def _convert(spec: Any, value: Any, where: str) -> Any:
     try:
         if spec.type is bool:
             converted = value if isinstance(value, bool) else str2bool(str(value))
+        elif isinstance(value, bool | list | dict) or (spec.type is int and isinstance(value, float)):
+            raise TypeError  # would be bent into shape: True into 1, 1.5 into 1
         elif spec.type is str:
             converted = "" if value is None else str(value)
         else:
@@ -148,13 +155,15 @@ def resolved_options(parsed: SimpleNamespace) -> dict[str, dict[str, Any]]:
     return {name: asdict(part) for name, part in vars(parsed).items() if name in GROUPS}
 
 
-def run_command(main: Callable[[], None]) -> None:
-    """Run a command: an InputError becomes one line on stderr and exit code 2."""
+def run_command(name: str, description: str | None, command: Callable[[SimpleNamespace], None]) -> None:
+    """Parse the command line of one of COMMAND_SECTIONS and run it.
+
+    An InputError becomes one line on stderr and exit code 2, a RunError exit code 1.
+    """
     try:
-        main()
-    except InputError as error:
-        print(f"{os.path.basename(sys.argv[0])}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        command(parse_command(description or name, COMMAND_SECTIONS[name]))
+    except (InputError, RunError) as error:
+        dist_util.fail(f"{name}: error: {error}", 2 if isinstance(error, InputError) else 1)
 
 
 def model_and_diffusion_defaults() -> dict[str, Any]:
@@ -172,11 +181,11 @@ def create_model_and_diffusion(**settings: Any) -> tuple[UNet, GaussianDiffusion
         if name not in defaults:
             raise InputError(f"unknown option {name!r}: did you mean {_nearest(name, [*defaults])!r}?")
     merged = defaults | settings
-    model = {spec.name: merged[spec.name] for spec in fields(options.ModelOptions)}
-    diffusion = {spec.name: merged[spec.name] for spec in fields(options.DiffusionOptions)}
-    return create_model(options.ModelOptions(**model), learn_sigma=merged["learn_sigma"]), create_diffusion(
-        options.DiffusionOptions(**diffusion)
+    model, diffusion = (
+        group(**{spec.name: _convert(spec, merged[spec.name], f"--{spec.name}") for spec in fields(group)})
+        for group in (options.ModelOptions, options.DiffusionOptions)
     )
+    return create_model(model, learn_sigma=diffusion.learn_sigma), create_diffusion(diffusion)
 
 
 def create_model(model: options.ModelOptions, learn_sigma: bool = False) -> UNet:
@@ -196,7 +205,15 @@ def create_model(model: options.ModelOptions, learn_sigma: bool = False) -> UNet
     for name in ("num_channels", "num_res_blocks", "num_heads", "d_state"):
         if getattr(model, name) < 1:
             raise InputError(f"--{name} {getattr(model, name)}: must be at least 1")
+    if model.num_heads_upsample < 1 and model.num_heads_upsample != -1:
+        raise InputError(f"--num_heads_upsample {model.num_heads_upsample}: must be at least 1, or -1 for --num_heads")
+    if not 0 <= model.dropout <= 1:
+        raise InputError(f"--dropout {model.dropout}: must be 0 to 1")
+    if model.scale_time_dim < 0:
+        raise InputError(f"--scale_time_dim {model.scale_time_dim}: must be --seq_len, or 0")
     for mult in channel_mult:
+        if mult < 1:
+            raise InputError(f"--channel_mult {model.channel_mult!r}: every factor must be at least 1")
         if model.num_channels * mult % 32:
             raise InputError(f"--num_channels {model.num_channels} x {mult} is not a multiple of 32 (group norm)")
     frame_channels = (3 if model.rgb else 1) * model.patch_size**2
@@ -230,6 +247,8 @@ def create_diffusion(diffusion: options.DiffusionOptions) -> GaussianDiffusion:
     """The diffusion process of the options; ``--timestep_respacing`` keeps a subset of its steps."""
     if diffusion.predict_xstart and diffusion.prediction == "v":
         raise InputError("--predict_xstart True contradicts --prediction v: give one of them")
+    if diffusion.min_snr_gamma < 0:
+        raise InputError(f"--min_snr_gamma {diffusion.min_snr_gamma}: must be above 0, or 0 for no weight")
     return GaussianDiffusion(
         betas=named_betas(diffusion.noise_schedule, diffusion.diffusion_steps),
         timesteps=respaced_timesteps(diffusion.diffusion_steps, diffusion.timestep_respacing),

@@ -96,7 +96,7 @@ class UNet(nn.Module):
             self.num_mixers += 1
             return MambaMixer(channels, d_state, scan_merge, time_fast)
 
-        # frames left on each level if time is halved: s, s // 2, ... while it can be
+        # frames on each level if time is halved: a strided convolution leaves the larger half of an odd number
         frames = [scale_time_dim]
         channels, factor = model_channels, 1
         self.input_blocks = nn.ModuleList([Stage(conv3(in_channels + mask_channel, channels, factorized_conv))])
@@ -110,9 +110,8 @@ class UNet(nn.Module):
                 self.input_blocks.append(Stage(*layers))
                 skips.append(channels)
             if level < len(channel_mult) - 1:
-                halve_time = frames[-1] // 2 != 0
-                frames.append(frames[-1] // 2)
-                self.input_blocks.append(Stage(Downsample(channels, halve_time)))
+                self.input_blocks.append(Stage(Downsample(channels, halve_time=frames[-1] > 1)))
+                frames.append((frames[-1] + 1) // 2)
                 skips.append(channels)
                 factor *= 2
 
@@ -130,6 +129,7 @@ class UNet(nn.Module):
                     factor //= 2
                 self.output_blocks.append(Stage(*layers))
         self.out = nn.Sequential(GroupNorm32(channels), nn.SiLU(), zero_conv3(channels, out_channels, factorized_conv))
+        self.to(memory_format=torch.channels_last_3d)  # the layout that convolutions and the scan kernel are fastest in
 
     def forward(
         self,
@@ -143,6 +143,8 @@ class UNet(nn.Module):
         """
         if self.scale_time_dim and x.shape[2] != self.scale_time_dim:
             raise InputError(f"--scale_time_dim {self.scale_time_dim} must equal the window, --seq_len {x.shape[2]}")
+        if (y is not None) != hasattr(self, "label_emb"):
+            raise ValueError("the class y is for class-conditional models, and they need it")
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # (B, 4 * model_channels)
         if y is not None:
             emb = emb + self.label_emb(y)

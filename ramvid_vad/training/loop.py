@@ -153,10 +153,9 @@ class TrainLoop:
 
     def _record(self, t: list[int], losses: list[float], norm: float) -> None:
         """Means until the next log line; the loss also by quartile of the timestep, 0 = least noise."""
-        gathered = dist_util.all_gather_object((t, losses))
-        t, losses = [sum(part, []) for part in zip(*gathered, strict=True)]
-        self.timesteps.update(t, losses)
-        for timestep, loss in zip(t, losses, strict=True):
+        pairs = [pair for part in dist_util.all_gather_object(list(zip(t, losses, strict=True))) for pair in part]
+        for timestep, loss in pairs:
+            self.timesteps.update(timestep, loss)
             self.logger.logkv_mean("loss", loss)
             self.logger.logkv_mean(f"loss_q{4 * timestep // self.diffusion.num_timesteps}", loss)
         self.logger.logkv_mean("grad_norm", norm)
@@ -180,9 +179,8 @@ class TrainLoop:
             path = os.path.join(self.logger.dir, f"nonfinite{self.step:06d}_rank{dist_util.rank()}.json")
             with open(path, "w", encoding="utf-8") as file:
                 json.dump(dump, file, indent=1)
-            raise RunError(
-                f"{self.skipped} steps in a row had non-finite gradients; see {path}; try a lower --lr or --precision bf16"
-            )
+            remedy = "try a lower --lr or --precision bf16"
+            raise RunError(f"{self.skipped} steps in a row had non-finite gradients; see {path}; {remedy}")
 
     def _log(self, rate: float, steps_per_second: float) -> None:
         self.logger.logkv("step", self.step)
@@ -226,9 +224,8 @@ class TrainLoop:
             self.timesteps.load_state(resumed.extra["timestep_sampler"])
         batch = self.options.batch_size * dist_util.world_size()
         if resumed.extra.get("global_batch", batch) != batch:
-            self.logger.warn(
-                f"the global batch was {resumed.extra['global_batch']} and is now {batch}: the data order changes from here"
-            )
+            before = resumed.extra["global_batch"]
+            self.logger.warn(f"the global batch was {before} and is now {batch}: the data order changes from here")
 
     def _last_step(self) -> int | None:
         """The step the options end at, None: never."""

@@ -13,8 +13,8 @@ from ..randomness import stream
 def learning_rate(step: int, options: TrainOptions) -> float:
     """Learning rate of the step after ``step`` completed ones; 0 once a linear decay has ended.
 
-    linear: lr * (1 - step / lr_anneal_steps).  step: lr * drop^(step // steps_drop).  time_based: lr / (1 + decay * step).
-    As in improved-diffusion, lr_anneal_steps > 0 alone means linear.
+    linear: lr * (1 - step / lr_anneal_steps).  step: lr * drop^(step // steps_drop).  time_based: lr / (1 + decay *
+    step). As in improved-diffusion, lr_anneal_steps > 0 alone means linear.
     """
     lr = options.lr
     if options.lr_warmup and step < options.lr_warmup:
@@ -39,8 +39,8 @@ class UniformTimesteps:
         t = [int(stream(self.seed, "timestep", step, sample).integers(self.num_timesteps)) for sample in samples]
         return torch.tensor(t), torch.ones(len(t))
 
-    def update(self, t: list[int], losses: list[float]) -> None:
-        """Losses of all ranks at timesteps t; nothing to learn from them here."""
+    def update(self, timestep: int, loss: float) -> None:
+        """One sample's loss, on whatever rank; nothing to learn from it here."""
 
     def state(self) -> Any:
         """What a checkpoint must keep, JSON."""
@@ -68,9 +68,8 @@ class SecondMomentTimesteps(UniformTimesteps):
         t = [int(stream(self.seed, "timestep", step, sample).choice(self.num_timesteps, p=p)) for sample in samples]
         return torch.tensor(t), torch.from_numpy(1 / (self.num_timesteps * p[t])).float()
 
-    def update(self, t: list[int], losses: list[float]) -> None:
-        for timestep, loss in zip(t, losses, strict=True):
-            self.history[timestep] = [*self.history[timestep], loss][-self.HISTORY :]
+    def update(self, timestep: int, loss: float) -> None:
+        self.history[timestep] = [*self.history[timestep], loss][-self.HISTORY :]
 
     def state(self) -> Any:
         return self.history

@@ -1,0 +1,1 @@
+"""What each command does with its options: build the parts, then run them."""

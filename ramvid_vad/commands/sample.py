@@ -1,0 +1,179 @@
+"""``video_sample.py``: options and a checkpoint -> reconstructions of whole videos, or RaMViD's samples."""
+
+import hashlib
+import os
+from dataclasses import asdict, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import dist_util
+from ..diffusion.anchors import explicit_anchors
+from ..diffusion.gaussian import GaussianDiffusion
+from ..errors import InputError
+from ..inference import Reconstruction, generate
+from ..logger import result_dir
+from ..models.precision import resolve_precision
+from ..models.unet import UNet
+from ..script_util import int_list, parse_image_size
+from ..training.checkpoints import find_latest
+from ..video.cache import prefetch
+from ..video.datasets import VideoWindows, window_order
+from ..video.reader import find_videos, video_name
+from ..video.writer import write_video
+from .setup import anchor_kind, anchor_pattern, averaged_beside, frame_cache, load_model, print_resolved
+
+
+def sample(parsed: SimpleNamespace) -> None:
+    """Sample as the parsed options say."""
+    options = parsed.sample
+    options.sampling_type = options.sampling_type or _guess_type(parsed)
+    for name in ("batch_size", "resample_steps", "stride", "num_samples"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name} {getattr(options, name)}: must be at least 1")
+    if options.sampling_type == "windows" and not parsed.video.data_dir:
+        raise InputError("--data_dir: give the folder of videos to infill")
+    path = _weights_path(parsed)
+    model, diffusion = load_model(path, parsed)
+    parsed.anchors = replace(parsed.anchors, anchors=anchor_kind(parsed.anchors, parsed.given))
+    if parsed.dry_run:
+        print_resolved(parsed)
+        return
+    dist_util.setup_dist()
+    model.to(dist_util.dev()).requires_grad_(False)
+    if options.sampling_type == "windows":
+        _infill_videos(parsed, path, model, diffusion)
+    else:
+        _generate_samples(parsed, model, diffusion)
+    dist_util.cleanup()
+
+
+def _guess_type(parsed: SimpleNamespace) -> str:
+    """RaMViD's flags ask for RaMViD's samples."""
+    ramvid = parsed.given & {"num_samples", "cond_frames", "cond_generation", "save_gt", "save_gif", "save_mp4"}
+    return "generation" if ramvid or not parsed.video.data_dir else "windows"
+
+
+def _weights_path(parsed: SimpleNamespace) -> str:
+    """The file to load: averaged weights, unless --use_ema False or there are none."""
+    path = parsed.sample.model_path
+    if not path:
+        raise InputError("--model_path: give a checkpoint, e.g. runs/NAME/ema_0.9999_100000.safetensors")
+    if os.path.isdir(path):
+        latest = find_latest(path)
+        if latest is None:
+            raise InputError(f"--model_path {path}: no checkpoint in this folder")
+        path = os.path.join(path, f"model{latest.step:06d}.safetensors")
+    averaged = averaged_beside(path) if parsed.sample.use_ema else ""
+    if averaged:
+        print(f"using the averaged weights {averaged} (--use_ema False: the raw ones)")
+    return averaged or path
+
+
+def _infill_videos(parsed: SimpleNamespace, path: str, model: UNet, diffusion: GaussianDiffusion) -> None:
+    options, video = parsed.sample, parsed.video
+    pattern = anchor_pattern(parsed.anchors, video.seq_len, options.seed)
+    if pattern.fixed is None:
+        raise InputError("--anchors random: infilling needs the same anchors in every window: use e.g. selective")
+    paths = find_videos(video.data_dir)
+    names = [video_name(each, video.data_dir) for each in paths]
+    cache = frame_cache(video, parsed.model)
+    precision = resolve_precision(options.precision)
+    out_dir = result_dir(options.out_dir)
+    reconstruction = None
+    if dist_util.rank() == 0:  # the first to look decodes what is missing and claims the folder
+        prefetch(cache, paths, workers=video.num_workers)
+        reconstruction = _reconstruction(parsed, path, out_dir, names, paths, cache, pattern.fixed, precision)
+    dist_util.barrier()
+    if reconstruction is None:
+        reconstruction = _reconstruction(parsed, path, out_dir, names, paths, cache, pattern.fixed, precision)
+    reconstruction.run(model, diffusion, dist_util.dev(), precision, dist_util.rank(), dist_util.world_size())
+    dist_util.barrier()
+    if dist_util.rank() == 0:
+        if missing := reconstruction.missing():
+            raise InputError(f"--out_dir {out_dir}: unfinished {', '.join(missing)}: run the same command again")
+        reconstruction.finish()
+        print(f"reconstructions of {len(names)} videos are in {out_dir}")
+
+
+def _reconstruction(
+    parsed: SimpleNamespace,
+    path: str,
+    out_dir: str,
+    names: list[str],
+    paths: list[str],
+    cache: Any,
+    anchors: torch.Tensor,
+    precision: str,
+) -> Reconstruction:
+    options = parsed.sample
+    kept = ("sampler", "eta", "clip_denoised", "resample_steps", "stride", "extra_windows", "batch_size", "seed")
+    settings = {
+        "image_size": list(parse_image_size(parsed.model.image_size)),
+        "rgb": parsed.model.rgb,
+        "keep_aspect": parsed.video.keep_aspect,
+        "seq_len": parsed.video.seq_len,
+        "anchors": parsed.anchors.anchors,
+        "timestep_respacing": parsed.diffusion.timestep_respacing,
+        "precision": precision,
+        "model": os.path.basename(path),
+        "model_sha256": _sha256(path),
+        "videos": names,
+    } | {name: value for name, value in asdict(options).items() if name in kept}
+    if options.use_ddim:
+        settings["sampler"] = "ddim"
+    return Reconstruction(out_dir, names, paths, cache, anchors, options, settings)
+
+
+def _generate_samples(parsed: SimpleNamespace, model: UNet, diffusion: GaussianDiffusion) -> None:
+    """Generation, prediction and infilling of single windows as in RaMViD: one npz with ``arr_0`` (N,T,H,W,C) uint8."""
+    options, video = parsed.sample, parsed.video
+    height, width = parse_image_size(parsed.model.image_size)
+    shape = (3 if parsed.model.rgb else 1, video.seq_len, height, width)
+    given = int_list(parsed.anchors.cond_frames, "cond_frames") or ([0] if options.cond_generation else [])
+    anchors = explicit_anchors(video.seq_len, given if options.cond_generation else [])
+    windows: list[torch.Tensor | None] = [None] * options.num_samples
+    if options.cond_generation:
+        if not video.data_dir:
+            raise InputError("--cond_generation True needs --data_dir, whose frames are given; or use False")
+        dataset = VideoWindows(find_videos(video.data_dir), frame_cache(video, parsed.model), video.seq_len)
+        order = window_order(len(dataset), options.seed, 0)
+        windows = [dataset[int(order[i % len(order)])][0] for i in range(options.num_samples)]
+    out_dir = result_dir(options.out_dir)
+    mine = generate(
+        model,
+        diffusion,
+        iter(windows),
+        shape,
+        anchors,
+        options,
+        dist_util.dev(),
+        resolve_precision(options.precision),
+        dist_util.rank(),
+        dist_util.world_size(),
+    )
+    parts = dist_util.all_gather_object(mine)
+    if dist_util.rank() == 0:
+        samples = {number: frames for part in parts for number, frames in part.items()}
+        _save_samples(out_dir, "samples", np.stack([samples[i] for i in sorted(samples)]), options)
+        if options.save_gt and options.cond_generation:
+            real = torch.stack([window for window in windows if window is not None])
+            frames = ((real + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 4, 1).numpy()
+            _save_samples(out_dir, "gt", frames, options)
+
+
+def _save_samples(out_dir: str, name: str, frames: np.ndarray, options: Any) -> None:
+    """frames uint8 (N,T,H,W,C)."""
+    path = os.path.join(out_dir, f"{name}_{'x'.join(map(str, frames.shape))}.npz")
+    np.savez(path, frames)
+    for ending, wanted in (("gif", options.save_gif), ("mp4", options.save_mp4)):
+        for number in range(len(frames) if wanted else 0):
+            write_video(os.path.join(out_dir, f"{name}_{number:03d}.{ending}"), frames[number])
+    print(f"{len(frames)} windows are in {path}")
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

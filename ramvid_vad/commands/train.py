@@ -1,0 +1,132 @@
+"""``video_train.py``: options -> data, model, loop."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+
+import torch
+
+from .. import dist_util
+from ..errors import InputError
+from ..logger import Logger
+from ..models.precision import resolve_precision
+from ..script_util import NUM_CLASSES, create_diffusion, create_model, resolved_options
+from ..training.checkpoints import Loaded, find_latest, load_checkpoint
+from ..training.loop import Batches, TrainLoop
+from ..video.cache import prefetch
+from ..video.datasets import VideoWindows, training_batches
+from ..video.reader import find_videos, video_name
+from .setup import anchor_kind, anchor_pattern, checkpoint_config, frame_cache, load_state, print_resolved
+
+
+def train(parsed: SimpleNamespace) -> None:
+    """Train as the parsed options say."""
+    check(parsed)
+    if parsed.dry_run:
+        print_resolved(parsed)
+        return
+    options = parsed.train
+    dist_util.setup_dist()
+    logger = Logger(options.log_dir, tensorboard=options.tensorboard)
+    torch.manual_seed(options.seed)  # the initial weights
+    model = create_model(parsed.model, parsed.diffusion.learn_sigma)
+    diffusion = create_diffusion(replace(parsed.diffusion, timestep_respacing=""))
+    pattern = anchor_pattern(parsed.anchors, parsed.video.seq_len, options.seed)
+    batches = training_data(parsed, logger)
+
+    resumed = find_resumed(options.resume_checkpoint, logger, options.ema_rate)
+    if resumed is not None:
+        load_state(model, resumed.model, options.resume_checkpoint or logger.dir)
+        logger.log(f"going on from step {resumed.step}")
+    loop = TrainLoop(
+        model,
+        diffusion,
+        batches,
+        pattern,
+        options,
+        precision=resolve_precision(options.precision, options.use_fp16),
+        exclude_conditional=parsed.anchors.exclude_conditional,
+        logger=logger,
+        config=checkpoint_config(parsed),
+        resumed=resumed,
+    )
+    logger.start(resolved_options(parsed), resumed_step=loop.step)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    logger.log(f"{count / 1e6:.2f} M parameters, mixer {parsed.model.mixer}, anchors {parsed.anchors.anchors}")
+    step = loop.run()
+    logger.log(f"ended at step {step}; the same command goes on from there; checkpoints are in {logger.dir}")
+    dist_util.cleanup()
+
+
+def check(parsed: SimpleNamespace) -> None:
+    """Resolve what options leave open and refuse what cannot work, before anything is written."""
+    options, video = parsed.train, parsed.video
+    parsed.anchors = replace(parsed.anchors, anchors=anchor_kind(parsed.anchors, parsed.given))
+    anchor_pattern(parsed.anchors, video.seq_len, options.seed)
+    resolve_precision(options.precision, options.use_fp16)
+    create_diffusion(parsed.diffusion)
+    with torch.device("meta"):
+        create_model(parsed.model, parsed.diffusion.learn_sigma)
+    scale = parsed.model.scale_time_dim
+    if scale and scale != video.seq_len:
+        raise InputError(f"--scale_time_dim {scale} must equal --seq_len {video.seq_len}, or be 0")
+    for name in ("batch_size", "log_interval", "save_interval", "max_skipped_steps"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name} {getattr(options, name)}: must be at least 1")
+    if options.microbatch == 0 or options.microbatch < -1:
+        raise InputError(f"--microbatch {options.microbatch}: must be at least 1, or -1 for the whole batch")
+    if options.anneal_type == "linear" and options.lr_anneal_steps < 1:
+        raise InputError("--anneal_type linear: give --lr_anneal_steps, the step where the rate reaches 0")
+    if options.anneal_type == "step" and not (options.steps_drop > 0 and options.drop > 0):
+        raise InputError("--anneal_type step: give --steps_drop and --drop, e.g. --steps_drop 10000 --drop 0.5")
+    for rate in options.ema_rate.split(","):
+        try:
+            valid = not rate.strip() or 0 <= float(rate) < 1
+        except ValueError:
+            valid = False
+        if not valid:
+            raise InputError(f"--ema_rate {options.ema_rate!r}: expected rates in [0, 1), e.g. 0.999,0.9999")
+
+
+def training_data(parsed: SimpleNamespace, logger: Logger) -> Batches:
+    """Windows of all videos, decoded into the cache once; a function from the first step to this rank's batches."""
+    video, options = parsed.video, parsed.train
+    paths = find_videos(video.data_dir)
+    cache = frame_cache(video, parsed.model)
+    if dist_util.rank() == 0:
+        prefetch(cache, paths, workers=video.num_workers)
+    dist_util.barrier()
+    dataset = VideoWindows(paths, cache, video.seq_len)
+    logger.log(f"{len(paths)} videos, {len(dataset)} windows of {video.seq_len} frames in {video.data_dir}")
+    classes = None
+    if parsed.model.class_cond:
+        names = [video_name(path, video.data_dir).split("/")[-1].split("_")[0] for path in paths]
+        known = sorted(set(names))
+        if len(known) > NUM_CLASSES:
+            raise InputError(
+                f"--class_cond True: {len(known)} file-name prefixes in {video.data_dir}, at most {NUM_CLASSES}"
+            )
+        classes = torch.tensor([known.index(name) for name in names])
+
+    def batches(start_step: int) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]]:
+        for frames, cond, samples in training_batches(
+            dataset,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            start_step=start_step,
+            rank=dist_util.rank(),
+            world_size=dist_util.world_size(),
+            num_workers=video.num_workers,
+        ):
+            yield frames, cond if classes is None else cond | {"y": classes[cond["video"]]}, samples
+
+    return batches
+
+
+def find_resumed(resume_checkpoint: str, logger: Logger, ema_rate: str) -> Loaded | None:
+    """The checkpoint to go on from: the file that was given, or the newest valid one in the log directory."""
+    rates = [rate.strip() for rate in ema_rate.split(",") if rate.strip()]
+    if resume_checkpoint not in ("", "auto"):
+        return load_checkpoint(resume_checkpoint, rates, logger.warn)
+    latest = find_latest(logger.dir, logger.warn)
+    return None if latest is None else load_checkpoint(latest, rates, logger.warn)

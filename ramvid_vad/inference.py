@@ -1,0 +1,296 @@
+"""A model and videos -> reconstructions, window by window.
+
+Windows of all videos stand in one list, cut into batches; rank r of W computes every W-th batch. Each window is
+written as soon as it is done, each video when its last window is, so a killed run goes on where it was, with any
+number of ranks.
+"""
+
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .diffusion.gaussian import GaussianDiffusion
+from .diffusion.samplers import SAMPLERS, Callback
+from .errors import InputError
+from .models.precision import network_autocast
+from .models.unet import UNet
+from .options import SampleOptions
+from .randomness import normal
+from .video.cache import FrameCache
+from .video.datasets import to_float, to_uint8
+from .video.windows import covering_starts, frame_indices, in_video, times_masked
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window of one video: its place in the video's list of windows and the frame at its position 0."""
+
+    video: int
+    number: int
+    start: int
+
+
+def infill(
+    model: UNet,
+    diffusion: GaussianDiffusion,
+    clean: torch.Tensor,
+    anchors: torch.Tensor,
+    places: Sequence[tuple[int, int]],
+    sampling: SampleOptions,
+    *,
+    precision: str = "fp32",
+    y: torch.Tensor | None = None,
+    callback: Callback | None = None,
+) -> torch.Tensor:
+    """Generate the masked frames of windows: (B,C,T,H,W) in [-1, 1] -> the same with masked frames generated.
+
+    clean is read at the anchors only.  anchors: bool (T,), True = given.  places: per window (key of its video, index
+    of its first frame): the noise of a frame is a pure function of (seed, video, frame, draw), whatever the batch or
+    rank.
+    """
+    length = clean.shape[2]
+    shape = (clean.shape[1], *clean.shape[3:])
+
+    def noise(draw: int) -> torch.Tensor:
+        def of_frame(key: int, frame: int) -> torch.Tensor:
+            return normal(shape, sampling.seed, "sample", key, frame, draw)
+
+        windows = [torch.stack([of_frame(key, first + t) for t in range(length)], dim=1) for key, first in places]
+        return torch.stack(windows).to(clean.device)
+
+    def network(*inputs: torch.Tensor, **keywords: torch.Tensor | None) -> torch.Tensor:
+        with network_autocast(precision, clean.device):
+            return model(*inputs, **keywords)
+
+    return SAMPLERS["ddim" if sampling.use_ddim else sampling.sampler](
+        diffusion,
+        network,
+        clean,
+        anchors.to(clean.device).expand(len(clean), -1),
+        noise,
+        clip_denoised=sampling.clip_denoised,
+        resample_steps=sampling.resample_steps,
+        eta=sampling.eta,
+        y=y,
+        callback=callback,
+    )
+
+
+class Reconstruction:
+    """Windowed infilling of whole videos into a folder of one ``NAME.npz`` per video.
+
+    An npz holds ``reconstructions`` uint8 (R,H,W,C) and, per row, ``frame`` (its true index), ``window`` and ``index``
+    (which window, which position in it); ``starts`` (W,), ``anchors`` bool (T,), ``times_masked`` (n,), ``num_frames``
+    and ``settings`` (JSON).  settings: what made the result; a folder that holds another result is refused.
+    """
+
+    def __init__(
+        self,
+        out_dir: str,
+        names: Sequence[str],
+        paths: Sequence[str],
+        cache: FrameCache,
+        anchors: torch.Tensor,
+        sampling: SampleOptions,
+        settings: dict[str, Any],
+    ):
+        self.out_dir, self.names, self.paths, self.cache = out_dir, names, paths, cache
+        self.anchors, self.sampling, self.settings = anchors, sampling, settings
+        self.num_frames = [len(cache.frames(path)) for path in paths]
+        self.starts = [
+            covering_starts(n, len(anchors), sampling.stride, anchors.numpy(), extra=sampling.extra_windows)
+            for n in self.num_frames
+        ]
+        windows = [
+            Window(video, number, start)
+            for video, starts in enumerate(self.starts)
+            for number, start in enumerate(starts)
+        ]
+        size = sampling.batch_size
+        self.batches = [windows[i : i + size] for i in range(0, len(windows), size)]
+        self._claim_folder()
+
+    def run(
+        self,
+        model: UNet,
+        diffusion: GaussianDiffusion,
+        device: torch.device,
+        precision: str,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Compute this rank's share of what is still missing."""
+        todo = [batch for batch in self.batches[rank::world_size] if not all(self._done(w) for w in batch)]
+        model.eval()
+        with tqdm(total=len(todo) * diffusion.num_timesteps, desc="infilling", unit="call", disable=rank > 0) as bar:
+            for batch in todo:
+                self._compute(batch, model, diffusion, device, precision, lambda *_: bar.update())
+        for video in range(len(self.names)):  # windows that another run had finished, just before it ended
+            self._assemble(video)
+
+    def missing(self) -> list[str]:
+        """Names of the videos that are not finished yet."""
+        return [name for video, name in enumerate(self.names) if not os.path.exists(self._video_file(video))]
+
+    def finish(self) -> None:
+        """Remove the parts of finished videos."""
+        shutil.rmtree(os.path.join(self.out_dir, "parts"), ignore_errors=True)
+
+    def _compute(
+        self,
+        batch: list[Window],
+        model: UNet,
+        diffusion: GaussianDiffusion,
+        device: torch.device,
+        precision: str,
+        callback: Callback,
+    ) -> None:
+        clips = []
+        for window in batch:
+            frames = self.cache.frames(self.paths[window.video])
+            clips.append(frames[frame_indices(window.start, len(self.anchors), len(frames))])
+        clean = to_float(torch.from_numpy(np.stack(clips))).to(device)
+        places = [(zlib.crc32(self.names[w.video].encode()), w.start) for w in batch]
+        result = infill(
+            model, diffusion, clean, self.anchors, places, self.sampling, precision=precision, callback=callback
+        )
+        generated = to_uint8(result).cpu().numpy()  # (B,T,H,W,C)
+        for window, frames in zip(batch, generated, strict=True):
+            _write_npz(self._part_file(window), frames=frames[self._scored(window)])
+        for video in {window.video for window in batch}:
+            self._assemble(video)
+
+    def _scored(self, window: Window) -> np.ndarray:
+        """Positions of a window whose reconstruction counts: masked, and no padding. Ascending int64."""
+        inside = in_video(window.start, len(self.anchors), self.num_frames[window.video])
+        return np.flatnonzero(inside & ~self.anchors.numpy())
+
+    def _assemble(self, video: int) -> None:
+        """Join a video's windows once all are there. Two ranks may both do it: the result is the same."""
+        starts, given = self.starts[video], self.anchors.numpy()
+        windows = [Window(video, number, start) for number, start in enumerate(starts)]
+        if os.path.exists(self._video_file(video)) or not all(self._done(window) for window in windows):
+            return
+        rows: dict[str, list[np.ndarray]] = {"reconstructions": [], "frame": [], "window": [], "index": []}
+        for window in windows:
+            scored = self._scored(window)
+            with np.load(self._part_file(window), allow_pickle=False) as part:
+                rows["reconstructions"].append(part["frames"])
+            rows["frame"].append((window.start + scored).astype(np.int32))
+            rows["window"].append(np.full(len(scored), window.number, np.int32))
+            rows["index"].append(scored.astype(np.int32))
+        _write_npz(
+            self._video_file(video),
+            **{name: np.concatenate(parts) for name, parts in rows.items()},
+            starts=np.array(starts, np.int32),
+            anchors=given,
+            times_masked=times_masked(self.num_frames[video], starts, given).astype(np.int32),
+            num_frames=np.array(self.num_frames[video]),
+            settings=np.array(json.dumps(self.settings | {"video": self.names[video]}, sort_keys=True)),
+        )
+
+    def _claim_folder(self) -> None:
+        """Write settings.json, or check that the folder's own one asks for the same result."""
+        path = os.path.join(self.out_dir, "settings.json")
+        try:
+            os.makedirs(self.out_dir, exist_ok=True)
+            if os.path.exists(path):
+                with open(path, encoding="utf-8") as file:
+                    found = json.load(file)
+                different = sorted(
+                    k for k in found.keys() | self.settings.keys() if found.get(k) != self.settings.get(k)
+                )
+                if different:
+                    raise InputError(
+                        f"--out_dir {self.out_dir}: holds reconstructions made with another "
+                        f"{', '.join(different)}: give another folder or remove it"
+                    )
+            else:
+                _write_atomically(path, lambda temporary: _write_json(temporary, self.settings))
+        except OSError as error:
+            raise InputError(f"--out_dir {self.out_dir}: cannot be written ({error.strerror})") from None
+
+    def _done(self, window: Window) -> bool:
+        return os.path.exists(self._video_file(window.video)) or os.path.exists(self._part_file(window))
+
+    def _video_file(self, video: int) -> str:
+        return os.path.join(self.out_dir, self.names[video] + ".npz")
+
+    def _part_file(self, window: Window) -> str:
+        return os.path.join(self.out_dir, "parts", self.names[window.video], f"window{window.number:06d}.npz")
+
+
+def generate(
+    model: UNet,
+    diffusion: GaussianDiffusion,
+    windows: Iterator[torch.Tensor | None],
+    shape: tuple[int, int, int, int],
+    anchors: torch.Tensor,
+    sampling: SampleOptions,
+    device: torch.device,
+    precision: str,
+    rank: int = 0,
+    world_size: int = 1,
+) -> dict[int, np.ndarray]:
+    """RaMViD's sampling: this rank's share of ``num_samples`` windows, by number, each uint8 (T,H,W,C).
+
+    windows: per sample the real window float (C,T,H,W) whose anchors are given, or None to generate from nothing.
+    """
+    model.eval()
+    samples: dict[int, np.ndarray] = {}
+    numbered = [(number, window) for number, window in enumerate(windows) if number % world_size == rank]
+    size = sampling.batch_size
+    batches = [numbered[i : i + size] for i in range(0, len(numbered), size)]
+    with tqdm(total=len(batches) * diffusion.num_timesteps, desc="sampling", unit="call", disable=rank > 0) as bar:
+        for batch in batches:
+            clean = torch.stack([torch.zeros(shape) if window is None else window for _, window in batch]).to(device)
+            places = [(number, 0) for number, _ in batch]
+            result = infill(
+                model,
+                diffusion,
+                clean,
+                anchors,
+                places,
+                sampling,
+                precision=precision,
+                callback=lambda *_: bar.update(),
+            )
+            for (number, _), frames in zip(batch, to_uint8(result).cpu().numpy(), strict=True):
+                samples[number] = frames
+    return samples
+
+
+def _write_json(path: str, content: dict[str, Any]) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, sort_keys=True)
+
+
+def _write_npz(path: str, **arrays: np.ndarray) -> None:
+    def write(temporary: str) -> None:
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        _write_atomically(path, write)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}): free some space, then run again") from None
+
+
+def _write_atomically(path: str, write: Callable[[str], None]) -> None:
+    """Write beside the target, then rename: the file is whole or absent, whoever kills the run."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
