@@ -1,6 +1,5 @@
 """``video_sample.py``: options and a checkpoint -> reconstructions of whole videos, or RaMViD's samples."""
 
-import hashlib
 import os
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -19,8 +18,9 @@ from ..models.precision import resolve_precision
 from ..models.unet import UNet
 from ..script_util import int_list, parse_image_size
 from ..training.checkpoints import find_latest
+from ..training.files import fingerprint, local_copy
 from ..video.cache import prefetch
-from ..video.datasets import VideoWindows, window_order
+from ..video.datasets import VideoWindows, to_uint8, window_order
 from ..video.reader import find_videos, video_name
 from ..video.writer import write_video
 from .setup import anchor_kind, anchor_pattern, averaged_beside, frame_cache, load_model, print_resolved
@@ -160,8 +160,7 @@ def _generate_samples(parsed: SimpleNamespace, model: UNet, diffusion: GaussianD
         _save_samples(out_dir, "samples", np.stack([samples[i] for i in sorted(samples)]), options)
         if options.save_gt and options.cond_generation:
             real = torch.stack([window for window in windows if window is not None])
-            frames = ((real + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 4, 1).numpy()
-            _save_samples(out_dir, "gt", frames, options)
+            _save_samples(out_dir, "gt", to_uint8(real).numpy(), options)
 
 
 def _save_samples(out_dir: str, name: str, frames: np.ndarray, options: Any) -> None:
@@ -175,5 +174,5 @@ def _save_samples(out_dir: str, name: str, frames: np.ndarray, options: Any) -> 
 
 
 def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with local_copy(path) as local:
+        return str(fingerprint(local)["sha256"])

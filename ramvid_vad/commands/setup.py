@@ -67,14 +67,9 @@ def frame_cache(video: VideoOptions, model: ModelOptions) -> FrameCache:
 
 def checkpoint_config(parsed: SimpleNamespace) -> dict[str, Any]:
     """What a checkpoint says of itself: all that sampling needs to know."""
-    sections = resolved_options(parsed)
-    video = {name: sections["video"][name] for name in ("seq_len", "keep_aspect")}
-    return {
-        "model": sections["model"],
-        "diffusion": sections["diffusion"],
-        "video": video,
-        "anchors": sections["anchors"],
-    }
+    config = {name: asdict(getattr(parsed, name)) for name in ("model", "diffusion", "video", "anchors")}
+    config["video"] = {name: config["video"][name] for name in ("seq_len", "keep_aspect")}  # no paths of this machine
+    return config
 
 
 def load_model(path: str, parsed: SimpleNamespace) -> tuple[UNet, GaussianDiffusion]:

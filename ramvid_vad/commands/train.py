@@ -127,6 +127,6 @@ def find_resumed(resume_checkpoint: str, logger: Logger, ema_rate: str) -> Loade
     """The checkpoint to go on from: the file that was given, or the newest valid one in the log directory."""
     rates = [rate.strip() for rate in ema_rate.split(",") if rate.strip()]
     if resume_checkpoint not in ("", "auto"):
-        return load_checkpoint(resume_checkpoint, rates, logger.warn)
-    latest = find_latest(logger.dir, logger.warn)
-    return None if latest is None else load_checkpoint(latest, rates, logger.warn)
+        return load_checkpoint(resume_checkpoint, rates, logger.log)
+    latest = find_latest(logger.dir, logger.log)
+    return None if latest is None else load_checkpoint(latest, rates, logger.log)
