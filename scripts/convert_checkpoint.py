@@ -3,7 +3,8 @@
 import argparse
 import os
 
-from ramvid_vad.script_util import run_command
+from ramvid_vad.dist_util import fail
+from ramvid_vad.errors import InputError
 from ramvid_vad.training.files import is_remote
 from ramvid_vad.training.weights import convert_untrusted
 
@@ -21,4 +22,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    try:
+        main()
+    except InputError as error:
+        fail(f"convert_checkpoint: error: {error}", 2)

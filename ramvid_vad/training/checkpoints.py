@@ -17,6 +17,7 @@ import torch
 
 from ramvid_vad import __version__
 from ramvid_vad.errors import InputError
+from ramvid_vad.logger import warn
 from ramvid_vad.training import optimizer_state
 from ramvid_vad.training.files import FileSet, fingerprint, is_remote, local_copy, names_in
 from ramvid_vad.training.optimizer_state import State, restore_optimizer
@@ -104,7 +105,7 @@ def save_checkpoint(
     return Checkpoint(log_dir, step, manifest)
 
 
-def find_latest(log_dir: str, report: Report = print) -> Checkpoint | None:
+def find_latest(log_dir: str, report: Report = warn) -> Checkpoint | None:
     """The newest valid generation in a local folder; ``report`` gets one line for each newer one that is not.
 
     None: nothing was ever saved to the end. InputError: generations were completed here, and now all are damaged.
@@ -115,7 +116,7 @@ def find_latest(log_dir: str, report: Report = print) -> Checkpoint | None:
         try:
             return Checkpoint(log_dir, step, _verified(log_dir, step))
         except _Invalid as error:
-            report(f"WARNING: checkpoint of step {step} in {log_dir} is passed over: {error}")
+            report(f"checkpoint of step {step} in {log_dir} is passed over: {error}")
             damaged += os.path.exists(_manifest_path(log_dir, step))
     if damaged:
         raise InputError(
@@ -124,7 +125,7 @@ def find_latest(log_dir: str, report: Report = print) -> Checkpoint | None:
     return None
 
 
-def load_checkpoint(source: Checkpoint | str, ema_rates: Iterable[str] | None = None, report: Report = print) -> Loaded:
+def load_checkpoint(source: Checkpoint | str, ema_rates: Iterable[str] | None = None, report: Report = warn) -> Loaded:
     """Everything that a run needs to go on.
 
     source: a generation from ``find_latest``, or a model file; then its averages and optimizer are looked for beside
@@ -137,12 +138,12 @@ def load_checkpoint(source: Checkpoint | str, ema_rates: Iterable[str] | None = 
     loaded = _load_generation(source, report) if isinstance(source, Checkpoint) else _load_beside(source)
     where = source if isinstance(source, str) else f"checkpoint of step {source.step} in {source.log_dir}"
     if not loaded.ema and ema_rates is None:
-        report(f"WARNING: {where}: no averaged (EMA) weights beside it")
+        report(f"{where}: no averaged (EMA) weights beside it")
     for rate in ema_rates or ():
         if rate not in loaded.ema:
-            report(f"WARNING: {where}: no average of rate {rate} beside it; it starts as a copy of the model's weights")
+            report(f"{where}: no average of rate {rate} beside it; it starts as a copy of the model's weights")
     if loaded.optimizer is None:
-        report(f"WARNING: {where}: no optimizer state beside it; the optimizer starts afresh")
+        report(f"{where}: no optimizer state beside it; the optimizer starts afresh")
     return loaded
 
 
@@ -255,9 +256,7 @@ def _load_generation(checkpoint: Checkpoint, report: Report) -> Loaded:
     manifest, folder = checkpoint.manifest, checkpoint.log_dir
     if manifest["versions"]["torch"] != torch.__version__:
         old = manifest["versions"]["torch"]
-        report(
-            f"WARNING: saved with torch {old}, resumed with {torch.__version__}: results may differ in the last bits"
-        )
+        report(f"saved with torch {old}, resumed with {torch.__version__}: results may differ in the last bits")
     loaded = Loaded(checkpoint.step, {}, {}, None, manifest["extra"], None)
     for name in manifest["files"]:
         path = os.path.join(folder, name)

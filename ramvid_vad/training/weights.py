@@ -90,7 +90,7 @@ def read_pickle(local: str, name: str) -> Any:
         reason = re.search(r"WeightsUnpickler error:\s*(?:Unsupported global: )?(GLOBAL \S+|[^\n]*)", str(error))
         asked = reason[1] if reason else "no torch file"
         raise InputError(
-            f"{name}: refused, it is not only tensors ({asked}) and loading it could run code; if you trust who made it: "
+            f"{name}: refused, it is not only tensors ({asked}) and could run code; if you trust who made it: "
             f"python scripts/convert_checkpoint.py --i_trust_this_file {shlex.quote(name)}"
         ) from error
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError ... on damaged files
