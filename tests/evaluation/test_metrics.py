@@ -82,14 +82,14 @@ def test_eer_by_hand_crosses_between_points():
 
 
 def test_micro_macro_and_scene_auc_differ_where_they_must():
-    """Each video is perfectly ordered on its own scale; scene A's two videos share a scale, scene B's is far above."""
-    scores = [np.array([1, 2]), np.array([1, 2]), np.array([11.0, 12]), np.array([20.0, 21])]
-    labels = [np.array([0, 1]), np.array([0, 1]), np.array([0, 1]), np.array([0, 0])]
-    result = frame_metrics(scores, labels, scenes=["A", "A", "B", "B"])
-    assert result["macro_auc"] == 1.0  # mean of three perfect videos
+    """Each video is perfectly ordered on its own scale; scene A's three videos share a scale, scene B's is far above."""
+    scores = [np.array([1, 2])] * 3 + [np.array([11, 12]), np.array([20, 21])]
+    labels = [np.array([0, 1])] * 4 + [np.array([0, 0])]
+    result = frame_metrics(scores, labels, scenes=["A", "A", "A", "B", "B"])
+    assert result["macro_auc"] == 1.0  # mean of four perfect videos
     assert result["one_class_videos"] == 1
-    # 3 positives (2, 2, 12) against 5 negatives (1, 1, 11, 20, 21): 2 + 2 + 3 of 15 pairs
-    assert result["micro_auc"] == pytest.approx(7 / 15)
+    # positives 2, 2, 2, 12 against negatives 1, 1, 1, 11, 20, 21: 3 + 3 + 3 + 4 of 24 pairs
+    assert result["micro_auc"] == pytest.approx(13 / 24)
     assert result["scene_auc"] == pytest.approx((1 + 1 / 3) / 2)
     assert result["macro_auc_padded"] == 1.0
     assert frame_metrics(scores, labels)["scene_auc"] is None
