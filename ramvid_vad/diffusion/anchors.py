@@ -54,7 +54,7 @@ def random_anchors(
     rng = stream(seed, "anchors", step, sample)
     given = torch.zeros(num_frames, dtype=torch.bool)
     if rng.random() >= unconditional_rate:
-        count = min(int(rng.integers(1, max_given + 1)), end - first)
+        count = int(rng.integers(1, max_given + 1))
         given[torch.from_numpy(first + rng.permutation(end - first)[:count])] = True
     return given
 
@@ -83,12 +83,16 @@ class AnchorPattern:
             first, end = frame_range or (0, num_frames)
             if not 0 <= first < end <= num_frames:
                 raise InputError(f"--mask_range {first},{end}: must lie within the window, 0,{num_frames}")
-            if not 1 <= max_given <= num_frames:
-                raise InputError(f"--max_num_mask_frames {max_given}: must be 1 to {num_frames}, the window's frames")
+            if not 1 <= max_given <= end - first:
+                raise InputError(
+                    f"--max_num_mask_frames {max_given}: must be 1 to {end - first}, the frames to draw from"
+                )
             if not 0 <= unconditional_rate <= 1:
                 raise InputError(f"--uncondition_rate {unconditional_rate}: must be 0 to 1")
-            if max_given >= num_frames and end - first == num_frames:
+            if max_given == num_frames:
                 raise InputError(f"--max_num_mask_frames {max_given}: leaves no frame to generate; use fewer")
+        if kind == "prediction" and num_prediction < 0:
+            raise InputError(f"--num_prediction_anchors {num_prediction}: must be at least 0")
         if kind == "explicit" and not frames:
             raise InputError("--anchors explicit: give --cond_frames, e.g. 0,1,2")
         self.fixed: torch.Tensor | None = None

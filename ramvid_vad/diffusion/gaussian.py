@@ -2,7 +2,8 @@
 
 x_start, x_t and noise are (B, C, T, H, W); anchors are bool (B, T), True = given clean; t is int64 (B,), one per
 sample, counted in kept timesteps 0 .. S-1. Coefficients are float64, computed once. alpha_bar_t is the product of
-(1 - beta) up to t. Equations: DDPM = Ho et al. 2020 (arXiv 2006.11239), IDDPM = Nichol and Dhariwal 2021 (arXiv 2102.09672).
+(1 - beta) up to t. Equations: DDPM = Ho et al. 2020 (arXiv 2006.11239), IDDPM = Nichol and Dhariwal
+2021 (arXiv 2102.09672).
 """
 
 import math
@@ -172,7 +173,7 @@ class GaussianDiffusion:
         if self.learn_sigma or self.use_kl:
             terms["vb"] = self._variational_bound(output, x_start, x_t, t, masked)
         if self.use_kl:
-            terms["loss"] = terms["vb"] * self.num_timesteps if self.rescale_learned_sigmas else terms["vb"]
+            terms["loss"] = terms["vb"] * self.num_timesteps  # one term of the sum stands for all of them
             return terms
         prediction = output.chunk(2, dim=1)[0] if self.learn_sigma else output
         terms["mse"] = _masked_mean((self.target(x_start, t, noise) - prediction) ** 2, masked)

@@ -14,6 +14,7 @@ from itertools import count
 import numpy as np
 import torch
 
+from ..errors import InputError
 from .gaussian import GaussianDiffusion, Model, ReverseStep
 
 Noise = Callable[[int], torch.Tensor]
@@ -58,6 +59,8 @@ def sample_ddim(
     callback: Callback | None = None,
 ) -> torch.Tensor:
     """DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12 and 16): eta = 0 adds no noise, eta = 1 as much as ancestral."""
+    if not 0 <= eta <= 1:
+        raise InputError(f"--eta {eta}: must be 0 to 1")
     draws = count(1)
 
     def move(step: ReverseStep, x: torch.Tensor, t: int) -> torch.Tensor:

@@ -18,7 +18,7 @@ def named_betas(name: str, steps: int) -> np.ndarray:
     """
     if name == "linear":
         # Ho et al.'s 1e-4 ... 0.02 are meant for 1000 steps; fewer steps need proportionally larger betas.
-        scale = 1000 / steps if steps > 0 else math.inf
+        scale = 1000 / max(steps, 1)
         betas = np.linspace(scale * 1e-4, scale * 0.02, max(steps, 0), dtype=np.float64)
     elif name == "cosine":
         betas = np.array(
@@ -49,15 +49,15 @@ def respaced_timesteps(steps: int, spacing: str) -> list[int]:
         f"--timestep_respacing {spacing!r}: cannot be taken from {steps} steps: use e.g. 200, ddim50 or 10,15,20"
     )
     if spacing.startswith("ddim"):
-        if not spacing[4:].isdigit():
+        if not spacing[4:].isdecimal():
             raise bad
         wanted = int(spacing[4:])
-        for stride in range(1, steps + 1):
+        for stride in range(1, steps):
             if len(range(0, steps, stride)) == wanted:
                 return list(range(0, steps, stride))
         raise bad
     counts = spacing.split(",")
-    if not all(count.strip().isdigit() and int(count) > 0 for count in counts):
+    if not all(count.strip().isdecimal() and int(count) > 0 for count in counts):
         raise bad
     size, rest = divmod(steps, len(counts))
     kept: list[int] = []
