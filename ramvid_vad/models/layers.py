@@ -15,6 +15,8 @@ class GroupNorm32(nn.GroupNorm):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):
+            if x.device.type == "cpu":  # takes half-precision input with float32 weights, and computes in float32
+                return F.group_norm(x, 32, self.weight, self.bias, self.eps)
             return F.group_norm(x.float(), 32, self.weight, self.bias, self.eps).to(x.dtype)
 
 

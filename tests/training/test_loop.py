@@ -1,0 +1,203 @@
+"""The training loop on a tiny network: exact resume, scales, skips, budgets."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from ramvid_vad.diffusion.anchors import AnchorPattern
+from ramvid_vad.errors import RunError
+from ramvid_vad.logger import Logger
+from ramvid_vad.options import TrainOptions
+from ramvid_vad.randomness import normal
+from ramvid_vad.script_util import create_model_and_diffusion
+from ramvid_vad.training.checkpoints import find_latest, load_checkpoint
+from ramvid_vad.training.loop import TrainLoop
+from ramvid_vad.training.schedules import LossScale, SecondMomentTimesteps, UniformTimesteps, learning_rate
+
+FRAMES = 6
+TINY = dict(
+    image_size="8", num_channels=32, channel_mult="1", num_res_blocks=1, attention_resolutions="8", mixer="mamba", d_state=2
+)
+
+
+def batches(batch_size, poison=()):
+    """Batches as a pure function of the step; the steps in ``poison`` hold a NaN."""
+
+    def iterate(start_step):
+        step = start_step
+        while True:
+            ids = range(step * batch_size, (step + 1) * batch_size)
+            frames = torch.stack([normal((3, FRAMES, 8, 8), 0, "data", i).clamp(-1, 1) for i in ids])
+            if step in poison:
+                frames[0, 0, 3] = math.nan
+            yield frames, {}, torch.tensor(list(ids))
+            step += 1
+
+    return iterate
+
+
+def make_loop(folder, resumed=None, poison=(), precision="fp32", **options):
+    torch.manual_seed(0)
+    model, diffusion = create_model_and_diffusion(**TINY)
+    options = TrainOptions(**{"lr": 1e-2, "batch_size": 2, "ema_rate": "0.5,0.9", "save_interval": 1000} | options)
+    if resumed is not None:
+        resumed = load_checkpoint(find_latest(str(resumed)), ["0.5", "0.9"])
+    return TrainLoop(
+        model,
+        diffusion,
+        batches(options.batch_size, poison),
+        AnchorPattern("random", FRAMES, max_given=3, unconditional_rate=0.2, seed=options.seed),
+        options,
+        precision=precision,
+        exclude_conditional=True,
+        logger=Logger(str(folder)),
+        config={},
+        resumed=resumed,
+    )
+
+
+def state(loop):
+    """Everything that a resumed run must have again."""
+    found = {f"model/{k}": v for k, v in loop.model.state_dict().items()}
+    for rate, average in loop.ema.items():
+        found |= {f"ema{rate}/{k}": v for k, v in average.state_dict().items()}
+    for index, entry in loop.optimizer.state_dict()["state"].items():
+        found |= {f"opt{index}/{k}": v for k, v in entry.items()}
+    return found
+
+
+def assert_same(a, b):
+    a, b = state(a), state(b)
+    assert a.keys() == b.keys()
+    for key in a:
+        assert torch.equal(a[key], b[key]), key
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "loss-second-moment"])
+def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path, sampler):
+    unbroken = make_loop(tmp_path / "a", max_steps=7, schedule_sampler=sampler)
+    assert unbroken.run() == 7
+    make_loop(tmp_path / "b", max_steps=3, schedule_sampler=sampler).run()
+    make_loop(tmp_path / "b", tmp_path / "b", max_steps=5, schedule_sampler=sampler).run()
+    last = make_loop(tmp_path / "b", tmp_path / "b", max_steps=7, schedule_sampler=sampler)
+    assert last.step == 5
+    last.run()
+    assert_same(unbroken, last)
+    assert last.timesteps.state() == unbroken.timesteps.state()
+
+
+def test_microbatches_add_up_to_the_batch(tmp_path):
+    whole = make_loop(tmp_path / "a", max_steps=1, batch_size=3)
+    parts = make_loop(tmp_path / "b", max_steps=1, batch_size=3, microbatch=2)
+    whole.run()
+    parts.run()
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5 * float(a.grad.norm()) + 1e-9)
+
+
+def test_gradients_are_unscaled_before_they_are_clipped(tmp_path):
+    """A scale that is a power of two must not show; clipping scaled gradients (RaMViD's order) would."""
+    plain = make_loop(tmp_path / "a", max_steps=3, clip=0.05)
+    scaled = make_loop(tmp_path / "b", max_steps=3, clip=0.05)
+    scaled.scale.exponent = 10.0
+    plain.run()
+    scaled.run()
+    assert_same(plain, scaled)
+
+
+def test_the_gradient_norm_is_clipped(tmp_path):
+    loop = make_loop(tmp_path, clip=1e-3, max_steps=1)
+    loop.run()
+    norm = torch.sqrt(sum((p.grad**2).sum() for p in loop.model.parameters()))
+    torch.testing.assert_close(norm, torch.tensor(1e-3), rtol=1e-2, atol=0)
+
+
+def test_a_step_that_is_not_finite_changes_nothing(tmp_path):
+    before = make_loop(tmp_path / "a", max_steps=2)
+    before.run()
+    after = make_loop(tmp_path / "b", max_steps=3, poison={2}, precision="fp16", fp16_scale_growth=1.0)
+    # fp16's rounding is not the question here: the network runs in float32, the scale is fp16's
+    after.precision = "fp32"
+    after.scale.exponent = 3.0
+    after.run()
+    assert_same(before, after)
+    assert after.scale.exponent == 3.0 + 2 - 1
+    assert "non-finite" in (tmp_path / "b" / "log.txt").read_text()
+
+
+def test_too_many_steps_that_are_not_finite_end_the_run_with_a_dump(tmp_path):
+    loop = make_loop(tmp_path, poison={1, 2, 3}, max_skipped_steps=3, max_steps=9)
+    with pytest.raises(RunError, match="3 steps in a row"):
+        loop.run()
+    dump = json.loads(next(tmp_path.glob("nonfinite*.json")).read_text())
+    assert dump["samples"] == [6, 7]
+    assert len(dump["timesteps"]) == 2
+
+
+def test_the_loss_scale_has_a_floor_and_recovers():
+    scale = LossScale(growth=0.5)
+    for _ in range(100):
+        scale.update(finite=False)
+    assert scale.value == 2.0**-8
+    for _ in range(4):
+        scale.update(finite=True)
+    assert scale.value == 2.0**-6
+
+
+def test_averages_follow_the_weights(tmp_path):
+    loop = make_loop(tmp_path, max_steps=1)
+    start = {k: v.clone() for k, v in loop.model.state_dict().items()}
+    loop.run()
+    for key, now in loop.model.state_dict().items():
+        torch.testing.assert_close(loop.ema["0.9"].state_dict()[key], 0.9 * start[key] + 0.1 * now)
+
+
+def test_it_learns(tmp_path):
+    loop = make_loop(tmp_path, max_steps=60, log_interval=20)
+    loop.run()
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    assert len(losses) == 3
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "step", "expected"),
+    [
+        (dict(), 1000, 1.0),
+        (dict(lr_anneal_steps=100), 25, 0.75),
+        (dict(anneal_type="linear", lr_anneal_steps=100), 100, 0.0),
+        (dict(anneal_type="step", steps_drop=10, drop=0.5), 25, 0.25),
+        (dict(anneal_type="time_based", decay=0.1), 10, 0.5),
+        (dict(lr_warmup=10), 4, 0.5),
+    ],
+)
+def test_learning_rates(options, step, expected):
+    assert learning_rate(step, TrainOptions(lr=1.0, **options)) == pytest.approx(expected)
+
+
+def test_a_linear_decay_ends_the_run(tmp_path):
+    assert make_loop(tmp_path, lr_anneal_steps=4).run() == 4
+
+
+def test_timesteps_are_a_function_of_seed_step_and_sample():
+    a, b = UniformTimesteps(1000, 3), UniformTimesteps(1000, 3)
+    b.draw(0, [5, 6, 7])
+    assert a.draw(4, [1, 2])[0].tolist() == [b.draw(4, [1])[0].item(), b.draw(4, [2])[0].item()]
+    drawn = a.draw(0, list(range(4000)))[0]
+    assert drawn.min() >= 0 and drawn.max() <= 999
+    assert abs(drawn.float().mean() - 499.5) < 4 * 1000 / math.sqrt(12 * 4000)
+
+
+def test_importance_sampling_keeps_the_expected_loss():
+    sampler = SecondMomentTimesteps(4, seed=0)
+    truth = [1.0, 2.0, 4.0, 8.0]
+    for _ in range(10):
+        for timestep, loss in enumerate(truth):
+            sampler.update(timestep, loss)
+    t, weight = sampler.draw(0, list(range(20000)))
+    share = torch.bincount(t, minlength=4) / len(t)
+    expected = torch.tensor(truth) / sum(truth) * 0.999 + 0.001 / 4
+    torch.testing.assert_close(share, expected, atol=0.015, rtol=0)
+    assert (torch.tensor(truth)[t] * weight).mean() == pytest.approx(sum(truth) / 4, rel=0.02)
