@@ -1,0 +1,219 @@
+"""Full disks, read-only folders and SIGKILL inside a save: earlier generations stay, and the next save works."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+
+from ramvid_vad.training.checkpoints import find_latest, load_checkpoint, save_checkpoint
+from ramvid_vad.training.weights import save_weights
+
+
+def content(step, size):
+    """A run's state at a step: what is loaded must be of one step throughout."""
+    weight = torch.full((size,), float(step))
+    parameter = torch.nn.Parameter(weight.clone())
+    optimizer = torch.optim.AdamW([("w", parameter)])
+    optimizer.state[parameter] = {"step": torch.tensor(float(step)), "exp_avg": weight + 1, "exp_avg_sq": weight + 2}
+    return {"w": weight}, {"0.9": {"w": weight + 3}}, optimizer
+
+
+def save(folder, step, size=50_000, keep=2):
+    model, ema, optimizer = content(step, size)
+    save_checkpoint(str(folder), step, model, ema, optimizer, {"step": step}, {}, keep=keep)
+
+
+def check(folder):
+    """The step of the newest generation, all of whose parts are of that step."""
+    latest = find_latest(str(folder), lambda line: None)
+    if latest is None:
+        return 0
+    loaded, step = load_checkpoint(latest, ["0.9"]), latest.step
+    assert loaded.model["w"].eq(step).all() and loaded.ema["0.9"]["w"].eq(step + 3).all()
+    assert loaded.optimizer["w"]["exp_avg"].eq(step + 1).all() and loaded.optimizer["w"]["step"] == step
+    assert loaded.extra == {"step": step}
+    return step
+
+
+def visible(folder):
+    return sorted(os.listdir(folder))
+
+
+@pytest.fixture
+def mount(tmp_path):
+    """mount(options) gives a folder with a file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def do(options):
+        if os.name != "posix" or os.geteuid() != 0 or not shutil.which("mount"):
+            pytest.skip("mounting a small disk needs root")
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"cannot mount here: {done.stderr.decode().strip()}")
+        return folder
+
+    yield do
+    while os.path.ismount(folder):
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk_loses_nothing_and_the_next_save_works(mount):
+    folder = mount("size=2200k")  # one generation of 4 x 200 kB and a half, twice
+    save(folder, 1)
+    save(folder, 2)
+    before = visible(folder)
+    for size in (50_000, 100_000, 400_000):
+        with pytest.raises(OSError, match=r"step 3 could not be saved in .*No space left.*earlier ones stay"):
+            save(folder, 3, size=size)
+        assert visible(folder) == before and check(folder) == 2
+    with pytest.raises(OSError, match="No space left"):
+        save_weights(str(folder / "model000002.safetensors"), {"w": torch.ones(600_000)}, {})
+    assert visible(folder) == before and check(folder) == 2
+    (folder / "model000001.safetensors").unlink()
+    (folder / "opt000001.safetensors").unlink()
+    save(folder, 3)
+    assert check(folder) == 3
+
+
+def test_read_only_folder_loses_nothing(mount):
+    folder = mount("size=4m")
+    save(folder, 1)
+    before = visible(folder)
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    with pytest.raises(OSError, match=r"step 2 could not be saved in .*Read-only file system"):
+        save(folder, 2)
+    assert visible(folder) == before and check(folder) == 1
+    subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
+    save(folder, 2)
+    assert check(folder) == 2
+
+
+def test_removed_folder_is_made_again_and_a_file_in_its_place_is_an_error(tmp_path):
+    folder = tmp_path / "run"
+    save(folder, 1)
+    shutil.rmtree(folder)
+    save(folder, 2)
+    assert check(folder) == 2
+    shutil.rmtree(folder)
+    folder.write_text("not a folder")
+    with pytest.raises(OSError, match="step 3 could not be saved"):
+        save(folder, 3)
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace", "open"])
+def test_an_error_at_every_call_of_a_save(tmp_path, monkeypatch, broken):
+    save(tmp_path, 1, size=10)
+    save(tmp_path, 2, size=10)
+    before = visible(tmp_path)
+    real, failures = getattr(os, broken), 0
+    for fatal in range(40):
+        calls = 0
+
+        def fail(*args, fatal=fatal, **keywords):
+            nonlocal calls
+            calls += 1
+            if calls == fatal + 1:
+                raise OSError(5, "Input/output error")
+            return real(*args, **keywords)
+
+        monkeypatch.setattr(os, broken, fail)
+        try:
+            save(tmp_path, 3, size=10, keep=0)
+        except OSError as error:
+            assert "could not be saved" in str(error) and "Input/output error" in str(error)
+            failures += 1
+        else:
+            break
+        finally:
+            monkeypatch.setattr(os, broken, real)
+        assert not [name for name in visible(tmp_path) if name.endswith(".tmp")]
+        assert check(tmp_path) in (2, 3)
+        for name in {*visible(tmp_path)} - {*before}:
+            (tmp_path / name).unlink()
+    assert failures >= 4, "the calls that fail are the ones a save makes"
+    assert check(tmp_path) == 3
+
+
+def in_child(work):
+    """Run work() in a forked process; returns how that ended, negative: by that signal."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return child
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_sigkill_at_every_call_of_a_save(tmp_path):
+    save(tmp_path, 1, size=10)
+    save(tmp_path, 2, size=10)
+    kills = 0
+    for fatal in range(60):
+
+        def killed(fatal=fatal, kills=kills):
+            calls = 0
+
+            def die_before(real):
+                def call(*args, **keywords):
+                    nonlocal calls
+                    calls += 1
+                    if calls == fatal + 1:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return real(*args, **keywords)
+
+                return call
+
+            for name in ("fsync", "replace", "open", "remove", "listdir"):
+                setattr(os, name, die_before(getattr(os, name)))
+            save(tmp_path, 3 + kills, size=10, keep=2)
+
+        status = os.waitpid(in_child(killed), 0)[1]
+        assert check(tmp_path) >= 2 + kills if not os.WIFSIGNALED(status) else check(tmp_path) >= 2
+        valid = [step for step in range(1, 4 + kills) if is_valid(tmp_path, step)]
+        assert len(valid) >= 2, f"killed at call {fatal}: only {valid} are left"
+        if not os.WIFSIGNALED(status):
+            break
+        kills += 1
+    assert kills >= 15
+    save(tmp_path, 3 + kills, size=10)
+    assert not [name for name in visible(tmp_path) if name.endswith(".tmp")], "left-overs of killed saves are reused"
+
+
+def is_valid(folder, step):
+    from ramvid_vad.training.checkpoints import _Invalid, _verified
+
+    try:
+        _verified(str(folder), step)
+    except _Invalid:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_sigkill_at_random_moments(tmp_path):
+    rng, newest = random.Random(0), 0
+    for _ in range(25):
+
+        def run(start=newest):
+            for step in range(start + 1, start + 1000):
+                save(tmp_path, step, size=200_000)
+
+        child = in_child(run)
+        time.sleep(rng.uniform(0.02, 0.25))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        step = check(tmp_path)
+        assert step >= newest
+        newest = step
+    assert newest > 5
+    assert len([name for name in visible(tmp_path) if name.endswith(".tmp")]) <= 4
