@@ -80,7 +80,7 @@ class VideoOptions:
     seq_len: int = option(30, "frames of one window (T)", unit="frames")
     keep_aspect: bool = option(False, "keep the aspect ratio and crop the centre; False: squeeze to --image_size")
     cache_dir: str = option("", "decoded frames; empty: $XDG_CACHE_HOME or ~/.cache, ramvid_vad/frames")
-    num_workers: int = option(0, "processes that decode and load; 0: decode with all cores, load in the main process")
+    num_workers: int = option(0, "processes that decode, threads that prepare batches; 0: all cores, and none")
 
 
 @dataclass
@@ -169,3 +169,20 @@ class DemoOptions:
     out_dir: str = option("runs/demo", "where the scene, the model, the reconstructions and the figures go")
     recipe: str = option("configs/demo.yaml", "options of the three commands")
     scene_seed: int = option(0, "seed of the scene")
+
+
+@dataclass
+class PrepareOptions:
+    """Bringing a public data set, or one's own, into the standard layout."""
+
+    name: str = option(
+        "",
+        "the data set; may stand first, without --name",
+        choices=("", "ped1", "ped2", "avenue", "shanghaitech", "ubnormal", "own"),
+    )
+    source: str = option("", "folder with the unpacked files, as the authors offer them or converted")
+    out: str = option("", "folder to write; empty: only check")
+    place: str = option("link", "how the videos get there", choices=("link", "copy"))
+    partial: bool = option(
+        False, "accept missing videos and totals that are not the published ones; dataset.json then says so"
+    )

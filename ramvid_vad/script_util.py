@@ -24,11 +24,13 @@ GROUPS = {
     "train": options.TrainOptions,
     "sample": options.SampleOptions,
     "demo": options.DemoOptions,
+    "prepare": options.PrepareOptions,
 }
 COMMAND_SECTIONS = {
     "video_train": ("model", "diffusion", "video", "anchors", "train"),
     "video_sample": ("model", "diffusion", "video", "anchors", "sample"),
     "demo": ("demo",),
+    "prepare_data": ("prepare",),
 }
 NUM_CLASSES = 1000
 

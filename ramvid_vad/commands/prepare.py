@@ -1,0 +1,31 @@
+"""``prepare_data.py``: a data set as its authors offer it -> checked, and in the one standard layout."""
+
+from types import SimpleNamespace
+
+from ..errors import InputError
+from ..options import PrepareOptions
+from ..video.benchmarks import BENCHMARKS, check, find, write_standard
+from .setup import print_resolved
+
+
+def prepare(parsed: SimpleNamespace) -> None:
+    """Find, decode, count and compare; then write, unless ``--out`` is empty."""
+    options: PrepareOptions = parsed.prepare
+    if parsed.dry_run:
+        print_resolved(parsed)
+        return
+    if not options.name:
+        raise InputError(f"which data set? Give one of {', '.join(BENCHMARKS)}")
+    if not options.source:
+        raise InputError("--source: give the folder into which the data set was unpacked")
+    benchmark = BENCHMARKS[options.name]
+    found = find(benchmark, options.source)
+    print(f"{benchmark.title} in {options.source}: {found.layout} layout")
+    checked = check(benchmark, found, options.partial)
+    if options.out:
+        write_standard(benchmark, found, checked, options.source, options.out, link=options.place == "link")
+    for note in checked.notes:
+        print(f"note: {note}")
+    print(f"written: {options.out}" if options.out else "all checked; nothing written (give --out)")
+    if benchmark.citation:
+        print(f"cite: {benchmark.citation}")
