@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# CUHK Avenue with the thesis's network: a GPU and days.
+# CUHK Avenue with the thesis's network: for a GPU.
 #
-#   configs/avenue.sh [DATA] [RUN]      default: data/avenue runs/avenue
+#   configs/avenue.sh [DATA] [RUN]    default: data/avenue runs/avenue
 #
-# DATA/training  01.avi ... 16.avi    (the release's training_videos)
-# DATA/testing   01.avi ... 21.avi    (the release's testing_videos)
-# DATA/labels    01.npy ... 21.npy: one 0 (normal) or 1 (abnormal) per test frame. Two sets are in use (they differ in
-#                videos 08 and 18, among others): say which one a result was made with.
+# DATA is what this command writes:
+#   python scripts/prepare_data.py avenue --source FOLDER_OF_THE_RELEASE --out data/avenue
+#
+# Two label sets are in use, which differ in videos 08 and 18 among others; say which one a result was made with.
+# LABELS=labels_vollabel takes the other.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/recipe.sh"
 
-recipe avenue "${1:-data/avenue}" "${2:-runs/avenue}"
+recipe avenue "${1:-data/avenue}" "${2:-runs/avenue}" "${LABELS:-labels_liu2018}"

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# UCSD Ped2 with the thesis's network: a GPU and days. ped2_cpu.sh is the one for two cores.
+# UCSD Ped2 with the thesis's network: for a GPU. ped2_cpu.sh is the one for two cores.
 #
-#   configs/ped2.sh [DATA] [RUN]        default: data/ped2 runs/ped2
+#   configs/ped2.sh [DATA] [RUN]    default: data/ped2 runs/ped2
 #
-# DATA/training  01 ... 16: folders of frames, or video files
-# DATA/testing   01 ... 12
-# DATA/labels    01.npy ... 12.npy: one 0 (normal) or 1 (abnormal) per test frame
+# DATA is what this command writes:
+#   python scripts/prepare_data.py ped2 --source FOLDER_OF_THE_RELEASE --out data/ped2
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/recipe.sh"
 

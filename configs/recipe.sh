@@ -1,17 +1,18 @@
 # Train, infill and evaluate: what the recipes beside this file share. They source it and call `recipe`.
 #
-#   recipe NAME DATA RUN    with NAME.yaml here, videos in DATA/training and DATA/testing, labels in DATA/labels
+#   recipe NAME DATA RUN [LABELS]    with NAME.yaml here; videos in DATA/training and DATA/testing, labels in DATA/LABELS
 #
 # NUM_RANKS=4 trains and infills on 4 MPI ranks (batch_size is per rank). PYTHON chooses the interpreter.
 # Killed or stopped? The same command goes on where it was.
 
 recipe() {
-    local name=$1 data=$2 run=$3
-    local here launch
+    local name=$1 data=$2 run=$3 labels=${4:-labels}
+    local here python launch
     here=$(dirname "${BASH_SOURCE[0]}")
-    launch=("${PYTHON:-python}")
+    python=${PYTHON:-python}
+    launch=("$python")
     if [ "${NUM_RANKS:-1}" -gt 1 ]; then
-        launch=(mpirun -n "$NUM_RANKS" "${launch[@]}")
+        launch=(mpirun -n "$NUM_RANKS" "$python")
     fi
 
     # 1. Normal video only. Checkpoints and logs go to RUN/train.
@@ -23,7 +24,7 @@ recipe() {
         --model_path "$run/train" --data_dir "$data/testing" --out_dir "$run/reconstructions"
 
     # 3. Scores, metrics, null rows and plots.
-    "${PYTHON:-python}" "$here/../scripts/vad_eval.py" --config "$here/$name.yaml" \
-        --reconstructions "$run/reconstructions" --data_dir "$data/testing" --labels "$data/labels" \
+    "$python" "$here/../scripts/vad_eval.py" --config "$here/$name.yaml" \
+        --reconstructions "$run/reconstructions" --data_dir "$data/testing" --labels "$data/$labels" \
         --out_dir "$run/evaluation"
 }

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# ShanghaiTech Campus with the thesis's network: a GPU and days.
+# ShanghaiTech Campus with the thesis's network: for a GPU.
 #
 #   configs/shanghaitech.sh [DATA] [RUN]    default: data/shanghaitech runs/shanghaitech
 #
-# DATA/training  01_001.avi ...                (the release's training/videos)
-# DATA/testing   01_0014 ...: folders of frames  (the release's testing/frames)
-# DATA/labels    01_0014.npy ...               (the release's testing/test_frame_mask)
+# DATA is what this command writes:
+#   python scripts/prepare_data.py shanghaitech --source FOLDER_OF_THE_RELEASE --out data/shanghaitech
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/recipe.sh"
 

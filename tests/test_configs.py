@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.script_util import create_model_and_diffusion, parse_command, read_config
+from ramvid_vad.script_util import COMMAND_SECTIONS, create_model_and_diffusion, parse_command, read_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-TRAIN = ["model", "diffusion", "video", "anchors", "train"]
-SAMPLE = ["model", "diffusion", "video", "anchors", "sample"]
+TRAIN, SAMPLE = COMMAND_SECTIONS["video_train"], COMMAND_SECTIONS["video_sample"]
 yaml_files = pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 recipes = pytest.mark.parametrize(
     "path", sorted(set(CONFIGS.glob("*.sh")) - {CONFIGS / "recipe.sh"}), ids=lambda path: path.stem
