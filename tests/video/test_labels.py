@@ -1,0 +1,113 @@
+"""Label files: every kind that is read, and every mistake that must not pass silently."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.video.labels import read_labels
+
+LABELS = np.array([0, 0, 1, 1, 0], np.uint8)
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, np.ndarray):
+        np.save(path, content)
+    else:
+        path.write_text(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("01.npy", LABELS),
+        ("01.npy", LABELS.astype(bool)),
+        ("01.npy", LABELS.astype(np.float64)[None]),
+        ("01.npy", LABELS.astype(np.int64)[:, None]),
+        ("01.txt", "0\n0\n1\n1\n0\n"),
+        ("01.txt", "0 0 1 1 0"),
+        ("01.csv", "0,0,1,1,0\n"),
+        ("01.csv", "0\r\n0\r\n1.0\r\n1\r\n0\r\n"),
+    ],
+)
+def test_every_kind_is_read(tmp_path, file, content):
+    write(tmp_path, file, content)
+    (values,) = read_labels(str(tmp_path), ["01"], [5]).values
+    assert values.dtype == np.uint8
+    np.testing.assert_array_equal(values, LABELS)
+
+
+def test_names_choose_files_and_order(tmp_path):
+    write(tmp_path, "scene/03.npy", np.ones(2, np.uint8))
+    path = write(tmp_path, "03.txt", "0 0 0")
+    write(tmp_path, "other.csv", "1")
+    labels = read_labels(str(tmp_path) + "/", ["03", "scene/03"], [3, 2])
+    assert [v.tolist() for v in labels.values] == [[0, 0, 0], [1, 1]]
+    assert labels.unused == 1
+    content = path.read_bytes() + (tmp_path / "scene/03.npy").read_bytes()
+    assert labels.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_one_frame_video(tmp_path):
+    write(tmp_path, "a.txt", "1")
+    write(tmp_path, "b.npy", np.array(0))
+    assert [v.tolist() for v in read_labels(str(tmp_path), ["a", "b"], [1, 1]).values] == [[1], [0]]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("01.npy", LABELS[:-1], r"01\.npy: 4 labels, but the video has 5 frames"),
+        ("01.txt", "0 0 1 1 0 0", r"01\.txt: 6 labels, but the video has 5 frames"),
+        ("01.txt", "", r"01\.txt: 0 labels"),
+        ("01.npy", np.array([0, 0, 1, 2, 0]), r"01\.npy: the label of frame 3 is 2"),
+        ("01.txt", "0 0 nan 1 0", r"01\.txt: the label of frame 2 is nan"),
+        ("01.csv", "label\n0\n0\n1\n1\n0\n", r"01\.csv: cannot be read as labels"),
+        ("01.npy", "not an array", r"01\.npy: cannot be read as labels"),
+        ("01.npy", np.zeros((5, 4, 4)), r"01\.npy: an array \(5, 4, 4\)"),
+        ("01.npy", np.array(["0", "x"]), r"01\.npy: cannot be read as labels"),
+        ("02.npy", LABELS, r"no label file for video '01'"),
+    ],
+)
+def test_mistakes_name_the_file(tmp_path, file, content, message):
+    write(tmp_path, file, content)
+    with pytest.raises(InputError, match=message):
+        read_labels(str(tmp_path), ["01"], [5])
+
+
+def test_pickles_are_never_opened(tmp_path):
+    np.save(tmp_path / "01.npy", np.array([0, 1, None], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_labels(str(tmp_path), ["01"], [3])
+
+
+def test_two_files_for_one_video_are_refused(tmp_path):
+    write(tmp_path, "01.npy", LABELS)
+    write(tmp_path, "01.txt", "0 0 1 1 0")
+    with pytest.raises(InputError, match=r"01\.npy and 01\.txt"):
+        read_labels(str(tmp_path), ["01"], [5])
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(InputError, match="nowhere"):
+        read_labels(str(tmp_path / "nowhere"), ["01"], [5])
+
+
+@pytest.mark.parametrize(
+    ("folder", "lengths", "abnormal"),
+    [
+        ("ped2/labels", [180, 180, 150, 180, 150, 180, 180, 180, 120, 150, 180, 180], 1648),
+        ("avenue_part/labels_liu2018", None, 3867),
+        ("avenue_part/labels_vollabel", None, 3712),
+    ],
+)
+def test_real_labels_have_the_published_counts(shared, folder, lengths, abnormal):
+    files = sorted((shared / "data" / folder).glob("*.npy"))
+    lengths = lengths or [len(np.load(f)) for f in files]
+    labels = read_labels(str(shared / "data" / folder), [f.stem for f in files], lengths)
+    assert sum(int(v.sum()) for v in labels.values) == abnormal
+    assert labels.unused == 0
