@@ -128,11 +128,9 @@ def test_shell_recipe(path, tmp_path):
         else:
             assert (parsed.video.data_dir, parsed.sample.model_path) == ("my/data/testing", "my/run/train")
             assert parsed.sample.out_dir == "my/run/reconstructions"
-    assert (
-        Path(evaluate[1]).name == "vad_eval.py"
-        and "my/run/reconstructions" in evaluate
-        and "my/data/labels" in evaluate
-    )
+    labels = "labels_liu2018" if path.stem == "avenue" else "labels"  # Avenue has two sets
+    assert Path(evaluate[1]).name == "vad_eval.py" and "my/run/reconstructions" in evaluate
+    assert f"my/data/{labels}" in evaluate
 
 
 @recipes
