@@ -1,0 +1,53 @@
+"""README, docs/differences.md and the recipes name only commands, flags, files and tests that exist."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from ramvid_vad.script_util import COMMAND_SECTIONS, GROUPS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "docs" / "differences.md", *sorted((ROOT / "configs").glob("*.sh"))]
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+# of pip and torchrun
+FOREIGN_FLAGS = {"no-build-isolation", "nproc_per_node"}
+
+
+def commands(text: str) -> list[str]:
+    """Command lines in a page, continuation lines joined."""
+    return re.findall(r"^[^#\n]*?scripts/\w+\.py[^\n]*", text.replace("\\\n", " "), re.MULTILINE)
+
+
+@pages
+def test_flags_exist(page):
+    known = {spec.name for group in GROUPS.values() for spec in fields(group)} | {"config", "dry_run", "help"}
+    written = set(re.findall(r"(?<![\w-])--([a-z]\w*(?:-\w+)*)", page.read_text(encoding="utf-8")))
+    assert written - known - FOREIGN_FLAGS == set()
+
+
+@pages
+def test_commands_have_the_flags_they_are_given(page):
+    for line in commands(page.read_text(encoding="utf-8")):
+        name = re.search(r"scripts/(\w+)\.py", line)[1]
+        known = {spec.name for section in COMMAND_SECTIONS[name] for spec in fields(GROUPS[section])}
+        assert set(re.findall(r"--(\w+)", line)) <= known | {"config", "dry_run"}, line
+
+
+@pages
+def test_files_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(r"\b(?:scripts|configs|docs|tests|ramvid_vad)/[\w./]*\w", text) + re.findall(
+        r"\]\((?!http)([^)]+)\)", text
+    ):
+        assert (ROOT / path).exists() or (page.parent / path).exists(), path
+
+
+def test_differences_name_tests_that_exist():
+    named = re.findall(
+        r"`(\w+/\w+\.py|\w+\.py)::(\w+)`", (ROOT / "docs" / "differences.md").read_text(encoding="utf-8")
+    )
+    assert named
+    for file, test in named:
+        assert re.search(rf"^def {test}\(", (ROOT / "tests" / file).read_text(encoding="utf-8"), re.MULTILINE), test
