@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ramvid_vad.errors import InputError
 from ramvid_vad.video.benchmarks import annotations
 from ramvid_vad.video.benchmarks.layouts import find_common, mask_reader, per_video_labels
 from ramvid_vad.video.benchmarks.model import Benchmark, Found
@@ -28,5 +29,8 @@ def find(benchmark: Benchmark, tree: Tree) -> Found:
     return found
 
 
-def _label_volume(path: Path) -> np.ndarray:
-    return np.array([mask.any() for mask in annotations.avenue_volume(path)], np.uint8)
+def _label_volume(path: Path, frames: int) -> np.ndarray:
+    labels = np.array([mask.any() for mask in annotations.avenue_volume(path)], np.uint8)
+    if len(labels) != frames:
+        raise InputError(f"{path}: {len(labels)} masks, but the video has {frames} frames")
+    return labels

@@ -9,7 +9,6 @@ import numpy as np
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.benchmarks.model import Benchmark, Found, Labels, LabelSource, Size, labels_digest
-from ramvid_vad.video.files import natural_key
 from ramvid_vad.video.reader import read_frames
 
 NAMES_SHOWN = 8
@@ -64,10 +63,10 @@ def check(benchmark: Benchmark, found: Found, partial: bool = False, say: Callab
                 f"{found.testing[name]}: {frames} frames decoded, test video {name} of {benchmark.title} has "
                 f"{benchmark.lengths[name]}; take it from the authors' release: {benchmark.page}"
             )
-    _compare_frames(benchmark, checked, findings)
     lengths = {**benchmark.lengths, **checked.testing}
     for source in found.labels:
         _read_labels(benchmark, source, names, lengths, checked)
+    _compare_frames(benchmark, checked, findings)
     if not checked.labels:
         raise InputError(f"{benchmark.title}: no labels found; the authors offer them at {benchmark.page}")
     for label_set, labels in checked.labels.items():
@@ -75,7 +74,7 @@ def check(benchmark: Benchmark, found: Found, partial: bool = False, say: Callab
         checked.labels[label_set] = {name: labels[name] for name in checked.testing}
         abnormal = sum(int(part.sum()) for part in checked.labels[label_set].values())
         say(f"labels {label_set}: {abnormal} of {sum(checked.testing.values())} frames abnormal")
-    checked.notes = [*found.notes, *findings.notes]
+    checked.notes += [*found.notes, *findings.notes]
     checked.complete = not findings.notes
     return checked
 
@@ -90,7 +89,7 @@ def _expected(benchmark: Benchmark, found: Found, findings: _Findings) -> list[s
         videos = getattr(found, split)
         if benchmark.numbered:
             listed = [f"{number:02d}" for number in range(1, counts.videos + 1)]
-        names[split] = sorted(listed or videos, key=natural_key)
+        names[split] = sorted(listed or videos)  # the plain order in which public code joins videos
         strange = [name for name in videos if name not in names[split]]
         if strange:
             raise InputError(f"{videos[strange[0]]}: {benchmark.title} has no {split} video {strange[0]}")
@@ -140,10 +139,12 @@ def _read_labels(
 ) -> None:
     """Read one source and add it to its label set; two sources of one set must agree."""
     where = source.files[0] if len(source.files) == 1 else os.path.dirname(source.files[0])
-    labels = source.read(names, lengths)
-    strange = [name for name in labels if name not in names]
-    if strange:
+    strange = [name for name in source.names if name not in names]
+    if strange and benchmark.numbered:
         raise InputError(f"{where}: labels of {strange[0]}, which is no test video of {benchmark.title}")
+    if strange:
+        checked.notes.append(f"{where}: {len(strange)} label files belong to no test video, e.g. {strange[0]}")
+    labels = source.read(names, lengths)
     for name, frames in checked.testing.items():
         if name not in labels:
             raise InputError(f"{where}: no labels of test video {name}")
@@ -181,8 +182,11 @@ def _compare_labels(
         return
     frames = sum(map(len, labels.values()))
     abnormal = sum(int(part.sum()) for part in labels.values())
-    inverted = {name: 1 - part for name, part in labels.items()}
-    if abnormal == frames - known.abnormal or (known.sha256 and labels_digest(inverted) == known.sha256):
+    if known.sha256:
+        inverted = labels_digest({name: 1 - part for name, part in labels.items()}) == known.sha256
+    else:
+        inverted = abnormal == frames - known.abnormal != known.abnormal
+    if inverted:
         raise InputError(f"{label_set} labels are inverted: 1 must mean abnormal; write 1 - label instead")
     if abnormal != known.abnormal:
         text = f"{label_set} labels: {abnormal} of {frames} frames abnormal, {known.abnormal} are published"

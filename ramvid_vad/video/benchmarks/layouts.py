@@ -10,7 +10,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.video.benchmarks import annotations
 from ramvid_vad.video.benchmarks.model import Benchmark, Found, Labels, LabelSource, MaskReader
 from ramvid_vad.video.benchmarks.tree import Tree
-from ramvid_vad.video.files import natural_key
+from ramvid_vad.video.labels import EXTENSIONS, parse_labels
 from ramvid_vad.video.masks import load_masks, load_tracks
 
 # The first that exists is taken; original videos before frames that someone extracted from them.
@@ -46,7 +46,7 @@ def standard_names(benchmark: Benchmark, videos: Mapping[str, str]) -> dict[str,
         if standard in named:
             raise InputError(f"{named[standard]} and {path} are both video {standard}; keep one of them")
         named[standard] = path
-    return {name: named[name] for name in sorted(named, key=natural_key)}
+    return dict(sorted(named.items()))
 
 
 def common_labels(benchmark: Benchmark, tree: Tree) -> list[LabelSource]:
@@ -61,7 +61,7 @@ def common_labels(benchmark: Benchmark, tree: Tree) -> list[LabelSource]:
         sources.append(LabelSource(default, [str(path)], partial(annotations.labels_from_concatenation, path)))
     for pattern in ("test_frame_mask", "labels", "labels_*", "frame_level_gt"):
         for folder in tree.named_folders(pattern):
-            files = [folder / name for name in tree.files[folder] if Path(name).suffix.lower() in (".npy", ".txt")]
+            files = [folder / name for name in tree.files[folder] if Path(name).suffix.lower() in EXTENSIONS]
             label_set = folder.name[len("labels_") :] if pattern == "labels_*" else per_video
             if files:
                 sources.append(per_video_labels(benchmark, label_set, files))
@@ -93,27 +93,25 @@ def range_labels(label_set: str, path: Path, parse: Callable[[Path], list[annota
     return LabelSource(label_set, [str(path)], partial(_read_ranges, parse, path))
 
 
-def read_label_file(path: Path) -> np.ndarray:
-    """Labels of one video: .npy or .txt, one 0 or 1 per frame."""
-    if path.suffix.lower() == ".txt":
-        return annotations.labels_from_text(path)
-    return annotations.as_labels(annotations.load_array(path), path)
+def read_label_file(path: Path, frames: int) -> np.ndarray:
+    """Labels of one video: an array or text, one 0 or 1 per frame."""
+    return parse_labels(path.read_bytes(), str(path), frames)
 
 
 def per_video_labels(
     benchmark: Benchmark,
     label_set: str,
     files: Iterable[Path],
-    read: Callable[[Path], np.ndarray] = read_label_file,
+    read: Callable[[Path, int], np.ndarray] = read_label_file,
     name_of: Callable[[Path], str] = lambda path: path.stem,
 ) -> LabelSource:
-    """One label file per video."""
+    """One label file per video; those of videos that are not at hand, and so of unknown length, are not read."""
     paths = standard_names(benchmark, {name_of(path): str(path) for path in files})
 
     def read_all(names: Sequence[str], lengths: Mapping[str, int]) -> Labels:
-        return {name: read(Path(path)) for name, path in paths.items()}
+        return {name: read(Path(paths[name]), lengths[name]) for name in names if name in paths and name in lengths}
 
-    return LabelSource(label_set, list(paths.values()), read_all)
+    return LabelSource(label_set, list(paths.values()), read_all, list(paths))
 
 
 def common_masks(benchmark: Benchmark, tree: Tree) -> dict[str, MaskReader]:

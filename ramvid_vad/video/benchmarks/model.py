@@ -61,11 +61,15 @@ class Benchmark:
 
 @dataclass
 class LabelSource:
-    """Labels in some files. read: names of all test videos in order, their lengths where known -> labels of those."""
+    """Labels in some files. read: names of all test videos in order, their lengths where known -> labels of those.
+
+    names: the videos that have a file of their own, where there is one file per video.
+    """
 
     label_set: str
     files: list[str]
     read: Callable[[Sequence[str], Mapping[str, int]], Labels]
+    names: list[str] = field(default_factory=list)
 
 
 @dataclass

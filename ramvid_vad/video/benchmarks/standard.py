@@ -1,7 +1,8 @@
 """Writing the one standard layout: training/, testing/, labels/, masks/, tracks/ and dataset.json.
 
 ``labels`` is called ``labels_SET`` where a data set has several label sets. dataset.json says what it is and where it
-came from: counts, SHA-256 of labels and of the files they were read from, and what is missing.
+came from: counts, what is missing, and three kinds of SHA-256: of the labels themselves (``sha256``), of the label
+files end to end as evaluation results name them (``files_sha256``), and of each file they were read from.
 """
 
 import hashlib
@@ -95,13 +96,16 @@ def _write(
         several = len(checked.labels) > 1 or len(benchmark.label_sets) > 1
         folder = f"labels_{label_set}" if several else "labels"
         (work / folder).mkdir()
+        digest = hashlib.sha256()
         for name, part in labels.items():
             np.save(work / folder / f"{name}.npy", part)
+            digest.update((work / folder / f"{name}.npy").read_bytes())
         label_sets[label_set] = {
             "folder": folder,
             "frames": sum(map(len, labels.values())),
             "abnormal": sum(int(part.sum()) for part in labels.values()),
             "sha256": labels_digest(labels),
+            "files_sha256": digest.hexdigest(),
             "read_from": {_relative(file, source): _file_digest(file) for file in checked.label_files[label_set]},
         }
     masks = _write_masks(found, checked, work, label_sets, say)

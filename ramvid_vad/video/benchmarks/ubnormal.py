@@ -18,6 +18,7 @@ from ramvid_vad.video.benchmarks import annotations
 from ramvid_vad.video.benchmarks.layouts import find_common, per_video_labels
 from ramvid_vad.video.benchmarks.model import Benchmark, Found, Labels, LabelSource, Size
 from ramvid_vad.video.benchmarks.tree import Tree
+from ramvid_vad.video.labels import parse_labels
 from ramvid_vad.video.masks import mask_boxes
 
 LISTS = {
@@ -74,8 +75,9 @@ def _find_annotations(benchmark: Benchmark, tree: Tree, found: Found) -> None:
             found.tracks[name] = partial(_boxes, name, path, maps)
 
 
-def _inverted(path: Path) -> np.ndarray:
-    return 1 - annotations.as_labels(annotations.load_array(path), path)
+def _inverted(path: Path, frames: int) -> np.ndarray:
+    # by its content, not by its name, which says that it is text
+    return 1 - parse_labels(path.read_bytes(), f"{path}.npy", frames)
 
 
 def _labels_from_tracks(tracks: Mapping[str, Path], names: Sequence[str], lengths: Mapping[str, int]) -> Labels:
