@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from types import SimpleNamespace
@@ -86,11 +85,11 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 def read_config(path: str) -> dict[str, dict[str, Any]]:
     """A YAML file of sections (model, diffusion, video, anchors, train, sample, eval); every key is checked."""
-    if not os.path.isfile(path):
-        raise InputError(f"--config {path}: no such file")
     try:
         with open(path, encoding="utf-8") as file:
             content = yaml.safe_load(file) or {}
+    except OSError as error:
+        raise InputError(f"--config {path}: cannot be read ({error.strerror}): give a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"--config {path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not all(isinstance(part or {}, dict) for part in content.values()):
@@ -98,7 +97,7 @@ def read_config(path: str) -> dict[str, dict[str, Any]]:
     for section, part in content.items():
         if section not in GROUPS:
             raise InputError(
-                f"--config {path}: unknown section {section!r}: did you mean {_nearest(section, [*GROUPS])!r}?"
+                f"--config {path}: unknown section {section!r}: did you mean {_nearest(str(section), [*GROUPS])!r}?"
             )
         specs = {spec.name: spec for spec in fields(GROUPS[section])}
         for key, value in (part or {}).items():
@@ -118,7 +117,9 @@ def parse_command(description: str, sections: Sequence[str], argv: Sequence[str]
     specs = {spec.name: (section, spec) for section in sections for spec in fields(GROUPS[section])}
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("--config", help="YAML file with sections of options; flags win over it")
-    parser.add_argument("--dry_run", nargs="?", const="True", help="print the resolved options and end")
+    parser.add_argument(
+        "--dry_run", nargs="?", const=True, type=str2bool, help="print the resolved options and end", metavar="BOOL"
+    )
     for section in sections:
         group = parser.add_argument_group(section, (GROUPS[section].__doc__ or "").strip().splitlines()[0])
         for spec in fields(GROUPS[section]):
@@ -143,9 +144,7 @@ def parse_command(description: str, sections: Sequence[str], argv: Sequence[str]
     for name, text in known.items():
         if name in specs:
             values[name] = _convert(specs[name][1], text, f"--{name}")
-    parsed = SimpleNamespace(
-        given=set(values), config=known.get("config", ""), dry_run=str2bool(known.get("dry_run", "False"))
-    )
+    parsed = SimpleNamespace(given=set(values), config=known.get("config", ""), dry_run=known.get("dry_run", False))
     for section in sections:
         own = {name: value for name, value in values.items() if specs[name][0] == section}
         setattr(parsed, section, GROUPS[section](**own))
