@@ -25,8 +25,8 @@ from .models.unet import UNet
 from .options import SampleOptions
 from .randomness import normal
 from .video.cache import FrameCache
-from .video.datasets import to_float, to_uint8
-from .video.windows import covering_starts, frame_indices, in_video, times_masked
+from .video.datasets import read_window, to_float, to_uint8
+from .video.windows import covering_starts, masked_rows, times_masked
 
 
 @dataclass(frozen=True)
@@ -153,25 +153,19 @@ class Reconstruction:
         precision: str,
         callback: Callback,
     ) -> None:
-        clips = []
-        for window in batch:
-            frames = self.cache.frames(self.paths[window.video])
-            clips.append(frames[frame_indices(window.start, len(self.anchors), len(frames))])
-        clean = to_float(torch.from_numpy(np.stack(clips))).to(device)
+        length = len(self.anchors)
+        clips = [read_window(self.cache.frames(self.paths[w.video]), w.start, length) for w in batch]
+        clean = to_float(np.stack(clips)).to(device)
         places = [(zlib.crc32(self.names[w.video].encode()), w.start) for w in batch]
         result = infill(
             model, diffusion, clean, self.anchors, places, self.sampling, precision=precision, callback=callback
         )
         generated = to_uint8(result).cpu().numpy()  # (B,T,H,W,C)
         for window, frames in zip(batch, generated, strict=True):
-            _write_npz(self._part_file(window), frames=frames[self._scored(window)])
+            _, scored, _ = masked_rows(self.num_frames[window.video], [window.start], self.anchors.numpy())
+            _write_npz(self._part_file(window), frames=frames[scored])
         for video in {window.video for window in batch}:
             self._assemble(video)
-
-    def _scored(self, window: Window) -> np.ndarray:
-        """Positions of a window whose reconstruction counts: masked, and no padding. Ascending int64."""
-        inside = in_video(window.start, len(self.anchors), self.num_frames[window.video])
-        return np.flatnonzero(inside & ~self.anchors.numpy())
 
     def _assemble(self, video: int) -> None:
         """Join a video's windows once all are there. Two ranks may both do it: the result is the same."""
@@ -179,17 +173,17 @@ class Reconstruction:
         windows = [Window(video, number, start) for number, start in enumerate(starts)]
         if os.path.exists(self._video_file(video)) or not all(self._done(window) for window in windows):
             return
-        rows: dict[str, list[np.ndarray]] = {"reconstructions": [], "frame": [], "window": [], "index": []}
+        parts = []
         for window in windows:
-            scored = self._scored(window)
             with np.load(self._part_file(window), allow_pickle=False) as part:
-                rows["reconstructions"].append(part["frames"])
-            rows["frame"].append((window.start + scored).astype(np.int32))
-            rows["window"].append(np.full(len(scored), window.number, np.int32))
-            rows["index"].append(scored.astype(np.int32))
+                parts.append(part["frames"])
+        number, position, frame = masked_rows(self.num_frames[video], starts, given)
         _write_npz(
             self._video_file(video),
-            **{name: np.concatenate(parts) for name, parts in rows.items()},
+            reconstructions=np.concatenate(parts),
+            frame=frame.astype(np.int32),
+            window=number.astype(np.int32),
+            index=position.astype(np.int32),
             starts=np.array(starts, np.int32),
             anchors=given,
             times_masked=times_masked(self.num_frames[video], starts, given).astype(np.int32),

@@ -19,8 +19,8 @@ from ..models.unet import UNet
 from ..script_util import int_list, parse_image_size
 from ..training.checkpoints import find_latest
 from ..training.files import fingerprint, local_copy
-from ..video.cache import prefetch
 from ..video.datasets import VideoWindows, to_uint8, window_order
+from ..video.prefetch import prefetch
 from ..video.reader import find_videos, video_name
 from ..video.writer import write_video
 from .setup import anchor_kind, anchor_pattern, averaged_beside, frame_cache, load_model, print_resolved
@@ -84,7 +84,7 @@ def _infill_videos(parsed: SimpleNamespace, path: str, model: UNet, diffusion: G
     out_dir = result_dir(options.out_dir)
     reconstruction = None
     if dist_util.rank() == 0:  # the first to look decodes what is missing and claims the folder
-        prefetch(cache, paths, workers=video.num_workers)
+        prefetch(cache, paths, workers=video.num_workers or None)
         reconstruction = _reconstruction(parsed, path, out_dir, names, paths, cache, pattern.fixed, precision)
     dist_util.barrier()
     if reconstruction is None:

@@ -13,8 +13,8 @@ from ..models.precision import resolve_precision
 from ..script_util import NUM_CLASSES, create_diffusion, create_model, resolved_options
 from ..training.checkpoints import Loaded, find_latest, load_checkpoint
 from ..training.loop import Batches, TrainLoop
-from ..video.cache import prefetch
 from ..video.datasets import VideoWindows, training_batches
+from ..video.prefetch import prefetch
 from ..video.reader import find_videos, video_name
 from .setup import anchor_kind, anchor_pattern, checkpoint_config, frame_cache, load_state, print_resolved
 
@@ -94,7 +94,7 @@ def training_data(parsed: SimpleNamespace, logger: Logger) -> Batches:
     paths = find_videos(video.data_dir)
     cache = frame_cache(video, parsed.model)
     if dist_util.rank() == 0:
-        prefetch(cache, paths, workers=video.num_workers)
+        prefetch(cache, paths, workers=video.num_workers or None)
     dist_util.barrier()
     dataset = VideoWindows(paths, cache, video.seq_len)
     logger.log(f"{len(paths)} videos, {len(dataset)} windows of {video.seq_len} frames in {video.data_dir}")
