@@ -15,6 +15,7 @@ BACKEND_VARIABLE = "RAMVID_VAD_BACKEND"
 # Best first: with no wish of the user's, a tensor gets the first backend of this table that can take it.
 BACKENDS = {
     "cuda": "ramvid_vad.ops.cuda",
+    "cpu": "ramvid_vad.ops.cpu",
     "reference": "ramvid_vad.ops.reference",
 }
 

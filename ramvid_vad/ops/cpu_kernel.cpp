@@ -1,0 +1,103 @@
+// Selective scan and depthwise causal convolution for CPUs: plain C ABI, no torch headers.
+//
+// This file is compiled once per instruction set (KERNEL_ISA = avx512, avx2, baseline, with the flags that go with it)
+// into one library; cpu.py picks the functions by their suffix. All sequences are channels-last: the channel stride is
+// 1, batch and time strides are free. A vector holds neighbouring channels of one token, the states of these channels
+// live in registers. A walk from the last token to the first is the same walk over mirrored rows.
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <utility>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#define EXPORT(name) extern "C" __attribute__((visibility("default"))) void JOIN(name, KERNEL_ISA)
+
+namespace {  // internal linkage: two instruction sets must never share an inlined function
+
+#include "cpu_vector.h"
+//
+#include "cpu_scan.h"
+//
+#include "cpu_conv.h"
+
+template <class Task>
+void parallel(int64_t tasks, int64_t threads, Task task) {
+#pragma omp parallel for schedule(dynamic, 1) num_threads((int)threads) if (threads > 1 && tasks > 1)
+    for (int64_t i = 0; i < tasks; i++) task(i);
+}
+
+// A task walks neighbouring channel groups of one batch element: few and wide tasks, for whole rows of memory, but
+// enough to keep the threads equally busy. The groups, and with them every rounding, do not depend on the threads.
+template <class Task>
+void scan_tasks(const Scan& a, Task task) {
+    const int64_t groups = (a.dim + a.group - 1) / a.group;
+    int64_t spans = (a.threads + a.batch - 1) / a.batch;
+    while (spans < groups && a.batch * spans % a.threads && a.batch * spans < 4 * a.threads) spans++;
+    if (spans > groups) spans = groups;
+    parallel(a.batch * spans, a.threads, [&](int64_t i) {
+        const int64_t begin = groups * (i % spans) / spans * a.group, end = groups * (i % spans + 1) / spans * a.group;
+        task(i / spans, begin, end < a.dim ? end : a.dim);
+    });
+}
+
+template <class Task>
+void conv_tasks(const Conv& a, Task task) {
+    const int64_t chunks = (a.length + a.chunk - 1) / a.chunk;
+    parallel(a.batch * chunks, a.threads, [&](int64_t i) {
+        const int64_t begin = i % chunks * a.chunk, end = begin + a.chunk;
+        task(i / chunks, i % chunks, begin, end < a.length ? end : a.length);
+    });
+}
+
+}  // namespace
+
+EXPORT(scan_forward)(const Scan* a) {
+    scan_tasks(*a, [a](int64_t batch, int64_t begin, int64_t end) {
+        a->half ? scan_forward<Bfloat16>(*a, batch, begin, end) : scan_forward<float>(*a, batch, begin, end);
+    });
+}
+
+EXPORT(scan_backward)(const Scan* a) {
+    scan_tasks(*a, [a](int64_t batch, int64_t begin, int64_t end) {
+        a->half ? scan_backward<Bfloat16>(*a, batch, begin, end) : scan_backward<float>(*a, batch, begin, end);
+    });
+}
+
+EXPORT(conv_forward)(const Conv* a) {
+    conv_tasks(*a, [a](int64_t batch, int64_t, int64_t begin, int64_t end) {
+        a->half ? conv_forward<Bfloat16>(*a, batch, begin, end) : conv_forward<float>(*a, batch, begin, end);
+    });
+}
+
+EXPORT(conv_backward)(const Conv* a) {
+    conv_tasks(*a, [a](int64_t batch, int64_t chunk, int64_t begin, int64_t end) {
+        a->half ? ConvBackward<Bfloat16>(*a, batch).walk(batch, chunk, begin, end)
+                : ConvBackward<float>(*a, batch).walk(batch, chunk, begin, end);
+    });
+}
+
+#if defined(KERNEL_QUERIES)  // once in the library
+
+// Raised with every change of an argument struct or of TILE; cpu.py refuses a library of another number.
+extern "C" __attribute__((visibility("default"))) int ramvid_vad_kernel_version() { return 1; }
+
+// The best instruction set of this machine: 0 baseline, 1 avx2, 2 avx512.
+extern "C" __attribute__((visibility("default"))) int ramvid_vad_best_isa() {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl"))
+        return 2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+    return 0;
+}
+
+#endif

@@ -1,0 +1,88 @@
+"""Loads the compiled kernel, chooses the instruction set and passes tensors to it through ctypes."""
+
+import ctypes
+import os
+import warnings
+from functools import cache
+from pathlib import Path
+
+from torch import Tensor
+
+from ramvid_vad.errors import InputError
+
+VERSION = 1  # ramvid_vad_kernel_version() in cpu_kernel.cpp
+TILE = 32  # as in cpu_scan.h
+ISA_VARIABLE = "RAMVID_VAD_ISA"
+ISAS = ("baseline", "avx2", "avx512")  # as ramvid_vad_best_isa() counts them
+REMEDY = "install g++ and run `pip install -e .` again"
+
+
+class Strides(ctypes.Structure):
+    """Strides of a (B, L, D) tensor whose last stride is 1, in elements."""
+
+    _fields_ = (("batch", ctypes.c_int64), ("time", ctypes.c_int64))
+
+
+def _structure(name: str, *fields: tuple[type, str]) -> type[ctypes.Structure]:
+    return type(name, (ctypes.Structure,), {"_fields_": [(key, kind) for kind, keys in fields for key in keys.split()]})
+
+
+# Field by field the structs of cpu_scan.h and cpu_conv.h.
+Scan = _structure(
+    "Scan",
+    (ctypes.c_int64, "batch dim length states group softplus reverse half threads"),
+    (ctypes.c_void_p, "u delta B C z dy"),
+    (Strides, "u_strides delta_strides B_strides C_strides z_strides dy_strides"),
+    (ctypes.c_void_p, "A D bias y last checkpoints du ddelta dz dA dD dbias dB dC"),
+)
+Conv = _structure(
+    "Conv",
+    (ctypes.c_int64, "batch dim length width chunk reverse half threads"),
+    (ctypes.c_void_p, "x dy"),
+    (Strides, "x_strides dy_strides"),
+    (ctypes.c_void_p, "weight bias y dx dweight dbias"),
+)
+
+
+@cache
+def load() -> ctypes.CDLL | None:
+    """The compiled kernel; None, and one warning, where it was not built or belongs to another version."""
+    path = Path(__file__).with_name("_cpu_kernel.so")
+    try:
+        library = ctypes.CDLL(str(path)) if path.exists() else None
+        reason = "was not built"
+    except OSError as error:
+        library, reason = None, f"cannot be loaded ({error})"
+    if library is not None and library.ramvid_vad_kernel_version() != VERSION:
+        library, reason = None, "belongs to another version of the package"
+    if library is None:
+        warnings.warn(
+            f"the C++ kernel of ramvid_vad {reason}: the Mamba blocks run the slow reference on CPU; {REMEDY}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return library
+
+
+def instruction_set() -> str:
+    """The instruction set that the kernel runs: the machine's best, or RAMVID_VAD_ISA."""
+    best = load().ramvid_vad_best_isa()
+    wish = os.environ.get(ISA_VARIABLE)
+    if not wish:
+        return ISAS[best]
+    if wish not in ISAS[: best + 1]:
+        raise InputError(
+            f"{ISA_VARIABLE}={wish}: this machine runs {', '.join(ISAS[: best + 1])}; unset it or choose one"
+        )
+    return wish
+
+
+def strides(x: Tensor | None) -> Strides:
+    """Of a (B, L, D) tensor with stride 1 along D."""
+    return Strides() if x is None else Strides(x.stride(0), x.stride(1))
+
+
+def call(name: str, structure: type, fields: dict[str, object], tensors: dict[str, Tensor | None]) -> None:
+    """Calls `name` of the kernel; `tensors` must stay alive until it returns, absent and empty ones become null."""
+    pointers = {key: x.data_ptr() for key, x in tensors.items() if x is not None and x.numel()}
+    getattr(load(), f"{name}_{instruction_set()}")(ctypes.byref(structure(**fields, **pointers)))

@@ -1,0 +1,202 @@
+// One vector of neighbouring channels: its width, elementary functions, memory access and sums over its lanes.
+// Included by cpu_kernel.cpp only, inside its unnamed namespace.
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, FORWARD_STATES = 16, BACKWARD_STATES = 8;
+#elif defined(__AVX2__)
+constexpr int LANES = 8, FORWARD_STATES = 8, BACKWARD_STATES = 4;
+#else
+constexpr int LANES = 4, FORWARD_STATES = 8, BACKWARD_STATES = 4;
+#endif
+
+typedef float Vec __attribute__((vector_size(LANES * 4)));
+typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
+typedef uint32_t Bits __attribute__((vector_size(LANES * 4)));
+typedef uint16_t Halves __attribute__((vector_size(LANES * 2)));
+
+constexpr float LOG2E = 1.44269504088896341f, LN2 = 0.693147180559945309f;
+
+// ---- elementary functions: relative error of exp2 below 2.5e-7, of softplus and sigmoid below 1e-6 (tests/ops) ----
+
+inline Vec exp2(Vec x) {
+#if defined(__AVX512F__)
+    // f = x - floor(x); scalef multiplies by 2^floor(x) and saturates to 0 and infinity by itself
+    Vec f = (Vec)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    Vec p = f * 0.0018793f + 0.00899104f;
+    p = p * f + 0.05581864f;
+    p = p * f + 0.24015928f;
+    p = p * f + 0.69315174f;
+    p = p * f + 1.0f;
+    return (Vec)_mm512_scalef_ps((__m512)p, (__m512)x);
+#else
+    // Clamped so that the scale stays a normal number; the comparisons let NaN through.
+    x = x < -126.0f ? Vec{} - 126.0f : x;
+    x = x > 127.0f ? Vec{} + 127.0f : x;
+    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
+    Vec shifted = x + 12582912.0f;
+    Vec f = x - (shifted - 12582912.0f);
+    Vec p = f * 0.00132647f + 0.00967151f;
+    p = p * f + 0.05550734f;
+    p = p * f + 0.24022242f;
+    p = p * f + 0.69314698f;
+    p = p * f + 1.0f;
+    return p * (Vec)(((Bits)shifted + 127u) << 23);
+#endif
+}
+
+inline Vec reciprocal(Vec x) {
+#if defined(__AVX512F__)
+    Vec r = (Vec)_mm512_rcp14_ps((__m512)x);
+    return r * (2.0f - x * r);  // one Newton step
+#else
+    return 1.0f / x;
+#endif
+}
+
+inline Vec absolute(Vec x) { return (Vec)((Bits)x & 0x7fffffffu); }
+
+inline Vec sigmoid(Vec x) {
+    Vec e = exp2(absolute(x) * -LOG2E);
+    Vec r = reciprocal(e + 1.0f);
+    return x < 0.0f ? e * r : r;
+}
+
+// log(1 + e^x) = max(x, 0) + 2 artanh(s), s = e / (2 + e), e = e^-|x|: relatively exact where x << 0.
+inline Vec softplus(Vec x) {
+    Vec e = exp2(absolute(x) * -LOG2E);
+    Vec s = e * reciprocal(e + 2.0f);
+    Vec q = s * s;
+    Vec p = q * 0.14005995f + 0.14000904f;
+    p = p * q + 0.20010763f;
+    p = p * q + 0.33333208f;
+    p = p * q + 1.0f;
+    return (x > 0.0f ? x : Vec{}) + 2.0f * s * p;
+}
+
+inline int lanes(int64_t channels) { return channels < LANES ? channels : LANES; }
+
+// ---- memory: float or bfloat16 elements, whole vectors or the `count` first lanes ----
+
+struct Bfloat16 {
+    uint16_t bits;
+};
+
+// FULL says at compile time that count is LANES: only the last channels of a tensor are less.
+template <bool FULL, class T>
+inline T read(const void* p, int count) {
+    T v{};
+    if (FULL)
+        memcpy(&v, p, sizeof v);
+    else
+        memcpy(&v, p, count * sizeof v[0]);
+    return v;
+}
+
+template <bool FULL, class T>
+inline void write(void* p, T v, int count) {
+    if (FULL)
+        memcpy(p, &v, sizeof v);
+    else
+        memcpy(p, &v, count * sizeof v[0]);
+}
+
+template <bool FULL>
+inline Vec load(const float* p, int count) {
+    return read<FULL, Vec>(p, count);
+}
+
+template <bool FULL>
+inline Vec load(const Bfloat16* p, int count) {
+    return (Vec)(__builtin_convertvector(read<FULL, Halves>(p, count), Bits) << 16);
+}
+
+template <bool FULL>
+inline void store(float* p, Vec v, int count) {
+    write<FULL>(p, v, count);
+}
+
+template <bool FULL>
+inline void store(Bfloat16* p, Vec v, int count) {
+    Bits bits = (Bits)v;
+    bits += 0x7fffu + ((bits >> 16) & 1u);  // to nearest, ties to even
+    bits = v == v ? bits >> 16 : Bits{} + 0x7fc0u;
+    write<FULL>(p, __builtin_convertvector(bits, Halves), count);
+}
+
+inline void unpack(float* to, const float* from, int64_t count) {
+    for (int64_t i = 0; i < count; i++) to[i] = from[i];
+}
+
+inline void unpack(float* to, const Bfloat16* from, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits = (uint32_t)from[i].bits << 16;
+        memcpy(to + i, &bits, sizeof bits);
+    }
+}
+
+// Lane i of vector j holds scale * from[i * stride + j]: parameters stored as (channel, state) rows.
+inline void load_transposed(Vec* to, const float* from, int64_t stride, int64_t vectors, int count, float scale) {
+    for (int64_t j = 0; j < vectors; j++) {
+        to[j] = Vec{};
+        for (int i = 0; i < count; i++) to[j][i] = from[i * stride + j] * scale;
+    }
+}
+
+inline void store_transposed(float* to, const Vec* from, int64_t stride, int64_t vectors, int count) {
+    for (int64_t j = 0; j < vectors; j++)
+        for (int i = 0; i < count; i++) to[i * stride + j] = from[j][i];
+}
+
+// ---- sums over the lanes ----
+
+// Both vectors hold groups of M lanes to be summed; the result holds groups of M / 2, those of a and b in turn.
+template <int M, int... LANE>
+inline Vec fold(Vec a, Vec b, std::integer_sequence<int, LANE...>) {
+    constexpr int H = M / 2;
+    return __builtin_shufflevector(a, b, (LANE / H % 2 * LANES + LANE / H / 2 * M + LANE % H)...) +
+           __builtin_shufflevector(a, b, (LANE / H % 2 * LANES + LANE / H / 2 * M + LANE % H + H)...);
+}
+
+template <int M>
+inline void fold_all(Vec* v) {
+    for (int i = 0; i < M / 2; i++) v[i] = fold<M>(v[i], v[i + M / 2], std::make_integer_sequence<int, LANES>());
+    if constexpr (M > 2) fold_all<M / 2>(v);
+}
+
+// to[j] = sum of the lanes of from[j]: LANES vectors are transposed and added in one tree.
+inline void sum_lanes(float* to, const Vec* from, int64_t vectors) {
+    for (int64_t j = 0; j < vectors; j += LANES) {
+        Vec v[LANES];
+        const int count = vectors - j < LANES ? vectors - j : LANES;
+        for (int i = 0; i < LANES; i++) v[i] = i < count ? from[j + i] : Vec{};
+        fold_all<LANES>(v);
+        memcpy(to + j, v, count * sizeof(float));
+    }
+}
+
+// ---- what the walks share ----
+
+struct Scratch {  // zeroed vectors
+    Vec* data;
+    explicit Scratch(int64_t vectors) {
+        if (posix_memalign((void**)&data, 64, vectors * sizeof(Vec))) abort();
+        memset((void*)data, 0, vectors * sizeof(Vec));
+    }
+    ~Scratch() { free(data); }
+    Scratch(const Scratch&) = delete;
+};
+
+struct Strides {
+    int64_t batch, time;  // in elements
+};
+
+// One (length, channels) matrix of a batch, its rows in walking order.
+template <class E>
+struct Rows {
+    E* first;
+    int64_t step;
+    Rows(const void* data, int64_t batch, Strides strides, int64_t length, bool reverse)
+        : first((E*)data + batch * strides.batch + (reverse ? (length - 1) * strides.time : 0)),
+          step(reverse ? -strides.time : strides.time) {}
+    E* operator[](int64_t t) const { return first + t * step; }
+};

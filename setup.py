@@ -1,0 +1,103 @@
+"""Builds the C++ kernel of ramvid_vad.ops as an optional extension; everything else stands in pyproject.toml.
+
+The kernel is one library of plain C functions, loaded with ctypes: it needs neither torch nor Python headers, and
+without a compiler the package installs all the same and runs the reference in plain PyTorch.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-Wno-maybe-uninitialized",  # false alarms inside the compiler's own intrinsics
+    "-Wno-unknown-pragmas",
+]
+# The choice between them is made at run time: nothing is built for the building machine only.
+INSTRUCTION_SETS = {
+    "baseline": ["-DKERNEL_QUERIES"],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+}
+OPENMP = [["-fopenmp"], []]  # without OpenMP the kernel runs on one thread
+
+
+class BuildKernel(build_ext):
+    """Compiles the source once per instruction set and links one library."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        """No interpreter version in the name: the library does not know Python."""
+        return str(Path(*fullname.split("."))) + ".so"
+
+    def build_extension(self, extension: Extension) -> None:
+        target = Path(self.get_ext_fullpath(extension.name))
+        compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++", "clang++")), None)
+        try:
+            if compiler is None:
+                raise FileNotFoundError("no C++ compiler found: install g++ or set CXX")
+            for attempt, openmp in enumerate(OPENMP):
+                try:
+                    compile_kernel(compiler.split(), extension.sources[0], target, openmp)
+                    break
+                except subprocess.CalledProcessError:
+                    if attempt == len(OPENMP) - 1:
+                        raise
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(
+                f"warning: the C++ kernel was not built, ramvid_vad will run its reference ({error})", file=sys.stderr
+            )
+
+
+def compile_kernel(compiler: list[str], source: str, target: Path, openmp: list[str]) -> None:
+    """Compiles `source` for all instruction sets of this architecture, side by side, into the library `target`."""
+    names = list(INSTRUCTION_SETS) if platform.machine().lower() in ("x86_64", "amd64") else ["baseline"]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        objects = {name: str(Path(folder) / f"{name}.o") for name in names}
+        commands = [
+            [
+                *compiler,
+                *FLAGS,
+                *openmp,
+                *INSTRUCTION_SETS[name],
+                f"-DKERNEL_ISA={name}",
+                "-c",
+                source,
+                "-o",
+                objects[name],
+            ]
+            for name in names
+        ]
+        running = [subprocess.Popen(command) for command in commands]
+        codes = [process.wait() for process in running]
+        for code, command in zip(codes, commands, strict=True):
+            if code:
+                raise subprocess.CalledProcessError(code, command)
+        library = str(Path(folder) / target.name)
+        subprocess.run([*compiler, "-shared", *openmp, *objects.values(), "-o", library], check=True)
+        os.replace(shutil.copy(library, f"{target}.new"), target)  # never a half-written library
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "ramvid_vad.ops._cpu_kernel",
+            sources=["ramvid_vad/ops/cpu_kernel.cpp"],
+            depends=[f"ramvid_vad/ops/cpu_{name}.h" for name in ("vector", "scan", "conv")],
+            optional=True,
+        )
+    ],
+    cmdclass={"build_ext": BuildKernel},
+)
