@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.ndimage import uniform_filter
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.scoring.blobs import wmse_scores
 from ramvid_vad.scoring.cw_ssim import cw_ssim
 
 PSNR_CAP = 100.0  # dB; PSNR of identical frames, and of any pair whose MSE is below 1e-10
+BOX = 9  # pixels; about one small person at 128 x 128
 SSIM_WINDOW = 11  # taps of the Gaussian window, sigma 1.5 (Wang et al., 2004)
 MS_SSIM_BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al., 2003, table 1
 
@@ -32,6 +34,13 @@ def l1(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
 def negative_psnr(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
     """-PSNR in dB, 10 log10(MSE), never below -PSNR_CAP (identical frames would give minus infinity)."""
     return 10 * np.log10(np.maximum(mse(x, x_hat), 10 ** (-PSNR_CAP / 10)))
+
+
+def box_mse(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+    """The highest mean squared error of a box of BOX x BOX pixels around any pixel; borders are mirrored."""
+    box = tuple(min(BOX, side) for side in x.shape[1:3])
+    error = np.square(x - x_hat, dtype=np.float64).mean(axis=3)
+    return uniform_filter(error, (0, *box), mode="mirror").max(axis=(1, 2))
 
 
 def ssim_distance(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
@@ -79,6 +88,7 @@ MEASURES: dict[str, Measure] = {
     "wmse": wmse_scores,
     "mse": mse,
     "l1": l1,
+    "box": box_mse,
     "psnr": negative_psnr,
     "ssim": ssim_distance,
     "ms_ssim": ms_ssim_distance,

@@ -40,6 +40,16 @@ def test_closed_forms(pair):
     np.testing.assert_allclose(MEASURES["psnr"](*pair), 10 * np.log10((error**2).mean((1, 2, 3))), rtol=1e-6)
 
 
+def test_box_is_the_worst_place():
+    x = np.zeros((2, 20, 24, 3), np.float32)
+    x_hat = x.copy()
+    x_hat[0, 6:15, 5:14] = 0.5  # fills one box
+    x_hat[1, 9:12, 11:14] = 0.5  # 9 of its 81 pixels
+    np.testing.assert_allclose(MEASURES["box"](x, x_hat), [0.25, 0.25 / 9], rtol=1e-6)
+    small = np.full((1, 4, 6, 1), 0.5, np.float32)
+    assert MEASURES["box"](small, 0 * small)[0] == pytest.approx(0.25)
+
+
 @pytest.mark.parametrize("name", MEASURES)
 def test_every_measure_scores_a_batch_and_knows_perfection(name, pair):
     x, x_hat = pair

@@ -1,0 +1,145 @@
+"""Null baselines: by hand on small input, and the measured training-free rows on the real Ped2 frames."""
+
+import cv2
+import numpy as np
+import pytest
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation import frame_metrics
+from ramvid_vad.evaluation.nulls import constant, linear_blend, motion, noise, previous_frames, ramp, triangle
+from ramvid_vad.scoring.curves import smooth
+from ramvid_vad.scoring.residuals import MEASURES
+from ramvid_vad.video.labels import read_labels
+from ramvid_vad.video.reader import find_videos, read_frames, video_name
+from ramvid_vad.video.windows import covering_starts, masked_rows, merge_max, window_starts
+
+SELECTIVE = np.isin(np.arange(30), [0, 1, 10, 11, 20, 21, 28, 29])
+
+
+def test_blind_nulls_by_hand():
+    assert [s.tolist() for s in triangle([5, 1])] == [[0, 0.5, 1, 0.5, 0], [0]]
+    assert [s.tolist() for s in ramp([3, 1])] == [[0, 0.5, 1], [0]]
+    assert [s.tolist() for s in constant([2, 1])] == [[1, 1], [1]]
+    first, again, other = noise([4, 7], 0), noise([4, 7], 0), noise([4, 7], 1)
+    assert [len(s) for s in first] == [4, 7]
+    np.testing.assert_array_equal(np.concatenate(first), np.concatenate(again))
+    assert not np.array_equal(first[1], other[1])
+
+
+def test_previous_frames():
+    assert previous_frames(4).tolist() == [1, 0, 1, 2]
+    assert previous_frames(1).tolist() == [0]
+
+
+def test_linear_blend_by_hand():
+    frames = np.array([0, 7, 10, 90, 30], np.uint8).reshape(5, 1, 1, 1)
+    anchors = np.array([True, False, True, False, False])
+    # window at 0: position 1 lies between 0 and 10; positions 3, 4 repeat anchor 2. Window at 1: between 7 and 90
+    blend = linear_blend(frames, np.array([0, 1]), anchors, np.array([0, 0, 0, 1]), np.array([1, 3, 4, 1]))
+    assert blend.reshape(-1).tolist() == [5, 10, 10, 48]
+    before_first = linear_blend(frames, np.array([0]), ~anchors, np.array([0, 0]), np.array([0, 2]))
+    assert before_first.reshape(-1).tolist() == [7, 48]
+    with pytest.raises(InputError, match="anchor"):
+        linear_blend(frames, np.array([0]), np.zeros(5, bool), np.array([0]), np.array([0]))
+
+
+def test_linear_blend_restores_a_linear_fade_exactly():
+    """Frames that change linearly in time are given back to rounding, also in the windows that run over the ends."""
+    frames = (2 * np.arange(100)[:, None, None, None] + np.arange(12).reshape(1, 3, 4, 1)).astype(np.uint8)
+    starts = np.array(covering_starts(100, 30, 15, SELECTIVE))
+    window, index, frame = masked_rows(100, list(starts), SELECTIVE)
+    blend = linear_blend(frames, starts, SELECTIVE, window, index)
+    inside = (starts[window] >= 0) & (starts[window] + 30 <= 100)
+    np.testing.assert_array_equal(blend[inside], frames[frame[inside]])
+    assert not np.array_equal(blend, frames[frame + 1 - (frame == 99) * 2])
+
+
+def test_motion_by_hand():
+    """A square of 21 pixels that jumps by 21: each place changes by 100 levels in a whole box."""
+    frames = np.zeros((4, 120, 160, 1), np.uint8)
+    for t in range(2, 4):
+        frames[t, 40:61, 21 * t : 21 * t + 21] = 100
+    scores = motion(iter(frames))
+    np.testing.assert_allclose(scores["frame_difference"], [0, 0, 100, 100], atol=1e-3)
+    assert set(motion(iter(frames), flow=False)) == {"frame_difference"}
+
+
+def test_optical_flow_measures_pixels_per_frame():
+    rng = np.random.default_rng(0)
+    texture = cv2.GaussianBlur(rng.integers(0, 256, (120, 400)).astype(np.float32), (0, 0), 2)
+    texture = ((texture - texture.min()) / (texture.max() - texture.min()) * 255).astype(np.uint8)
+    frames = np.stack([texture[:, 3 * t : 3 * t + 160] for t in range(4)])[..., None]
+    flow = motion(iter(frames))["optical_flow"]
+    np.testing.assert_allclose(flow, 3, atol=0.3)
+    assert flow[0] == flow[1]
+
+
+@pytest.mark.parametrize("size", [(480, 640), (8, 9)])
+def test_motion_takes_any_size(size):
+    rng = np.random.default_rng(0)
+    scores = motion(rng.integers(0, 256, (3, *size, 1), dtype=np.uint8))
+    assert all(len(s) == 3 and np.isfinite(s).all() for s in scores.values())
+
+
+def test_one_frame_scores_nothing():
+    assert {k: v.tolist() for k, v in motion(np.zeros((1, 40, 40, 1), np.uint8)).items()} == {
+        "frame_difference": [0],
+        "optical_flow": [0],
+    }
+
+
+@pytest.fixture(scope="module")
+def ped2(shared):
+    """Grey frames (n, 240, 360, 1) and labels of the 12 test videos."""
+    root = shared / "data" / "ped2"
+    paths = find_videos(str(root / "testing"))
+    videos = [np.stack(list(read_frames(path, rgb=False))) for path in paths]
+    names = [video_name(path, str(root / "testing")) for path in paths]
+    return videos, read_labels(str(root / "labels"), names, [len(v) for v in videos]).values
+
+
+def micro(scores, labels, sigma):
+    return 100 * frame_metrics([smooth(s, sigma) for s in scores], labels)["micro_auc"]
+
+
+@pytest.fixture(scope="module")
+def small(ped2):
+    """The frames at 128 x 128, by area averaging, as in the measured rows."""
+    return [
+        np.stack([cv2.resize(f, (128, 128), interpolation=cv2.INTER_AREA) for f in video])[..., None]
+        for video in ped2[0]
+    ]
+
+
+def test_motion_on_ped2(ped2):
+    videos, labels = ped2
+    scores = [motion(video) for video in videos]
+    for name, raw, smoothed in (("frame_difference", 91.5, 93.4), ("optical_flow", 95.7, 96.9)):
+        assert micro([s[name] for s in scores], labels, 0) == pytest.approx(raw, abs=0.5)
+        assert micro([s[name] for s in scores], labels, 3) == pytest.approx(smoothed, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("measure", "raw", "smoothed"), [("mse", 66.3, 70.5), ("box", 75.0, 82.5), ("wmse", 60.7, 66.2)]
+)
+def test_linear_blend_on_ped2(ped2, small, measure, raw, smoothed):
+    """Windows of 30 every 15, no extra ones; frames that are anchors in all of them take their neighbours' scores."""
+    scores = []
+    for frames in small:
+        n = len(frames)
+        starts = window_starts(n, 30, 15)
+        window, index, frame = masked_rows(n, starts, SELECTIVE)
+        blend = linear_blend(frames, np.array(starts), SELECTIVE, window, index)
+        values = MEASURES[measure](frames[frame] / np.float32(255), blend / np.float32(255))
+        merged = merge_max(values, frame, n, fill=np.nan)
+        covered = np.flatnonzero(np.isfinite(merged))
+        scores.append(np.interp(np.arange(n), covered, merged[covered]))
+    assert micro(scores, ped2[1], 0) == pytest.approx(raw, abs=0.5)
+    assert micro(scores, ped2[1], 3) == pytest.approx(smoothed, abs=0.5)
+
+
+def test_previous_frame_at_128_pixels_on_ped2(ped2, small):
+    """The highest 9 x 9 box of the squared difference: 82 to 85, depending on how the frames were reduced."""
+    scores = [MEASURES["box"](v / np.float32(255), v[previous_frames(len(v))] / np.float32(255)) for v in small]
+    assert 82 - 0.5 <= micro(scores, ped2[1], 0) <= 85 + 0.5
+    assert 82 - 0.5 <= micro(scores, ped2[1], 3) <= 85 + 0.5
