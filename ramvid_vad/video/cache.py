@@ -1,0 +1,171 @@
+"""Decoded, resized frames on disk, memory-mapped: a second epoch decodes nothing.
+
+One .npy file per video, uint8 (n, H, W, C). Its name holds a digest of everything that decides its content: address,
+size and modification time of the video (of each picture for a folder of frames), H, W, colour, aspect and the version
+of this format. It is written to a temporary file in the same folder and renamed when complete, so several processes
+may build the same entry, and a killed one leaves no half entry behind.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+
+import numpy as np
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.video.files import fingerprint
+from ramvid_vad.video.prefetch import prefetch, temporary_prefix
+from ramvid_vad.video.reader import read_frames
+
+__all__ = ["FrameCache", "crop_box", "prefetch", "resize_frame"]
+
+CACHE_VERSION = 1
+"""Raise this when the same video would give other pixels: old entries are then no longer found."""
+
+
+def crop_box(height: int, width: int, size: tuple[int, int], keep_aspect: bool) -> tuple[float, float, float, float]:
+    """The part (left, top, right, bottom) of a height x width frame that fills ``size`` = (H, W), in source pixels.
+
+    keep_aspect: the largest centred rectangle of the aspect H:W, which is what scaling until the target is covered
+    and cropping its centre shows (RaMViD's way); otherwise the whole frame, squeezed.
+    """
+    if not keep_aspect:
+        return 0, 0, width, height
+    scale = min(height / size[0], width / size[1])
+    left, top = (width - size[1] * scale) / 2, (height - size[0] * scale) / 2
+    return left, top, width - left, height - top
+
+
+def resize_frame(frame: np.ndarray, size: tuple[int, int], keep_aspect: bool = False) -> np.ndarray:
+    """Bilinear resize of a uint8 frame (h, w, C) to (H, W, C), as Pillow does it.
+
+    Pillow's BILINEAR (torchvision's for PIL images, and the thesis's) widens its triangle filter with the reduction,
+    so that each source pixel counts. OpenCV's INTER_LINEAR reads four pixels however far apart: from 360x240 to
+    128x128 thin objects flicker as they move, which a residual would take for anomalies. When enlarging, both agree.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(frame if frame.shape[-1] == 3 else frame[..., 0])
+    box = crop_box(*frame.shape[:2], size, keep_aspect)
+    # A reduction above 8 is begun with whole-pixel means: twice as fast from 1080p, and equal to within rounding.
+    image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box, reducing_gap=4.0)
+    return np.asarray(image).reshape(*size, frame.shape[-1])
+
+
+@lru_cache(maxsize=128)
+def _mapped(entry: str) -> np.ndarray:
+    """An entry as a read-only map. Each open map holds a file descriptor, hence the limit."""
+    return np.load(entry, mmap_mode="r", allow_pickle=False)
+
+
+class FrameCache:
+    """Frames of videos at one size, decoded once.
+
+    cache_dir: folder for the entries, created if missing.  size: (H, W) in pixels.  rgb: 3 channels, or 1 (luma).
+    keep_aspect: scale until the frame covers the target and crop its centre, instead of squeezing it.
+    An object sees each video in the state it had when first asked for; it can be pickled and used after a fork.
+    """
+
+    def __init__(self, cache_dir: str, size: tuple[int, int], rgb: bool = True, keep_aspect: bool = False):
+        if len(size) != 2 or min(size) < 1:
+            raise InputError(f"frame size {size!r}: two positive numbers, height and width, are needed")
+        self.cache_dir = os.path.abspath(cache_dir)
+        self.size = (int(size[0]), int(size[1]))
+        self.rgb = bool(rgb)
+        self.keep_aspect = bool(keep_aspect)
+        self._entries: dict[str, str] = {}
+        try:
+            os.makedirs(self.cache_dir, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def settings(self) -> dict:
+        """The arguments that build an equal cache, fit for JSON."""
+        return {"cache_dir": self.cache_dir, "size": self.size, "rgb": self.rgb, "keep_aspect": self.keep_aspect}
+
+    def frames(self, path: str) -> np.ndarray:
+        """All frames of a video, uint8 (n, H, W, C), memory-mapped and read-only; decoded here if not yet cached.
+
+        Raises InputError for a damaged video and for a cache folder that cannot be written.
+        """
+        entry = self.entry(path)
+        try:
+            return _mapped(entry)
+        except (OSError, ValueError, EOFError):  # not there yet, or cut off by a full disk or a power failure
+            self.build(path)
+            return _mapped(entry)
+
+    def missing(self, paths: Iterable[str]) -> list[str]:
+        """Those of ``paths`` that frames() would have to decode."""
+
+        def absent(path: str) -> bool:
+            try:
+                _mapped(self.entry(path))
+            except (OSError, ValueError, EOFError):
+                return True
+            return False
+
+        return [path for path in paths if absent(path)]
+
+    def entry(self, path: str) -> str:
+        """The cache file of a video, whether or not it exists."""
+        if path not in self._entries:
+            key = [CACHE_VERSION, fingerprint(path), self.size, self.rgb, self.keep_aspect]
+            digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:40]
+            stem = re.sub(r"[^\w.-]", "_", os.path.basename(path.rstrip("/")), flags=re.ASCII)[:60]
+            self._entries[path] = os.path.join(self.cache_dir, f"{stem}-{digest}.npy")
+        return self._entries[path]
+
+    def build(self, path: str, tick: Callable[[int], None] | None = None) -> int:
+        """Decode a video into its entry and return the number of frames; one frame is held at a time.
+
+        tick(k) is called after each frame with the number of frames so far.
+        """
+        entry = self.entry(path)
+        count, temporary = 0, None
+        try:
+            handle, temporary = tempfile.mkstemp(dir=self.cache_dir, prefix=temporary_prefix(os.getpid()))
+            with os.fdopen(handle, "wb") as file:
+                self._write_header(file, 0)
+                for count, frame in enumerate(read_frames(path, self.rgb), 1):
+                    file.write(resize_frame(frame, self.size, self.keep_aspect).data)
+                    if tick:
+                        tick(count)
+                self._write_header(file, count)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, entry)
+            temporary = None
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            if temporary and os.path.exists(temporary):
+                os.unlink(temporary)
+        return count
+
+    def _write_header(self, file, count: int) -> None:
+        """The .npy header, of one length whatever the count, which is known only after the last frame."""
+        file.seek(0)
+        shape = (count, *self.size, 3 if self.rgb else 1)
+        header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+        file.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode("latin1"))
+
+    def _unwritable(self, error: OSError) -> InputError:
+        reason = error.strerror or error
+        return InputError(
+            f"cache directory {self.cache_dir}: cannot be written ({reason}); free or grant space there, "
+            "or choose another --cache_dir"
+        )
+
+
+@lru_cache(maxsize=1)
+def _umask() -> int:
+    """The process's umask, which mkstemp does not follow; reading it means setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,125 @@
+"""Damage that shows only in a container's own structure.
+
+FFmpeg reports most damage while it reads packets, but it ends without a word where a fragmented mp4, an avi or a gif
+breaks off or loses a block header. The layouts walked here are ISO/IEC 14496-12 (boxes), RIFF (chunks) and GIF89a
+(blocks).
+"""
+
+import os
+from typing import BinaryIO
+
+
+def structural_damage(path: str) -> str | None:
+    """What is wrong with the outer structure of a local mp4, avi or gif file, in a few words; None: nothing is."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+        file.seek(0)
+        if start[:4] == b"GIF8":
+            return _gif(file)
+        if start[:4] == b"RIFF":
+            return _riff(file, os.path.getsize(path))
+        if start[4:] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+            return _boxes(file, os.path.getsize(path))
+    return None
+
+
+def _boxes(file: BinaryIO, end: int) -> str | None:
+    """Top-level boxes: each a 32-bit size and a four-letter type (or size 1 and a 64-bit size; 0 = up to the end)."""
+    position, fragmented = 0, False
+    while position < end:
+        file.seek(position)
+        header = file.read(16)
+        size, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        if size == 1:
+            size = int.from_bytes(header[8:], "big")
+        printable = len(kind) == 4 and all(32 <= byte < 127 for byte in kind)
+        if not printable or 0 < size < 8:
+            # Cameras append padding to finished files; a fragmented file, though, is made of boxes to its end.
+            return f"no valid box at byte {position} of {end}" if fragmented else None
+        if position + size > end:
+            return f"truncated: box {kind.decode()!r} ends at byte {position + size}, the file at {end}"
+        if size == 0:
+            return None
+        fragmented = fragmented or kind == b"moof"
+        position += size
+    return None
+
+
+def timing_damage(path: str) -> str | None:
+    """Whether the tables of an mp4's tracks agree on the number of samples; None when they do.
+
+    A table overwritten by noise gives samples times outside the film, which are then skipped as if cut away.
+    """
+    with open(path, "rb") as file:
+        position, end = 0, os.path.getsize(path)
+        while position < end:
+            file.seek(position)
+            header = file.read(16)
+            size = int.from_bytes(header[:4], "big")
+            if header[4:8] == b"moov":
+                file.seek(position + 8)
+                return _disagreement(file.read(size - 8))
+            size = int.from_bytes(header[8:], "big") if size == 1 else size
+            position += size or end
+    return None
+
+
+def _disagreement(moov: bytes) -> str | None:
+    for track in _children(moov, b"trak"):
+        (table,) = _children(track, b"mdia", b"minf", b"stbl") or [b""]
+        samples = [
+            int.from_bytes(sizes[8:12], "big") for kind in (b"stsz", b"stz2") for sizes in _children(table, kind)
+        ]
+        for kind in (b"stts", b"ctts"):
+            for runs in _children(table, kind):  # version and flags, number of runs, then (samples, time) per run
+                counted = sum(int.from_bytes(runs[i : i + 4], "big") for i in range(8, len(runs), 8))
+                if [counted] != samples:
+                    return f"its tables disagree: {counted} times in {kind.decode()}, {sum(samples)} samples"
+    return None
+
+
+def _children(data: bytes, kind: bytes, *below: bytes) -> list[bytes]:
+    """Contents of the boxes of a kind in ``data``; with ``below``, of those along the path of kinds."""
+    found, position = [], 0
+    while position + 8 <= len(data):
+        size = max(int.from_bytes(data[position : position + 4], "big"), 8)
+        if data[position + 4 : position + 8] == kind:
+            found.append(data[position + 8 : position + size])
+        position += size
+    return [inner for box in found for inner in _children(box, *below)] if below else found
+
+
+def _riff(file: BinaryIO, end: int) -> str | None:
+    """RIFF chunks, one per gigabyte: "RIFF", a 32-bit size, content. A recorder that was cut off leaves size 0."""
+    position = 0
+    while position < end:
+        file.seek(position)
+        header = file.read(8)
+        size = int.from_bytes(header[4:], "little")
+        if header[:4] != b"RIFF" or size in (0, 0xFFFFFFFF):
+            return None
+        position += 8 + size + size % 2
+        if position > end + 9:  # some writers count the header into the size
+            return f"truncated: its content ends at byte {position}, the file at {end}"
+    return None
+
+
+def _gif(file: BinaryIO) -> str | None:
+    """Blocks up to the trailer 0x3B: extensions 0x21 and images 0x2C, both ending in a chain of sub-blocks."""
+    _skip_palette(file, file.read(13)[10:11])
+    while (block := file.read(1)) != b"\x3b":
+        if not block:
+            return "truncated: no trailer"
+        if block not in b"\x21\x2c":
+            return f"no valid block at byte {file.tell() - 1}"
+        if block == b"\x2c":
+            _skip_palette(file, file.read(9)[8:9])
+        file.seek(1, os.SEEK_CUR)  # the extension's label, or the image's LZW code size
+        while (length := file.read(1)) not in (b"", b"\0"):
+            file.seek(length[0], os.SEEK_CUR)
+    return None
+
+
+def _skip_palette(file: BinaryIO, flags: bytes) -> None:
+    if flags and flags[0] & 0x80:
+        file.seek(3 * 2 ** ((flags[0] & 7) + 1), os.SEEK_CUR)

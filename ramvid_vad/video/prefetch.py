@@ -1,0 +1,197 @@
+"""Decoding many videos at once, each in a worker process that may die or hang without taking the run with it.
+
+Workers are fresh interpreters (``python -m ramvid_vad.video.prefetch SETTINGS``), not forks: they are safe beside CUDA,
+MPI and threads, import neither torch nor the calling script, and decode on one core each. They read one JSON line per
+video and answer in JSON lines: {"frames": k} now and then, and {"done": n} or {"error": message} at the end.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import queue
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ramvid_vad.errors import InputError
+
+if TYPE_CHECKING:
+    from ramvid_vad.video.cache import FrameCache
+
+TIMEOUT = 120.0
+"""Seconds without a new frame after which a worker is ended."""
+
+
+def prefetch(
+    cache: "FrameCache",
+    paths: Iterable[str],
+    workers: int | None = None,
+    progress: bool = True,
+    timeout: float = TIMEOUT,
+    failures: dict[str, str] | None = None,
+) -> int:
+    """Decode those of ``paths`` that are not cached yet; returns how many there were.
+
+    workers: processes, by default one per core this process may use.  progress: show a bar.
+    timeout: seconds without a new frame after which a decoder counts as hanging and is ended.
+    failures: given a dictionary, videos that fail are noted there (path -> message) and the others go on; without one
+    the first failure raises its InputError. A worker that died, of memory for example, is reported as just that.
+    """
+    from tqdm import tqdm
+
+    todo = cache.missing(paths)
+    if not todo:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for path in todo:
+        waiting.put(path)
+    finished: queue.SimpleQueue[tuple[str, InputError | None]] = queue.SimpleQueue()
+    crew = [_Worker(cache, timeout) for _ in range(min(workers or cores, len(todo)))]
+    threads = [threading.Thread(target=_serve, args=(worker, waiting, finished), daemon=True) for worker in crew]
+    try:
+        for thread in threads:
+            thread.start()
+        with tqdm(total=len(todo), desc="decoding", unit="video", disable=not progress) as bar:
+            for _ in todo:
+                path, error = finished.get()
+                bar.update()
+                bar.set_postfix(frames=sum(worker.frames for worker in crew), refresh=False)
+                if error and failures is None:
+                    raise error
+                if error:
+                    failures[path] = str(error)
+    finally:
+        for worker in crew:
+            worker.dismiss()
+        for thread in threads:
+            thread.join()
+    return len(todo)
+
+
+def temporary_prefix(pid: int) -> str:
+    """How the temporary files of one process in a shared cache folder begin."""
+    return f".{platform.node()}-{pid}-"
+
+
+def _serve(worker: "_Worker", waiting: queue.SimpleQueue, finished: queue.SimpleQueue) -> None:
+    """One thread per worker: hand it video after video until none is left."""
+    while not worker.dismissed:
+        try:
+            path = waiting.get_nowait()
+        except queue.Empty:
+            return
+        try:
+            worker.decode(path)
+            finished.put((path, None))
+        except InputError as error:
+            finished.put((path, error))
+
+
+class _Worker:
+    """A decoding process, started again after one that was lost."""
+
+    def __init__(self, cache: "FrameCache", timeout: float):
+        self.cache, self.timeout = cache, timeout
+        self.frames = 0  # decoded so far, over all videos
+        self.dismissed = False
+        self.process: subprocess.Popen | None = None
+
+    def decode(self, path: str) -> None:
+        """Raises InputError naming the video when it is damaged, or when the process dies or hangs over it."""
+        process = self._running()
+        before = self.frames
+        with contextlib.suppress(BrokenPipeError):  # a process that died meanwhile shows as the end of its answers
+            process.stdin.write(json.dumps(path).encode() + b"\n")
+            process.stdin.flush()
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while True:
+                if not selector.select(self.timeout):
+                    self._end()
+                    raise InputError(
+                        f"{path}: its decoder hangs, no new frame in {self.timeout:g} s after frame "
+                        f"{self.frames - before}; re-encode the video or take it out of the data"
+                    )
+                line = process.stdout.readline()
+                if not line:
+                    raise InputError(f"{path}: {self._cause_of_death()}")
+                answer = json.loads(line)
+                self.frames = before + answer.get("frames", self.frames - before)
+                if "error" in answer:
+                    raise InputError(answer["error"])
+                if "done" in answer:
+                    return
+
+    def dismiss(self) -> None:
+        self.dismissed = True
+        if self.process:
+            self._end()
+
+    def _running(self) -> subprocess.Popen:
+        if self.process is None or self.process.poll() is not None:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ramvid_vad.video.prefetch", json.dumps(self.cache.settings())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            )
+        return self.process
+
+    def _end(self) -> None:
+        """Kill the process and clear away the entry it was writing."""
+        self.process.kill()
+        self.process.wait()
+        for left in Path(self.cache.cache_dir).glob(temporary_prefix(self.process.pid) + "*"):
+            left.unlink(missing_ok=True)
+
+    def _cause_of_death(self) -> str:
+        code = self.process.wait()
+        self._end()
+        if code == -signal.SIGKILL:
+            return "its decoding process was killed (SIGKILL), as happens when memory runs out; use fewer workers"
+        if code < 0:
+            return f"its decoding process crashed ({signal.Signals(-code).name}); re-encode the video or take it out"
+        return f"its decoding process ended with exit code {code}; what it said stands above"
+
+
+def _work(settings: str) -> None:
+    """The worker's side: answers on standard output, anything that libraries print goes to standard error."""
+    from ramvid_vad.video.cache import FrameCache
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller then ends its workers
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    cache = FrameCache(**json.loads(settings))
+
+    def answer(**what) -> None:
+        print(json.dumps(what), file=answers, flush=True)
+
+    for line in sys.stdin:
+        try:
+            answer(done=True, frames=cache.build(json.loads(line), _every_half_second(answer)))
+        except InputError as error:
+            answer(error=str(error))
+
+
+def _every_half_second(answer: Callable) -> Callable[[int], None]:
+    last = time.monotonic()
+
+    def tick(count: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > 0.5:
+            last = time.monotonic()
+            answer(frames=count)
+
+    return tick
+
+
+if __name__ == "__main__":
+    _work(sys.argv[1])

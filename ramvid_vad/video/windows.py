@@ -1,0 +1,110 @@
+"""Windows over a video: where they start, which frames they hold, and how their residuals become one per frame.
+
+A window is T = seq_len consecutive frames. Indices outside the video are filled by repeating the first or last frame;
+such padding is shown to the model and never scored. ``anchors`` is the one boolean array of shape (T,) that says which
+positions of a window are given clean (True); the others are masked, that is generated and scored.
+"""
+
+import numpy as np
+
+from ramvid_vad.errors import InputError
+
+HALF_ANCHOR_PERIOD = 5
+"""Frames by which the extra windows are shifted: half the period of the selective anchors."""
+
+
+def window_starts(num_frames: int, seq_len: int, stride: int) -> list[int]:
+    """Starts 0, stride, 2 stride ... while the window fits, and num_frames - seq_len if frames are left over.
+
+    A video shorter than a window has the single start 0. Raises InputError for values that would leave frames out.
+    """
+    if num_frames < 1 or seq_len < 1 or not 1 <= stride <= seq_len:
+        raise InputError(
+            f"no windows for {num_frames} frames, seq_len {seq_len}, stride {stride}: at least one frame is needed, "
+            "and 1 <= stride <= seq_len, or frames between the windows would be left out"
+        )
+    last = max(num_frames - seq_len, 0)
+    starts = list(range(0, last + 1, stride))
+    return starts if starts[-1] == last else [*starts, last]
+
+
+def frame_indices(start: int, seq_len: int, num_frames: int) -> np.ndarray:
+    """Frame shown at each position of a window, int64 (seq_len,), clamped to 0 .. num_frames - 1."""
+    return np.clip(np.arange(start, start + seq_len), 0, num_frames - 1)
+
+
+def in_video(start: int, seq_len: int, num_frames: int) -> np.ndarray:
+    """Which positions of a window are true frames and not padding, bool (seq_len,)."""
+    index = np.arange(start, start + seq_len)
+    return (index >= 0) & (index < num_frames)
+
+
+def masked_rows(num_frames: int, starts: list[int], anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every reconstruction that windows at ``starts`` give: (window (R,), position (R,), true frame (R,)), int64.
+
+    One row per masked position that lies in the video, ordered by window and then by position.
+    """
+    anchors = np.asarray(anchors, dtype=bool)
+    frame = np.asarray(starts, dtype=np.int64).reshape(-1, 1) + np.arange(len(anchors))
+    window, position = np.nonzero(~anchors & (frame >= 0) & (frame < num_frames))
+    return window, position, frame[window, position]
+
+
+def times_masked(num_frames: int, starts: list[int], anchors: np.ndarray) -> np.ndarray:
+    """In how many windows each frame is masked, int64 (num_frames,)."""
+    _, _, frame = masked_rows(num_frames, starts, anchors)
+    return np.bincount(frame, minlength=num_frames)
+
+
+def covering_starts(num_frames: int, seq_len: int, stride: int, anchors: np.ndarray, extra: bool = True) -> list[int]:
+    """Regular starts and, after them, the extra ones that make every frame masked in at least one window.
+
+    Frames that are anchors in all their regular windows (for the selective pattern the first and last of a video, and
+    others near its ends) would never be reconstructed. Each extra window masks as many of the frames still missing as
+    possible; among equals the one shifted by HALF_ANCHOR_PERIOD from a regular window is taken, then the one with the
+    least padding. Extra starts may be negative or run past the end.
+    extra=False returns the regular starts only. Raises InputError when every position is an anchor.
+    """
+    anchors = np.asarray(anchors, dtype=bool)
+    if anchors.shape != (seq_len,):
+        raise InputError(f"anchors of shape {anchors.shape} do not fit windows of {seq_len} frames")
+    starts = window_starts(num_frames, seq_len, stride)
+    if not extra:
+        return starts
+    masked = np.flatnonzero(~anchors)
+    if not len(masked):
+        raise InputError(f"all {seq_len} frames of a window are anchors: none is left to be generated and scored")
+    shifted = {start + shift for start in starts for shift in (-HALF_ANCHOR_PERIOD, HALF_ANCHOR_PERIOD)}
+    missing = times_masked(num_frames, starts, anchors) == 0
+
+    def worth(start: int) -> tuple:
+        frames = start + masked
+        frames = frames[(frames >= 0) & (frames < num_frames)]
+        padding = max(0, -start) + max(0, start + seq_len - num_frames)
+        return missing[frames].sum(), start in shifted, -padding, start
+
+    extras = []
+    while missing.any():
+        candidates = np.argmax(missing) - masked  # all starts that mask the first missing frame
+        best = max(candidates.tolist(), key=worth)
+        extras.append(best)
+        missing &= times_masked(num_frames, [best], anchors) == 0
+    starts = starts + sorted(extras)
+    assert times_masked(num_frames, starts, anchors).min() > 0
+    return starts
+
+
+def merge_max(values: np.ndarray, frames: np.ndarray, num_frames: int, fill: float = 0.0) -> np.ndarray:
+    """Largest value of each frame, float64 (num_frames,); ``fill`` for frames without one. A NaN stays a NaN.
+
+    values (R,): one residual per reconstruction.  frames (R,): the true frame index of each.
+    """
+    values, frames = np.asarray(values, dtype=np.float64), np.asarray(frames)
+    if values.shape != frames.shape or values.ndim != 1:
+        raise ValueError(f"one value per frame index is needed, got shapes {values.shape} and {frames.shape}")
+    if np.any((frames < 0) | (frames >= num_frames)):
+        raise ValueError(f"frame indices {frames.min()}..{frames.max()} do not lie in a video of {num_frames} frames")
+    merged = np.full(num_frames, -np.inf)
+    np.maximum.at(merged, frames, values)
+    merged[np.bincount(frames, minlength=num_frames) == 0] = fill
+    return merged
