@@ -53,8 +53,8 @@ def linear_blend(
     given = np.flatnonzero(anchors)
     if not len(given):
         raise InputError("the linear blend needs at least one anchor per window: leave it out of --nulls")
-    right = given[np.minimum(np.searchsorted(given, index), len(given) - 1)]
-    left = given[np.maximum(np.searchsorted(given, index, side="right") - 1, 0)]
+    at = np.searchsorted(given, index)
+    left, right = given[np.maximum(at - 1, 0)], given[np.minimum(at, len(given) - 1)]
     share = np.where(right > left, (index - left) / np.maximum(right - left, 1), 0).astype(np.float32)
     before, after = (
         frames[np.clip(starts[window] + side, 0, len(frames) - 1)].astype(np.float32) for side in (left, right)

@@ -37,8 +37,13 @@ def test_linear_blend_by_hand():
     # window at 0: position 1 lies between 0 and 10; positions 3, 4 repeat anchor 2. Window at 1: between 7 and 90
     blend = linear_blend(frames, np.array([0, 1]), anchors, np.array([0, 0, 0, 1]), np.array([1, 3, 4, 1]))
     assert blend.reshape(-1).tolist() == [5, 10, 10, 48]
+    # over the ends: window at -1 sees 0 0 7 10 90, window at 3 sees 90 30 30 30 30
+    over = linear_blend(frames, np.array([-1, 3]), anchors, np.array([0, 0, 1]), np.array([1, 3, 1]))
+    assert over.reshape(-1).tolist() == [4, 7, 60]
     before_first = linear_blend(frames, np.array([0]), ~anchors, np.array([0, 0]), np.array([0, 2]))
     assert before_first.reshape(-1).tolist() == [7, 48]
+    thirds = linear_blend(frames, np.array([1]), np.isin(np.arange(4), [0, 3]), np.array([0, 0]), np.array([1, 2]))
+    assert thirds.reshape(-1).tolist() == [15, 22]  # 7 to 30 in three steps: 14.67, 22.33
     with pytest.raises(InputError, match="anchor"):
         linear_blend(frames, np.array([0]), np.zeros(5, bool), np.array([0]), np.array([0]))
 
@@ -61,6 +66,8 @@ def test_motion_by_hand():
         frames[t, 40:61, 21 * t : 21 * t + 21] = 100
     scores = motion(iter(frames))
     np.testing.assert_allclose(scores["frame_difference"], [0, 0, 100, 100], atol=1e-3)
+    frames[:, 40:54] = 0  # a third of the box is left
+    np.testing.assert_allclose(motion(iter(frames))["frame_difference"], [0, 0, 100 / 3, 100 / 3], atol=1e-3)
     assert set(motion(iter(frames), flow=False)) == {"frame_difference"}
 
 
