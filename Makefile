@@ -33,6 +33,6 @@ $(VENV)/.packages: requirements-dev.txt
 	touch $@
 
 # The package itself, editable, with its C++ extension where there is a compiler; again when its build changes.
-$(VENV)/.ready: $(VENV)/.packages pyproject.toml $(wildcard setup.py ramvid_vad/ops/*.cpp)
+$(VENV)/.ready: $(VENV)/.packages pyproject.toml $(wildcard setup.py ramvid_vad/ops/*.cpp ramvid_vad/ops/*.h)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
