@@ -77,7 +77,7 @@ def _file_frames(path: str, rgb: bool) -> Iterator[np.ndarray]:
                 number += 1
         except _Damage as damage:
             raise InputError(f"{path}: {damage}; {REMEDY}") from damage
-        except (av.FFmpegError, MemoryError) as error:
+        except (av.FFmpegError, MemoryError, ValueError) as error:
             raise InputError(f"{path}: cannot be decoded at frame {number} ({_reason(error)}); {REMEDY}") from error
 
 
@@ -213,11 +213,9 @@ class _Tally:
         return pts is not None and self.first_shown is not None and pts < self.first_shown
 
     def undecoded(self) -> int:
-        return (
-            0
-            if self.fields or self.codec in HIDDEN_FRAMES
-            else self.packets - self.discarded - self.excused - self.frames
-        )
+        if self.fields or self.codec in HIDDEN_FRAMES:
+            return 0
+        return self.packets - self.discarded - self.excused - self.frames
 
 
 @contextmanager
@@ -271,10 +269,10 @@ def read_image(path: str, rgb: bool = True) -> np.ndarray:
     from PIL import Image, ImageOps
 
     try:
-        with open_bytes(path) as file, Image.open(file) as image:
+        with open_bytes(path) as file, Image.open(file, formats=["BMP", "JPEG", "PNG", "TIFF"]) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(image)
-            if getattr(image, "n_frames", 1) > 1:
+            if image.format == "TIFF" and image.n_frames > 1:
                 raise _Damage(f"holds {image.n_frames} pictures; one per file is expected")
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I"):

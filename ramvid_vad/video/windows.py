@@ -105,6 +105,7 @@ def merge_max(values: np.ndarray, frames: np.ndarray, num_frames: int, fill: flo
     if np.any((frames < 0) | (frames >= num_frames)):
         raise ValueError(f"frame indices {frames.min()}..{frames.max()} do not lie in a video of {num_frames} frames")
     merged = np.full(num_frames, -np.inf)
-    np.maximum.at(merged, frames, values)
+    with np.errstate(invalid="ignore"):
+        np.maximum.at(merged, frames, values)
     merged[np.bincount(frames, minlength=num_frames) == 0] = fill
     return merged

@@ -1,0 +1,349 @@
+"""The frame cache: right pixels, decoded once, never half an entry, and errors that name the folder."""
+
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from clips import LENGTH, pictures, write_frames, write_video, write_whole
+from PIL import Image, ImageOps
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.video import cache as cache_module
+from ramvid_vad.video import prefetch as prefetch_module
+from ramvid_vad.video.cache import FrameCache, crop_box, prefetch, resize_frame
+
+SIZE = (24, 40)
+
+
+@pytest.fixture
+def video(tmp_path):
+    return str(write_video(tmp_path / "01.mkv", pictures()))
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return FrameCache(str(tmp_path / "cache"), SIZE)
+
+
+@pytest.fixture
+def no_decoding(monkeypatch):
+    """From here on, decoding is an error."""
+
+    def forbid():
+        def read_frames(path, rgb):
+            raise AssertionError(f"{path} is decoded again")
+
+        monkeypatch.setattr(cache_module, "read_frames", read_frames)
+
+    return forbid
+
+
+def entries(cache) -> list[str]:
+    return sorted(os.listdir(cache.cache_dir))
+
+
+# --- pixels
+
+
+def test_resize_is_bilinear_with_every_source_pixel_counted():
+    """Against torch's antialiased bilinear kernel, an independent implementation, to within rounding."""
+    rng = np.random.default_rng(0)
+    for height, width, size in [(240, 360, (128, 128)), (77, 53, (31, 40)), (720, 1280, (64, 64)), (30, 40, (64, 64))]:
+        frame = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        oracle = torch.nn.functional.interpolate(
+            torch.from_numpy(frame).permute(2, 0, 1)[None].float(), size, mode="bilinear", antialias=True
+        )[0].permute(1, 2, 0)
+        assert np.abs(resize_frame(frame, size) - oracle.numpy()).max() <= (1 if width < 1000 else 3)
+
+
+def test_enlarging_agrees_with_opencv():
+    frame = pictures(1, 20, 30)[0]
+    oracle = cv2.resize(frame, (64, 48), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(resize_frame(frame, (48, 64)).astype(int) - oracle).max() <= 1
+
+
+def test_a_thin_object_keeps_its_weight_as_it_moves():
+    """The reason for anti-aliasing: with four-pixel sampling a moving line comes and goes."""
+
+    def weights(resize) -> list[float]:
+        frames = np.zeros((9, 96, 96, 1), np.uint8)
+        for i in range(9):
+            frames[i, :, 40 + i] = 240
+        return [float(resize(frame).sum()) for frame in frames]
+
+    ours = weights(lambda frame: resize_frame(frame, (24, 24)))
+    theirs = weights(lambda frame: cv2.resize(frame, (24, 24), interpolation=cv2.INTER_LINEAR))
+    assert max(ours) < 1.1 * min(ours)
+    assert min(theirs) == 0
+
+
+def test_keep_aspect_covers_and_crops_the_centre():
+    assert crop_box(240, 360, (128, 128), True) == (60, 0, 300, 240)
+    assert crop_box(360, 240, (64, 128), True) == (0, 120, 240, 240)
+    assert crop_box(240, 360, (128, 192), True) == (0, 0, 360, 240)
+    assert crop_box(240, 360, (128, 128), False) == (0, 0, 360, 240)
+    frame = pictures(1, 48, 100)[0]
+    oracle = np.asarray(ImageOps.fit(Image.fromarray(frame), (30, 20), Image.Resampling.BILINEAR))
+    assert np.abs(resize_frame(frame, (20, 30), keep_aspect=True).astype(int) - oracle).max() <= 1
+    assert not np.array_equal(resize_frame(frame, (20, 30)), resize_frame(frame, (20, 30), keep_aspect=True))
+
+
+@pytest.mark.parametrize("rgb", [True, False])
+@pytest.mark.parametrize("keep_aspect", [True, False])
+def test_frames_are_the_resized_frames_of_the_video(tmp_path, video, rgb, keep_aspect):
+    cache = FrameCache(str(tmp_path / "cache"), SIZE, rgb, keep_aspect)
+    frames = cache.frames(video)
+    assert frames.shape == (LENGTH, *SIZE, 3 if rgb else 1) and frames.dtype == np.uint8
+    assert isinstance(frames, np.memmap) and not frames.flags.writeable
+    sources = pictures() if rgb else list(cache_module.read_frames(video, rgb=False))
+    for i in (0, 7, LENGTH - 1):
+        assert np.array_equal(frames[i], resize_frame(sources[i], SIZE, keep_aspect))
+
+
+def test_an_entry_is_a_plain_npy_file(cache, video):
+    frames = cache.frames(video)
+    (name,) = entries(cache)
+    assert name.startswith("01.mkv-") and name.endswith(".npy")
+    assert np.array_equal(np.load(os.path.join(cache.cache_dir, name)), frames)
+    assert os.stat(os.path.join(cache.cache_dir, name)).st_mode & 0o444 == 0o444
+
+
+# --- decoded once
+
+
+def test_a_second_look_decodes_nothing(cache, video, no_decoding):
+    first = np.array(cache.frames(video))
+    no_decoding()
+    again = FrameCache(cache.cache_dir, SIZE)
+    assert np.array_equal(cache.frames(video), first) and np.array_equal(again.frames(video), first)
+    assert prefetch(again, [video], progress=False) == 0
+
+
+def test_what_changes_the_frames_changes_the_entry(tmp_path, video):
+    folder = str(tmp_path / "cache")
+    variants = [
+        FrameCache(folder, SIZE),
+        FrameCache(folder, (24, 41)),
+        FrameCache(folder, (40, 24)),
+        FrameCache(folder, SIZE, rgb=False),
+        FrameCache(folder, SIZE, keep_aspect=True),
+    ]
+    names = [variant.entry(video) for variant in variants]
+    os.utime(video, ns=(1, 1))
+    names.append(FrameCache(folder, SIZE).entry(video))
+    write_video(tmp_path / "01.mkv", pictures(5))
+    os.utime(video, ns=(1, 1))
+    names.append(FrameCache(folder, SIZE).entry(video))
+    assert len(set(names)) == len(names)
+    assert len(FrameCache(folder, SIZE).frames(video)) == 5
+
+
+def test_a_folder_of_frames_is_known_by_its_pictures(tmp_path, cache):
+    folder = write_frames(tmp_path / "01", pictures(3), ["1.png", "2.png", "3.png"])
+    assert len(cache.frames(str(folder))) == 3
+    write_frames(folder, pictures(4)[3:], ["4.png"])
+    renewed = FrameCache(cache.cache_dir, SIZE)
+    assert len(renewed.frames(str(folder))) == 4
+    Image.new("RGB", (64, 48)).save(folder / "2.png")
+    assert not FrameCache(cache.cache_dir, SIZE).frames(str(folder))[1].any()
+
+
+def test_a_relative_and_an_absolute_path_are_one_video(tmp_path, cache, video, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cache.entry("01.mkv") == cache.entry(video)
+
+
+def test_a_pickled_cache_finds_its_entries(cache, video, no_decoding):
+    frames = np.array(cache.frames(video))
+    no_decoding()
+    assert np.array_equal(pickle.loads(pickle.dumps(cache)).frames(video), frames)
+
+
+# --- never half an entry
+
+
+def test_a_damaged_video_leaves_nothing_behind(tmp_path, cache):
+    path = write_whole(tmp_path, "mjpeg.avi")
+    path.write_bytes(path.read_bytes()[:-6000])
+    with pytest.raises(InputError, match=r"mjpeg\.avi"):
+        cache.frames(str(path))
+    assert entries(cache) == []
+
+
+def test_a_cut_off_entry_is_made_again(cache, video):
+    expected = np.array(cache.frames(video))
+    entry = Path(cache.entry(video))
+    for content in (entry.read_bytes()[:-1], b"", b"\x93NUMPY"):
+        cache_module._mapped.cache_clear()
+        entry.write_bytes(content)
+        assert np.array_equal(cache.frames(video), expected)
+
+
+def test_processes_that_build_the_same_entry_at_once(cache, video):
+    command = "import sys; from ramvid_vad.video.cache import FrameCache; " + (
+        "print(int(FrameCache(sys.argv[1], (24, 40)).frames(sys.argv[2]).sum()))"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", command, cache.cache_dir, video], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    sums = {process.communicate()[0] for process in both}
+    assert sums == {f"{int(cache.frames(video).sum())}\n"}
+    assert entries(cache) == [os.path.basename(cache.entry(video))]
+
+
+def test_one_frame_is_held_at_a_time(cache, video, monkeypatch):
+    def many_frames(path, rgb):
+        for _ in range(200):
+            yield np.zeros((600, 800, 3), np.uint8)
+
+    monkeypatch.setattr(cache_module, "read_frames", many_frames)
+    tracemalloc.start()
+    cache.build(video)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 600 * 800 * 3
+    assert len(cache.frames(video)) == 200
+
+
+# --- a folder that cannot be written
+
+
+def test_a_cache_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/below"):
+        with pytest.raises(InputError, match=f"cache directory .*{place}: cannot be written"):
+            FrameCache(str(tmp_path / place), SIZE)
+
+
+def test_a_cache_folder_that_vanishes(cache, video):
+    os.rmdir(cache.cache_dir)
+    with pytest.raises(InputError, match=r"cache directory .*: cannot be written"):
+        cache.frames(video)
+
+
+def test_no_space_left(cache, video):
+    """A limit on file size stands for the full disk: writing fails in the same way, in the middle."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LENGTH * 24 * 40 * 3 // 2, hard))
+    try:
+        with pytest.raises(InputError, match=f"cache directory {cache.cache_dir}: cannot be written"):
+            cache.frames(video)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert entries(cache) == []
+    assert len(cache.frames(video)) == LENGTH
+
+
+@pytest.mark.parametrize("size", [(0, 10), (10, -1)])
+def test_impossible_sizes(tmp_path, size):
+    with pytest.raises(InputError, match="frame size"):
+        FrameCache(str(tmp_path), size)
+
+
+# --- many at once
+
+
+@pytest.fixture
+def videos(tmp_path):
+    return [str(write_video(tmp_path / f"{i}.mkv", pictures(5 + i))) for i in range(3)]
+
+
+@pytest.mark.parametrize("workers", [None, 1, 2])
+def test_prefetch(cache, videos, workers, no_decoding):
+    assert prefetch(cache, videos, workers=workers, progress=False) == 3
+    no_decoding()
+    assert [len(cache.frames(path)) for path in videos] == [5, 6, 7]
+    assert np.array_equal(cache.frames(videos[2])[6], resize_frame(pictures(7)[6], SIZE))
+
+
+def test_prefetch_stops_at_a_damaged_video(cache, videos):
+    with open(videos[1], "r+b") as file:
+        file.truncate(5000)
+    with pytest.raises(InputError, match=r"1\.mkv: ") as error:
+        prefetch(cache, videos, workers=2, progress=False)
+    assert "\n" not in str(error.value)
+
+
+def test_prefetch_can_note_failures_and_go_on(cache, videos, capfd):
+    with open(videos[0], "wb"):
+        pass
+    failures = {}
+    prefetch(cache, videos, workers=1, failures=failures)
+    assert list(failures) == [videos[0]] and "0 bytes" in failures[videos[0]]
+    assert [len(cache.frames(path)) for path in videos[1:]] == [6, 7]
+    assert "3/3" in capfd.readouterr().err  # the bar
+
+
+@pytest.fixture
+def first_worker(monkeypatch):
+    """Sends a signal to the first decoding process, and only to it, as soon as it runs."""
+    real, started = subprocess.Popen, []
+
+    def send(number: int) -> None:
+        def popen(*args, **options):
+            process = real(*args, **options)
+            started.append(process)
+            if len(started) == 1:
+                os.kill(process.pid, number)
+            return process
+
+        monkeypatch.setattr(prefetch_module.subprocess, "Popen", popen)
+
+    return send
+
+
+def test_a_worker_that_is_killed_is_reported_as_that(cache, videos, first_worker):
+    first_worker(signal.SIGKILL)
+    failures = {}
+    prefetch(cache, videos, workers=1, progress=False, failures=failures)
+    assert list(failures) == [videos[0]]
+    assert failures[videos[0]].startswith(videos[0]) and "killed (SIGKILL)" in failures[videos[0]]
+    assert "memory" in failures[videos[0]]
+    assert [len(cache.frames(path)) for path in videos[1:]] == [6, 7]
+
+
+def test_a_worker_that_crashes_is_reported_with_its_signal(cache, videos, first_worker):
+    first_worker(signal.SIGSEGV)
+    with pytest.raises(InputError, match=r"0\.mkv: its decoding process crashed \(SIGSEGV\)"):
+        prefetch(cache, videos, workers=1, progress=False)
+
+
+def test_a_decoder_that_hangs_is_cut_off(cache, videos, first_worker):
+    first_worker(signal.SIGSTOP)
+    failures, began = {}, time.monotonic()
+    prefetch(cache, videos, workers=1, progress=False, timeout=6, failures=failures)
+    assert list(failures) == [videos[0]]
+    assert "hangs, no new frame in 6 s" in failures[videos[0]]
+    assert time.monotonic() - began < 60
+    assert [len(cache.frames(path)) for path in videos[1:]] == [6, 7]
+
+
+def test_the_temporary_file_of_a_lost_worker_is_removed(cache, videos):
+    worker = prefetch_module._Worker(cache, 60)
+    worker.decode(videos[0])
+    left = os.path.join(cache.cache_dir, prefetch_module.temporary_prefix(worker.process.pid) + "x")
+    other = os.path.join(cache.cache_dir, prefetch_module.temporary_prefix(worker.process.pid + 1) + "x")
+    for path in (left, other):
+        open(path, "w").close()
+    worker.dismiss()
+    assert entries(cache) == sorted([os.path.basename(other), os.path.basename(cache.entry(videos[0]))])
+
+
+def test_no_process_and_no_thread_is_left(cache, videos):
+    before = threading.active_count()
+    prefetch(cache, videos, workers=2, progress=False)
+    children = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "video.prefetch"], capture_output=True, text=True)
+    assert children.stdout == ""
+    assert threading.active_count() == before
