@@ -22,6 +22,7 @@ _ends: list[socket.socket] = []
 def listen(world_size: int) -> tuple[str, int, str]:
     """Rank 0 opens the door: host name, port and password for ``start`` on the other ranks."""
     server = socket.create_server(("", 0), backlog=world_size)
+    _close_in_children(server)
     token = secrets.token_hex(16)
     threading.Thread(target=_watch_others, args=(server, token, world_size), daemon=True).start()
     return socket.gethostname(), server.getsockname()[1], token
@@ -38,6 +39,7 @@ def start(host: str, port: int, token: str, rank: int) -> None:
         print(f"rank {rank}: no lifeline to rank 0 ({error}); a dead rank is noticed by the launcher", file=sys.stderr)
         return
     _ends.append(link)
+    _close_in_children(link)
     threading.Thread(target=_watch_rank_0, args=(link, rank), daemon=True).start()
 
 
@@ -57,6 +59,12 @@ def _connect(host: str, port: int) -> socket.socket:
         except OSError as error:
             last = error
     raise last
+
+
+def _close_in_children(link: socket.socket) -> None:
+    """A data loader's process that outlives its rank must not hold the line."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=link.close)
 
 
 def _keep_alive(link: socket.socket) -> socket.socket:
@@ -104,6 +112,7 @@ def _admit(server: socket.socket, token: str) -> tuple[socket.socket, int] | Non
         link.close()
         return None
     _ends.append(_keep_alive(link))
+    _close_in_children(link)
     return link, int.from_bytes(hello[-4:], "big")
 
 

@@ -118,7 +118,7 @@ class Logger:
         self._sums.clear()
         if not self._writes:
             return
-        self.log("  ".join(f"{key} {_short(value):<8}" for key, value in figures.items()).rstrip())
+        self.log("  ".join(f"{key} {_short(value):<10}" for key, value in figures.items()).rstrip())
         if "json" in self._formats:
             legal = {key: value if _finite(value) else None for key, value in figures.items()}
             self._append("progress.jsonl", json.dumps(legal, allow_nan=False) + "\n")

@@ -51,7 +51,7 @@ def rewrite_manifest(path, change):
 
 
 def test_names_and_exact_round_trip(tmp_path):
-    extra = {"scale": 2**0.5, "counts": (1, 2), "by_number": {3: 0.1 + 0.2}, "none": None}
+    extra = {"scale": 2**0.5, "counts": (1, 2), "by_number": {9: 0.1 + 0.2, 10: 1}, "none": None}
     model, optimizer, ema = save(tmp_path, 100, extra=extra)
     assert sorted(os.listdir(tmp_path)) == sorted(FILES)
     manifest = json.loads((tmp_path / FILES[3]).read_text())
@@ -65,7 +65,7 @@ def test_names_and_exact_round_trip(tmp_path):
     for source in (latest, str(tmp_path / FILES[0])):
         loaded = load_checkpoint(source, ["0.9"], lines.append)
         assert loaded.step == 100 and loaded.config == CONFIG
-        assert loaded.extra == {"scale": 2**0.5, "counts": [1, 2], "by_number": {"3": 0.1 + 0.2}, "none": None}
+        assert loaded.extra == {"scale": 2**0.5, "counts": [1, 2], "by_number": {"9": 0.1 + 0.2, "10": 1}, "none": None}
         assert equal(loaded.model, dict(model.state_dict()))
         assert equal(loaded.ema["0.9"], ema["0.9"])
         other = torch.optim.AdamW(model.named_parameters())
@@ -114,6 +114,7 @@ def test_any_damage_to_the_newest_falls_back_loudly(tmp_path, name, damage):
     lines = []
     assert find_latest(str(tmp_path), lines.append).step == 50
     assert len(lines) == 1 and name in lines[0] and "step 100" in lines[0]
+    assert ("bytes instead of" in lines[0]) == (damage in (truncate, empty, replace_by_folder) and name != FILES[3])
     if name == FILES[3] and damage is delete:
         return  # without a manifest the files are loaded as RaMViD's are
     with pytest.raises(InputError, match=name):

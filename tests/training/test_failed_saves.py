@@ -153,40 +153,64 @@ def in_child(work):
     return child
 
 
+def killed_at(fatal, folder, step, calls_to=("fsync", "replace", "open", "remove", "listdir")):
+    """Save in a forked process that is killed at the given call of the system; was it killed before the end?"""
+
+    def work():
+        calls = 0
+
+        def die_before(real):
+            def call(*args, **keywords):
+                nonlocal calls
+                calls += 1
+                if calls == fatal + 1:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*args, **keywords)
+
+            return call
+
+        for name in calls_to:
+            setattr(os, name, die_before(getattr(os, name)))
+        save(folder, step, size=10, keep=2)
+
+    return os.WIFSIGNALED(os.waitpid(in_child(work), 0)[1])
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_sigkill_at_every_call_of_a_save(tmp_path):
     save(tmp_path, 1, size=10)
     save(tmp_path, 2, size=10)
-    kills = 0
-    for fatal in range(60):
-
-        def killed(fatal=fatal, kills=kills):
-            calls = 0
-
-            def die_before(real):
-                def call(*args, **keywords):
-                    nonlocal calls
-                    calls += 1
-                    if calls == fatal + 1:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                    return real(*args, **keywords)
-
-                return call
-
-            for name in ("fsync", "replace", "open", "remove", "listdir"):
-                setattr(os, name, die_before(getattr(os, name)))
-            save(tmp_path, 3 + kills, size=10, keep=2)
-
-        status = os.waitpid(in_child(killed), 0)[1]
-        assert check(tmp_path) >= 2 + kills if not os.WIFSIGNALED(status) else check(tmp_path) >= 2
-        valid = [step for step in range(1, 4 + kills) if is_valid(tmp_path, step)]
-        assert len(valid) >= 2, f"killed at call {fatal}: only {valid} are left"
-        if not os.WIFSIGNALED(status):
-            break
-        kills += 1
-    assert kills >= 15
-    save(tmp_path, 3 + kills, size=10)
+    step = 3
+    while killed_at(step - 3, tmp_path, step):
+        assert check(tmp_path) in (2, *range(3, step + 1))
+        valid = [each for each in range(1, step + 1) if is_valid(tmp_path, each)]
+        assert len(valid) >= 2, f"killed at call {step - 3}: only {valid} are left"
+        step += 1
+    assert step > 18 and check(tmp_path) == step
+    save(tmp_path, step + 1, size=10)
     assert not [name for name in visible(tmp_path) if name.endswith(".tmp")], "left-overs of killed saves are reused"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_sigkill_at_every_call_of_the_very_first_save_is_a_fresh_start(tmp_path):
+    fatal = 0
+    while killed_at(fatal, tmp_path / str(fatal), 7):
+        assert check(tmp_path / str(fatal)) in (0, 7)
+        fatal += 1
+    assert fatal > 12
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_sigkill_while_old_generations_are_deleted_leaves_none_of_their_files_for_ever(tmp_path):
+    save(tmp_path, 1, size=10)
+    save(tmp_path, 2, size=10)
+    step = 3
+    while killed_at(step - 3, tmp_path, step, ["remove"]):
+        assert check(tmp_path) == step
+        step += 1
+    save(tmp_path, step + 1, size=10)
+    assert step > 6
+    assert len(visible(tmp_path)) == 2 * 4, "two generations of four files"
 
 
 def is_valid(folder, step):

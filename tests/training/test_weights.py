@@ -204,18 +204,29 @@ def test_remote_file_is_fetched_first(tmp_path, monkeypatch):
         save_weights("gs://bucket/w.safetensors", {"w": torch.ones(2)}, {})
 
 
-def test_content_that_the_disk_changed_is_noticed(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda tensors, metadata: ({"w": tensors["w"] + 1}, metadata),
+        lambda tensors, metadata: ({"w": -tensors["w"]}, metadata),
+        lambda tensors, metadata: ({"w": tensors["w"].double()}, metadata),
+        lambda tensors, metadata: (tensors | {"v": torch.zeros(1)}, metadata),
+        lambda tensors, metadata: (tensors, {"config": "{ }"}),
+    ],
+)
+def test_content_that_the_disk_changed_is_noticed(tmp_path, monkeypatch, damage):
     real = weights.save_file
 
     def bad_disk(tensors, path, metadata):
-        real({name: value + 1 for name, value in tensors.items()}, path, metadata=metadata)
+        tensors, metadata = damage(tensors, metadata)
+        real(tensors, path, metadata=metadata)
 
     path = tmp_path / "w.safetensors"
     save_weights(str(path), {"w": torch.zeros(2)}, {})
     before = path.read_bytes()
     monkeypatch.setattr(weights, "save_file", bad_disk)
     with pytest.raises(OSError, match="other content"):
-        save_weights(str(path), {"w": torch.ones(2)}, {})
+        save_weights(str(path), {"w": torch.zeros(2)}, {})
     assert path.read_bytes() == before and os.listdir(tmp_path) == [path.name]
 
 
