@@ -12,7 +12,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.script_util import COMMAND_SECTIONS, create_model_and_diffusion, parse_command, read_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-TRAIN, SAMPLE = COMMAND_SECTIONS["video_train"], COMMAND_SECTIONS["video_sample"]
+TRAIN, SAMPLE, EVAL = (COMMAND_SECTIONS[name] for name in ("video_train", "video_sample", "vad_eval"))
 yaml_files = pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 recipes = pytest.mark.parametrize(
     "path", sorted(set(CONFIGS.glob("*.sh")) - {CONFIGS / "recipe.sh"}), ids=lambda path: path.stem
@@ -38,9 +38,9 @@ def test_every_data_set_has_a_recipe():
 
 
 @yaml_files
-def test_both_commands_read_it_and_its_network_can_be_built(path):
-    for sections in (TRAIN, SAMPLE):
-        assert parse_command("", sections, ["--config", str(path)]).given
+def test_every_command_reads_it_and_its_network_can_be_built(path):
+    for sections in (TRAIN, SAMPLE, EVAL):
+        parse_command("", sections, ["--config", str(path)])
     assert parameters(path) > 0
 
 
@@ -73,6 +73,9 @@ def test_thesis_settings(name, steps, measure, sigma, normalise):
         15,
         "ancestral",
     )
+    score = parse_command("", EVAL, ["--config", str(CONFIGS / f"{name}.yaml")]).eval
+    assert (score.measures.split(",")[0], score.sigma, score.per_video_min_max) == (measure, sigma, normalise)
+    assert (score.protocol, score.weight) == ("default", "area")
 
 
 def test_network_sizes():
@@ -128,9 +131,11 @@ def test_shell_recipe(path, tmp_path):
         else:
             assert (parsed.video.data_dir, parsed.sample.model_path) == ("my/data/testing", "my/run/train")
             assert parsed.sample.out_dir == "my/run/reconstructions"
+    assert Path(evaluate[1]).resolve() == CONFIGS.parent / "scripts" / "vad_eval.py"
+    score = parse_command("", EVAL, evaluate[2:]).eval
     labels = "labels_liu2018" if path.stem == "avenue" else "labels"  # Avenue has two sets
-    assert Path(evaluate[1]).name == "vad_eval.py" and "my/run/reconstructions" in evaluate
-    assert f"my/data/{labels}" in evaluate
+    assert (score.reconstructions, score.data_dir) == ("my/run/reconstructions", "my/data/testing")
+    assert (score.labels, score.out_dir) == (f"my/data/{labels}", "my/run/evaluation")
 
 
 @recipes
