@@ -1,14 +1,15 @@
 // Selective scan and depthwise causal convolution for CPUs: plain C ABI, no torch headers.
 //
 // This file is compiled once per instruction set (KERNEL_ISA = avx512, avx2, baseline, with the flags that go with it)
-// into one library; cpu.py picks the functions by their suffix. All sequences are channels-last: the channel stride is
-// 1, batch and time strides are free. A vector holds neighbouring channels of one token, the states of these channels
-// live in registers. A walk from the last token to the first is the same walk over mirrored rows.
+// into one library; cpu_library.py picks the functions by their suffix. All sequences are channels-last: the channel
+// stride is 1, batch and time strides are free. A vector holds neighbouring channels of one token, the states of these
+// channels live in registers. A walk from the last token to the first is the same walk over mirrored rows.
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <type_traits>
 #include <utility>
 
 #if defined(__AVX512F__)
@@ -43,7 +44,7 @@ void scan_tasks(const Scan& a, Task task) {
     if (spans > groups) spans = groups;
     parallel(a.batch * spans, a.threads, [&](int64_t i) {
         const int64_t begin = groups * (i % spans) / spans * a.group, end = groups * (i % spans + 1) / spans * a.group;
-        task(i / spans, begin, end < a.dim ? end : a.dim);
+        task(a, i / spans, begin, end < a.dim ? end : a.dim);
     });
 }
 
@@ -52,40 +53,29 @@ void conv_tasks(const Conv& a, Task task) {
     const int64_t chunks = (a.length + a.chunk - 1) / a.chunk;
     parallel(a.batch * chunks, a.threads, [&](int64_t i) {
         const int64_t begin = i % chunks * a.chunk, end = begin + a.chunk;
-        task(i / chunks, i % chunks, begin, end < a.length ? end : a.length);
+        task(a, i / chunks, i % chunks, begin, end < a.length ? end : a.length);
     });
 }
 
 }  // namespace
 
-EXPORT(scan_forward)(const Scan* a) {
-    scan_tasks(*a, [a](int64_t batch, int64_t begin, int64_t end) {
-        a->half ? scan_forward<Bfloat16>(*a, batch, begin, end) : scan_forward<float>(*a, batch, begin, end);
-    });
-}
+EXPORT(scan_forward)(const Scan* a) { scan_tasks(*a, a->half ? scan_forward<Bfloat16> : scan_forward<float>); }
 
-EXPORT(scan_backward)(const Scan* a) {
-    scan_tasks(*a, [a](int64_t batch, int64_t begin, int64_t end) {
-        a->half ? scan_backward<Bfloat16>(*a, batch, begin, end) : scan_backward<float>(*a, batch, begin, end);
-    });
-}
+EXPORT(scan_backward)(const Scan* a) { scan_tasks(*a, a->half ? scan_backward<Bfloat16> : scan_backward<float>); }
 
 EXPORT(conv_forward)(const Conv* a) {
-    conv_tasks(*a, [a](int64_t batch, int64_t, int64_t begin, int64_t end) {
-        a->half ? conv_forward<Bfloat16>(*a, batch, begin, end) : conv_forward<float>(*a, batch, begin, end);
-    });
+    conv_tasks(*a, a->half ? a->width == 4 ? conv_forward<Bfloat16, 4> : conv_forward<Bfloat16, 0>
+                           : a->width == 4 ? conv_forward<float, 4> : conv_forward<float, 0>);
 }
 
 EXPORT(conv_backward)(const Conv* a) {
-    conv_tasks(*a, [a](int64_t batch, int64_t chunk, int64_t begin, int64_t end) {
-        a->half ? ConvBackward<Bfloat16>(*a, batch).walk(batch, chunk, begin, end)
-                : ConvBackward<float>(*a, batch).walk(batch, chunk, begin, end);
-    });
+    conv_tasks(*a, a->half ? a->width == 4 ? conv_backward<Bfloat16, 4> : conv_backward<Bfloat16, 0>
+                           : a->width == 4 ? conv_backward<float, 4> : conv_backward<float, 0>);
 }
 
 #if defined(KERNEL_QUERIES)  // once in the library
 
-// Raised with every change of an argument struct or of TILE; cpu.py refuses a library of another number.
+// Raised with every change of an argument struct or of TILE; cpu_library.py refuses a library of another number.
 extern "C" __attribute__((visibility("default"))) int ramvid_vad_kernel_version() { return 1; }
 
 // The best instruction set of this machine: 0 baseline, 1 avx2, 2 avx512.

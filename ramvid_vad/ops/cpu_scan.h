@@ -1,12 +1,13 @@
 // The selective scan, forward and backward. Included by cpu_kernel.cpp only, inside its unnamed namespace.
 //
-// The sequence is walked in tiles of TILE tokens, and in each tile one block of LANES channels after the other: the
-// states of a block stay in registers over the tile, the rows of a tile stay in cache. Forward stores the state in
-// front of every tile where a gradient will be wanted; backward recomputes the states of one tile at a time from it.
+// The sequence is walked in tiles of TILE tokens. What is done once per token and channel runs over whole rows, in the
+// order of memory; what is done per state runs over one block of LANES channels after the other, its states staying in
+// registers over the tile. Forward stores the state in front of every tile where a gradient will be wanted; backward
+// recomputes the states of one block and tile at a time from it.
 
-constexpr int TILE = 32;  // cpu.py allocates one checkpoint per tile
+constexpr int TILE = 32;  // cpu_library.py allocates one checkpoint per tile
 
-struct Scan {  // mirrored field by field in cpu.py
+struct Scan {  // mirrored field by field in cpu_library.py
     int64_t batch, dim, length, states, group;  // group: channels that share one sum in dB and dC, a multiple of LANES
     int64_t softplus, reverse, half, threads;
     const void *u, *delta, *B, *C, *z, *dy;  // elements: float, or bfloat16 if half; z may be null
@@ -23,283 +24,251 @@ struct Scan {  // mirrored field by field in cpu.py
     int steps(int64_t tile) const { return length - tile * TILE < TILE ? length - tile * TILE : TILE; }
 };
 
+// What forward and backward share: one batch element, the channels [channel, end), one tile at a time.
 template <class E>
-struct Sequences {
-    Rows<const E> u, delta, z, dy, B, C;
-    Sequences(const Scan& a, int64_t b)
-        : u(a.u, b, a.u_strides, a.length, a.reverse),
-          delta(a.delta, b, a.delta_strides, a.length, a.reverse),
-          z(a.z, b, a.z_strides, a.length, a.reverse),
-          dy(a.dy, b, a.dy_strides, a.length, a.reverse),
-          B(a.B, b, a.B_strides, a.length, a.reverse),
-          C(a.C, b, a.C_strides, a.length, a.reverse) {}
+struct Walk {
+    const Scan& a;
+    const int64_t batch, channel, end, N, blocks;
+    const Rows<const E> u, delta, z, dy, B_rows, C_rows;
+    Scratch decay, projections;  // A log2(e) of each block, states in turn; B and C of the tile as float
+    float *B, *C;                // (steps, states)
+
+    Walk(const Scan& a, int64_t batch, int64_t channel, int64_t end)
+        : a(a),
+          batch(batch),
+          channel(channel),
+          end(end),
+          N(a.states),
+          blocks((end - channel + LANES - 1) / LANES),
+          u(a.u, batch, a.u_strides, a.length, a.reverse),
+          delta(a.delta, batch, a.delta_strides, a.length, a.reverse),
+          z(a.z, batch, a.z_strides, a.length, a.reverse),
+          dy(a.dy, batch, a.dy_strides, a.length, a.reverse),
+          B_rows(a.B, batch, a.B_strides, a.length, a.reverse),
+          C_rows(a.C, batch, a.C_strides, a.length, a.reverse),
+          decay(blocks * N),
+          projections(2 * TILE * N / LANES + 2),
+          B((float*)projections.data),
+          C(B + TILE * N) {
+        for (int64_t b = 0; b < blocks; b++) load_transposed(&decay[b * N], a.A + first(b) * N, N, N, count(b), LOG2E);
+    }
+
+    int64_t first(int64_t block) const { return channel + block * LANES; }
+    int count(int64_t block) const { return lanes(end - first(block)); }
+    float* checkpoint(int64_t tile, int64_t block) const {
+        return a.checkpoints + (batch * a.tiles() + tile) * N * a.dim + first(block);
+    }
+    // A (batch, length, dim) result.
+    Rows<E> result(void* data) const { return {data, batch, {a.length * a.dim, a.dim}, a.length, (bool)a.reverse}; }
+
+    void read_projections(int64_t t0, int steps) const {
+        for (int t = 0; t < steps; t++) unpack(B + t * N, B_rows[t0 + t], N), unpack(C + t * N, C_rows[t0 + t], N);
+    }
+
+    // visit(full, t, block, channel, count) for the tokens of a tile, row by row.
+    template <class Visit>
+    void rows(int steps, Visit visit) const {
+        const int64_t full = (end - channel) / LANES;
+        for (int t = 0; t < steps; t++) {
+            for (int64_t b = 0; b < full; b++) visit(std::true_type{}, t, b, first(b), LANES);
+            if (full < blocks) visit(std::false_type{}, t, full, first(full), count(full));
+        }
+    }
 };
 
-// What all states of a channel block share over a tile.
-struct Tile {
-    int steps;
-    int64_t states;
-    const float *B, *C;      // (steps, states)
-    Vec dt[TILE], x[TILE];   // step size; step size times input
-    Vec y[TILE];             // output before the gate
-    const char* ahead[4];    // rows that the next block will read: fetched meanwhile, one token per step
-    int64_t ahead_step[4];
-
-    template <class E>
-    void look_ahead(int i, const Rows<const E>& rows, int64_t t, int64_t d) {
-        ahead[i] = (const char*)(rows[t] + d);
-        ahead_step[i] = rows.step * (int64_t)sizeof(E);
-    }
-    void fetch(int t) const {
-        for (int i = 0; i < 4; i++) __builtin_prefetch(ahead[i] + t * ahead_step[i]);
-    }
+// What all states of a channel block share over a tile: step size; step size times input; output before the gate.
+struct Block {
+    Vec dt[TILE], x[TILE], y[TILE];
 };
 
-// One state group of a block over a tile: h_t = exp(dt_t A) h_{t-1} + x_t B_t, y_t += C_t h_t. a2 is A log2(e).
+// NS states of a block over a tile: h_t = exp(dt_t A) h_{t-1} + x_t B_t, y_t += C_t h_t. a2 is A log2(e).
 template <int NS>
-void advance(Tile& tile, int64_t n0, const Vec* a2, Vec* h) {
+void advance(int steps, Block& block, const Vec* a2, Vec* h, const float* B, const float* C, int64_t N) {
     Vec s[NS];
-    for (int n = 0; n < NS; n++) s[n] = h[n0 + n];
-    a2 += n0;
-    for (int t = 0; t < tile.steps; t++) {
-        tile.fetch(t);
-        const Vec dt = tile.dt[t], x = tile.x[t];
-        const float *B = tile.B + t * tile.states + n0, *C = tile.C + t * tile.states + n0;
-        Vec even = tile.y[t], odd{};
+    for (int n = 0; n < NS; n++) s[n] = h[n];
+    for (int t = 0; t < steps; t++, B += N, C += N) {
+        const Vec dt = block.dt[t], x = block.x[t];
+        Vec even = block.y[t], odd{};
 #pragma GCC unroll 16
         for (int n = 0; n < NS; n++) {
             s[n] = exp2(dt * a2[n]) * s[n] + x * B[n];
             (n % 2 ? odd : even) += s[n] * C[n];
         }
-        tile.y[t] = even + odd;
+        block.y[t] = even + odd;
     }
-    for (int n = 0; n < NS; n++) h[n0 + n] = s[n];
+    for (int n = 0; n < NS; n++) h[n] = s[n];
 }
 
-// All states from n0 on, in groups of NS and, for the rest, of its halves.
+// All N states from n on, in groups of NS and, for the rest, of its halves.
 template <int NS>
-void advance_all(Tile& tile, int64_t n0, const Vec* a2, Vec* h) {
-    for (; n0 + NS <= tile.states; n0 += NS) advance<NS>(tile, n0, a2, h);
-    if constexpr (NS > 1) advance_all<NS / 2>(tile, n0, a2, h);
+void advance_all(int steps, Block& block, const Vec* a2, Vec* h, const float* B, const float* C, int64_t N,
+                 int64_t n = 0) {
+    for (; n + NS <= N; n += NS) advance<NS>(steps, block, a2 + n, h + n, B + n, C + n, N);
+    if constexpr (NS > 1) advance_all<NS / 2>(steps, block, a2, h, B, C, N, n);
 }
 
-template <bool FULL, class E>
-void forward_block(const Scan& a, const Sequences<E>& in, const Rows<E>& y, Tile& tile, int64_t t0, int64_t d, int count,
-                   const Vec* a2, Vec* h) {
-    const Vec bias = a.bias ? load<FULL>(a.bias + d, count) : Vec{}, D = a.D ? load<FULL>(a.D + d, count) : Vec{};
-    for (int t = 0; t < tile.steps; t++) {
-        const Vec u = load<FULL>(in.u[t0 + t] + d, count), raw = load<FULL>(in.delta[t0 + t] + d, count) + bias;
-        tile.dt[t] = a.softplus ? softplus(raw) : raw;
-        tile.x[t] = tile.dt[t] * u;
-        tile.y[t] = D * u;
-    }
-    advance_all<FORWARD_STATES>(tile, 0, a2, h);
-    for (int t = 0; t < tile.steps; t++) {
-        Vec out = tile.y[t];
-        if (a.z) {
-            const Vec gate = load<FULL>(in.z[t0 + t] + d, count);
-            out *= gate * sigmoid(gate);
-        }
-        store<FULL>(y[t0 + t] + d, out, count);
-    }
-}
-
-// Tokens 0 ... length-1 of the channels [channel, end).
 template <class E>
 void scan_forward(const Scan& a, int64_t batch, int64_t channel, int64_t end) {
-    const int64_t N = a.states, blocks = (end - channel + LANES - 1) / LANES, tiles = a.tiles();
-    const Sequences<E> in(a, batch);
-    const Rows<E> y(a.y, batch, {a.length * a.dim, a.dim}, a.length, a.reverse);
-    Scratch state(blocks * N), decay(blocks * N), projections(2 * TILE * N / LANES + 2);
-    float *B = (float*)projections.data, *C = B + TILE * N;
-    Tile tile;
-    tile.states = N, tile.B = B, tile.C = C;
-    for (int64_t b = 0; b < blocks; b++) {
-        const int64_t d = channel + b * LANES;
-        load_transposed(decay.data + b * N, a.A + d * N, N, N, lanes(end - d), LOG2E);
-    }
-    for (int64_t k = 0; k < tiles; k++) {
+    const Walk<E> walk(a, batch, channel, end);
+    const Rows<E> y = walk.result(a.y);
+    const int64_t N = a.states;
+    Scratch state(walk.blocks * N);
+    Array<Block> blocks(walk.blocks);
+    for (int64_t k = 0; k < a.tiles(); k++) {
         const int64_t t0 = k * TILE;
-        tile.steps = a.steps(k);
-        for (int t = 0; t < tile.steps; t++) unpack(B + t * N, in.B[t0 + t], N), unpack(C + t * N, in.C[t0 + t], N);
-        for (int64_t b = 0; b < blocks; b++) {
-            const int64_t d = channel + b * LANES;
-            const int64_t next_t = b + 1 < blocks ? t0 : t0 + TILE, next_d = b + 1 < blocks ? d + LANES : channel;
-            tile.look_ahead(0, in.u, next_t, next_d);
-            tile.look_ahead(1, in.delta, next_t, next_d);
-            tile.look_ahead(2, a.z ? in.z : in.u, next_t, next_d);
-            tile.look_ahead(3, in.B, t0 + TILE, 0);
-            const int count = lanes(end - d);
-            Vec* h = state.data + b * N;
+        const int steps = a.steps(k);
+        walk.read_projections(t0, steps);
+        walk.rows(steps, [&](auto full, int t, int64_t b, int64_t d, int count) {
+            const Vec u = load<full>(walk.u[t0 + t] + d, count);
+            Vec dt = load<full>(walk.delta[t0 + t] + d, count);
+            if (a.bias) dt += load<full>(a.bias + d, count);
+            if (a.softplus) dt = softplus(dt);
+            blocks[b].dt[t] = dt;
+            blocks[b].x[t] = dt * u;
+            blocks[b].y[t] = a.D ? load<full>(a.D + d, count) * u : Vec{};
+        });
+        for (int64_t b = 0; b < walk.blocks; b++) {
+            Vec* h = &state[b * N];
             if (a.checkpoints)
-                for (int64_t n = 0; n < N; n++)
-                    store<false>(a.checkpoints + ((batch * tiles + k) * N + n) * a.dim + d, h[n], count);
-            if (count == LANES)
-                forward_block<true>(a, in, y, tile, t0, d, count, decay.data + b * N, h);
-            else
-                forward_block<false>(a, in, y, tile, t0, d, count, decay.data + b * N, h);
+                for (int64_t n = 0; n < N; n++) store<false>(walk.checkpoint(k, b) + n * a.dim, h[n], walk.count(b));
+            advance_all<FORWARD_STATES>(steps, blocks[b], &walk.decay[b * N], h, walk.B, walk.C, N);
         }
+        walk.rows(steps, [&](auto full, int t, int64_t b, int64_t d, int count) {
+            Vec out = blocks[b].y[t];
+            if (a.z) {
+                const Vec z = load<full>(walk.z[t0 + t] + d, count);
+                out *= z * sigmoid(z);
+            }
+            store<full>(y[t0 + t] + d, out, count);
+        });
     }
-    for (int64_t b = 0; b < blocks; b++) {
-        const int64_t d = channel + b * LANES;
-        store_transposed(a.last + (batch * a.dim + d) * N, state.data + b * N, N, N, lanes(end - d));
-    }
+    for (int64_t b = 0; b < walk.blocks; b++)
+        store_transposed(a.last + (batch * a.dim + walk.first(b)) * N, &state[b * N], N, N, walk.count(b));
 }
 
-// What backward carries besides, for one channel block over a tile.
-struct Gradients {
+struct BackwardBlock : Block {
     Vec g[TILE];              // gradient behind the gate
     Vec open[TILE];           // sigmoid(z)
     Vec rise[TILE];           // d dt / d delta
     Vec dx[TILE], ddt[TILE];  // gradients of x, and of dt through the decay (divided by ln 2)
+    Vec dD, dbias;            // sums over the tile
 };
 
-// One state group of a block, backward over a tile. With e_t = exp(dt_t A), lambda_t the gradient of h_t and
+// NS states of a block, backward over a tile. With e_t = exp(dt_t A), lambda_t the gradient of h_t and
 // s_t = e_t lambda_t:  lambda_t = s_{t+1} + g_t C_t,  dC_t = g_t h_t,  dB_t = lambda_t x_t,  dx_t = lambda_t . B_t,
 // and e_t de_t = s_t h_{t-1}, of which dt and A take their parts. dB and dC are summed over channels in lanes first.
 template <int NS>
-void retreat(Tile& tile, Gradients& grad, int64_t n0, const Vec* a2, const Vec* h0, Vec* carry, Vec* sum_B, Vec* sum_C,
-             Vec* dA) {
+void retreat(int steps, BackwardBlock& block, const Vec* a2, const Vec* h0, Vec* carry, const float* B, const float* C,
+             int64_t N, Vec* dB, Vec* dC, Vec* dA) {
     Vec e[TILE][NS], h[TILE + 1][NS], s[NS], total[NS];
-    a2 += n0;
-    for (int n = 0; n < NS; n++) h[0][n] = s[n] = h0[n0 + n];
-    for (int t = 0; t < tile.steps; t++) {
-        tile.fetch(t);
-        const Vec dt = tile.dt[t], x = tile.x[t];
-        const float *B = tile.B + t * tile.states + n0, *C = tile.C + t * tile.states + n0;
-        Vec y = tile.y[t];
+    for (int n = 0; n < NS; n++) h[0][n] = s[n] = h0[n];
+    for (int t = 0; t < steps; t++) {
+        const Vec dt = block.dt[t], x = block.x[t];
+        Vec y = block.y[t];
 #pragma GCC unroll 16
         for (int n = 0; n < NS; n++) {
             e[t][n] = exp2(dt * a2[n]);
-            h[t + 1][n] = s[n] = e[t][n] * s[n] + x * B[n];
-            y += s[n] * C[n];
+            h[t + 1][n] = s[n] = e[t][n] * s[n] + x * B[t * N + n];
+            y += s[n] * C[t * N + n];
         }
-        tile.y[t] = y;
+        block.y[t] = y;
     }
-    for (int n = 0; n < NS; n++) s[n] = carry[n0 + n], total[n] = Vec{};
-    for (int t = tile.steps - 1; t >= 0; t--) {
-        const Vec dt = tile.dt[t], x = tile.x[t], g = grad.g[t];
-        const float *B = tile.B + t * tile.states + n0, *C = tile.C + t * tile.states + n0;
-        Vec dx = grad.dx[t], ddt = grad.ddt[t];
-        Vec *to_B = sum_B + t * tile.states + n0, *to_C = sum_C + t * tile.states + n0;
+    for (int n = 0; n < NS; n++) s[n] = carry[n], total[n] = Vec{};
+    for (int t = steps - 1; t >= 0; t--) {
+        const Vec dt = block.dt[t], x = block.x[t], g = block.g[t];
+        Vec dx = block.dx[t], ddt = block.ddt[t];
 #pragma GCC unroll 16
         for (int n = 0; n < NS; n++) {
-            const Vec lambda = s[n] + g * C[n];
-            to_C[n] += g * h[t + 1][n];
-            to_B[n] += lambda * x;
-            dx += lambda * B[n];
+            const Vec lambda = s[n] + g * C[t * N + n];
+            dC[t * N + n] += g * h[t + 1][n];
+            dB[t * N + n] += lambda * x;
+            dx += lambda * B[t * N + n];
             s[n] = lambda * e[t][n];
             const Vec q = s[n] * h[t][n];
             ddt += q * a2[n];
             total[n] += q * dt;
         }
-        grad.dx[t] = dx, grad.ddt[t] = ddt;
+        block.dx[t] = dx, block.ddt[t] = ddt;
     }
-    for (int n = 0; n < NS; n++) carry[n0 + n] = s[n], dA[n0 + n] += total[n];
+    for (int n = 0; n < NS; n++) carry[n] = s[n], dA[n] += total[n];
 }
 
 template <int NS>
-void retreat_all(Tile& tile, Gradients& grad, int64_t n0, const Vec* a2, const Vec* h0, Vec* carry, Vec* sum_B, Vec* sum_C,
-                 Vec* dA) {
-    for (; n0 + NS <= tile.states; n0 += NS) retreat<NS>(tile, grad, n0, a2, h0, carry, sum_B, sum_C, dA);
-    if constexpr (NS > 1) retreat_all<NS / 2>(tile, grad, n0, a2, h0, carry, sum_B, sum_C, dA);
+void retreat_all(int steps, BackwardBlock& block, const Vec* a2, const Vec* h0, Vec* carry, const float* B,
+                 const float* C, int64_t N, Vec* dB, Vec* dC, Vec* dA, int64_t n = 0) {
+    for (; n + NS <= N; n += NS)
+        retreat<NS>(steps, block, a2 + n, h0 + n, carry + n, B + n, C + n, N, dB + n, dC + n, dA + n);
+    if constexpr (NS > 1) retreat_all<NS / 2>(steps, block, a2, h0, carry, B, C, N, dB, dC, dA, n);
 }
 
-// What one task of backward accumulates for a channel block over the whole sequence.
-struct Accumulators {
-    Vec *a2, *carry, *dA, *dD, *dbias;
-};
-
-template <bool FULL, class E>
-void backward_block(const Scan& a, const Sequences<E>& in, int64_t batch, Tile& tile, int64_t t0, int64_t d, int count,
-                    const Accumulators& sums, const Vec* h0, Vec* sum_B, Vec* sum_C) {
-    const Strides strides{a.length * a.dim, a.dim};
-    const Rows<E> du(a.du, batch, strides, a.length, a.reverse), dz(a.dz, batch, strides, a.length, a.reverse);
-    const Rows<E> ddelta(a.ddelta, batch, strides, a.length, a.reverse);
-    const Vec bias = a.bias ? load<FULL>(a.bias + d, count) : Vec{}, D = a.D ? load<FULL>(a.D + d, count) : Vec{};
-    Gradients grad;
-    for (int t = 0; t < tile.steps; t++) {
-        const Vec u = load<FULL>(in.u[t0 + t] + d, count), raw = load<FULL>(in.delta[t0 + t] + d, count) + bias;
-        tile.dt[t] = a.softplus ? softplus(raw) : raw;
-        grad.rise[t] = a.softplus ? sigmoid(raw) : Vec{} + 1.0f;
-        tile.x[t] = tile.dt[t] * u;
-        tile.y[t] = D * u;
-        grad.g[t] = load<FULL>(in.dy[t0 + t] + d, count);
-        if (a.z) {
-            const Vec gate = load<FULL>(in.z[t0 + t] + d, count);
-            grad.open[t] = sigmoid(gate);
-            grad.g[t] *= gate * grad.open[t];
-        }
-        grad.dx[t] = grad.ddt[t] = Vec{};
-    }
-    retreat_all<BACKWARD_STATES>(tile, grad, 0, sums.a2, h0, sums.carry, sum_B, sum_C, sums.dA);
-    Vec dD{}, dbias{};
-    for (int t = 0; t < tile.steps; t++) {
-        const Vec u = load<FULL>(in.u[t0 + t] + d, count), g = grad.g[t];
-        const Vec slope = (grad.dx[t] * u + grad.ddt[t] * LN2) * grad.rise[t];
-        store<FULL>(du[t0 + t] + d, grad.dx[t] * tile.dt[t] + D * g, count);
-        store<FULL>(ddelta[t0 + t] + d, slope, count);
-        dD += g * u;
-        dbias += slope;
-        if (a.z) {
-            const Vec gate = load<FULL>(in.z[t0 + t] + d, count), open = grad.open[t];
-            const Vec out = tile.y[t] * load<FULL>(in.dy[t0 + t] + d, count);
-            store<FULL>(dz[t0 + t] + d, out * open * (1.0f + gate * (1.0f - open)), count);
-        }
-    }
-    *sums.dD += dD, *sums.dbias += dbias;
-}
-
-// Tokens length-1 ... 0 of the channels [channel, end), channel being the first of a group.
 template <class E>
 void scan_backward(const Scan& a, int64_t batch, int64_t channel, int64_t end) {
-    const int64_t N = a.states, blocks = (end - channel + LANES - 1) / LANES, per_group = a.group / LANES;
-    const int64_t tiles = a.tiles(), first_group = channel / a.group;
-    const Sequences<E> in(a, batch);
-    Scratch decay(blocks * N), carry(blocks * N), dA(blocks * N), dD(blocks), dbias(blocks), h0(N);
-    Scratch sum_B(TILE * N), sum_C(TILE * N), projections(2 * TILE * N / LANES + 2);
-    float *B = (float*)projections.data, *C = B + TILE * N;
-    Tile tile;
-    tile.states = N, tile.B = B, tile.C = C;
-    for (int64_t b = 0; b < blocks; b++) {
-        const int64_t d = channel + b * LANES;
-        load_transposed(decay.data + b * N, a.A + d * N, N, N, lanes(end - d), LOG2E);
-    }
-    for (int64_t k = tiles - 1; k >= 0; k--) {
-        const int64_t t0 = k * TILE, steps = tile.steps = a.steps(k);
-        for (int t = 0; t < steps; t++) unpack(B + t * N, in.B[t0 + t], N), unpack(C + t * N, in.C[t0 + t], N);
-        for (int64_t b = 0; b < blocks; b++) {
-            const int64_t d = channel + b * LANES;
-            const int64_t next_t = b + 1 < blocks ? t0 : t0 - TILE, next_d = b + 1 < blocks ? d + LANES : channel;
-            tile.look_ahead(0, in.u, next_t, next_d);
-            tile.look_ahead(1, in.delta, next_t, next_d);
-            tile.look_ahead(2, a.z ? in.z : in.u, next_t, next_d);
-            tile.look_ahead(3, in.dy, next_t, next_d);
-            const int count = lanes(end - d);
-            for (int64_t n = 0; n < N; n++)
-                h0.data[n] = load<false>(a.checkpoints + ((batch * tiles + k) * N + n) * a.dim + d, count);
-            const Accumulators sums{decay.data + b * N, carry.data + b * N, dA.data + b * N, dD.data + b, dbias.data + b};
-            if (count == LANES)
-                backward_block<true>(a, in, batch, tile, t0, d, count, sums, h0.data, sum_B.data, sum_C.data);
-            else
-                backward_block<false>(a, in, batch, tile, t0, d, count, sums, h0.data, sum_B.data, sum_C.data);
-            if ((b + 1) % per_group && b + 1 < blocks) continue;
-            const int64_t matrix = (first_group + b / per_group) * a.batch + batch;
+    const Walk<E> walk(a, batch, channel, end);
+    const Rows<E> du = walk.result(a.du), ddelta = walk.result(a.ddelta), dz = walk.result(a.dz);
+    const int64_t N = a.states, per_group = a.group / LANES;
+    Scratch carry(walk.blocks * N), dA(walk.blocks * N), dD(walk.blocks), dbias(walk.blocks), h0(N);
+    Scratch lane_dB(TILE * N), lane_dC(TILE * N);
+    Array<BackwardBlock> blocks(walk.blocks);
+    for (int64_t k = a.tiles() - 1; k >= 0; k--) {
+        const int64_t t0 = k * TILE;
+        const int steps = a.steps(k);
+        walk.read_projections(t0, steps);
+        walk.rows(steps, [&](auto full, int t, int64_t b, int64_t d, int count) {
+            BackwardBlock& block = blocks[b];
+            const Vec u = load<full>(walk.u[t0 + t] + d, count);
+            Vec dt = load<full>(walk.delta[t0 + t] + d, count), g = load<full>(walk.dy[t0 + t] + d, count);
+            if (a.bias) dt += load<full>(a.bias + d, count);
+            block.rise[t] = a.softplus ? sigmoid(dt) : Vec{} + 1.0f;
+            if (a.softplus) dt = softplus(dt);
+            if (a.z) {
+                const Vec z = load<full>(walk.z[t0 + t] + d, count);
+                block.open[t] = sigmoid(z);
+                g *= z * block.open[t];
+            }
+            block.dt[t] = dt;
+            block.x[t] = dt * u;
+            block.y[t] = a.D ? load<full>(a.D + d, count) * u : Vec{};
+            block.g[t] = g;
+            block.dx[t] = block.ddt[t] = Vec{};
+        });
+        for (int64_t b = 0; b < walk.blocks; b++) {
+            for (int64_t n = 0; n < N; n++) h0[n] = load<false>(walk.checkpoint(k, b) + n * a.dim, walk.count(b));
+            retreat_all<BACKWARD_STATES>(steps, blocks[b], &walk.decay[b * N], h0.data, &carry[b * N], walk.B,
+                                         walk.C, N, lane_dB.data, lane_dC.data, &dA[b * N]);
+            blocks[b].dD = blocks[b].dbias = Vec{};
+            if ((b + 1) % per_group && b + 1 < walk.blocks) continue;
+            const int64_t matrix = (channel / a.group + b / per_group) * a.batch + batch;
             const Rows<float> dB(a.dB, matrix, {a.length * N, N}, a.length, a.reverse);
             const Rows<float> dC(a.dC, matrix, {a.length * N, N}, a.length, a.reverse);
             for (int t = 0; t < steps; t++) {
-                sum_lanes(dB[t0 + t], sum_B.data + t * N, N);
-                sum_lanes(dC[t0 + t], sum_C.data + t * N, N);
+                sum_lanes(dB[t0 + t], &lane_dB[t * N], N);
+                sum_lanes(dC[t0 + t], &lane_dC[t * N], N);
             }
-            memset((void*)sum_B.data, 0, steps * N * sizeof(Vec));
-            memset((void*)sum_C.data, 0, steps * N * sizeof(Vec));
+            memset((void*)lane_dB.data, 0, steps * N * sizeof(Vec));
+            memset((void*)lane_dC.data, 0, steps * N * sizeof(Vec));
         }
+        walk.rows(steps, [&](auto full, int t, int64_t b, int64_t d, int count) {
+            BackwardBlock& block = blocks[b];
+            const Vec u = load<full>(walk.u[t0 + t] + d, count), g = block.g[t];
+            const Vec slope = (block.dx[t] * u + block.ddt[t] * LN2) * block.rise[t];
+            Vec from_u = block.dx[t] * block.dt[t];
+            if (a.D) from_u += load<full>(a.D + d, count) * g;
+            store<full>(du[t0 + t] + d, from_u, count);
+            store<full>(ddelta[t0 + t] + d, slope, count);
+            block.dD += g * u;
+            block.dbias += slope;
+            if (a.z) {
+                const Vec z = load<full>(walk.z[t0 + t] + d, count), open = block.open[t];
+                const Vec out = block.y[t] * load<full>(walk.dy[t0 + t] + d, count);
+                store<full>(dz[t0 + t] + d, out * open * (1.0f + z * (1.0f - open)), count);
+            }
+        });
+        for (int64_t b = 0; b < walk.blocks; b++) dD[b] += blocks[b].dD, dbias[b] += blocks[b].dbias;
     }
-    for (int64_t b = 0; b < blocks; b++) {
-        const int64_t d = channel + b * LANES;
-        const int count = lanes(end - d);
-        store_transposed(a.dA + (batch * a.dim + d) * N, dA.data + b * N, N, N, count);
-        store<false>(a.dD + batch * a.dim + d, dD.data[b], count);
-        store<false>(a.dbias + batch * a.dim + d, dbias.data[b], count);
+    for (int64_t b = 0; b < walk.blocks; b++) {
+        const int64_t d = walk.first(b);
+        store_transposed(a.dA + (batch * a.dim + d) * N, &dA[b * N], N, N, walk.count(b));
+        store<false>(a.dD + batch * a.dim + d, dD[b], walk.count(b));
+        store<false>(a.dbias + batch * a.dim + d, dbias[b], walk.count(b));
     }
 }

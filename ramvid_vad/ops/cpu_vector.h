@@ -176,15 +176,18 @@ inline void sum_lanes(float* to, const Vec* from, int64_t vectors) {
 
 // ---- what the walks share ----
 
-struct Scratch {  // zeroed vectors
-    Vec* data;
-    explicit Scratch(int64_t vectors) {
-        if (posix_memalign((void**)&data, 64, vectors * sizeof(Vec))) abort();
-        memset((void*)data, 0, vectors * sizeof(Vec));
+template <class T>
+struct Array {  // zeroed, on a cache line
+    T* data;
+    explicit Array(int64_t size) {
+        if (posix_memalign((void**)&data, 64, size * sizeof(T))) abort();
+        memset((void*)data, 0, size * sizeof(T));
     }
-    ~Scratch() { free(data); }
-    Scratch(const Scratch&) = delete;
+    ~Array() { free(data); }
+    Array(const Array&) = delete;
+    T& operator[](int64_t i) const { return data[i]; }
 };
+using Scratch = Array<Vec>;
 
 struct Strides {
     int64_t batch, time;  // in elements
