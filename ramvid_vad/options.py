@@ -186,3 +186,40 @@ class PrepareOptions:
     partial: bool = option(
         False, "accept missing videos and totals that are not the published ones; dataset.json then says so"
     )
+
+
+@dataclass
+class EvalOptions:
+    """Scoring reconstructions against the real frames and evaluating the scores against labels."""
+
+    reconstructions: str = option("", "folder that video_sample.py wrote, one NAME.npz per video")
+    data_dir: str = option("", "folder of the videos that were infilled; local or remote")
+    labels: str = option(
+        "", "folder with NAME.npy, NAME.txt or NAME.csv per video: 0 (normal) or 1 (abnormal) for every frame"
+    )
+    out_dir: str = option("", "where the results go; empty: $OPENAI_LOGDIR, else a dated folder in runs/")
+    cache_dir: str = option("", "decoded frames; empty: $XDG_CACHE_HOME or ~/.cache, ramvid_vad/frames")
+    measures: str = option(
+        "wmse,mse,l1,psnr,ssim,ms_ssim,cw_ssim,box",
+        "frame scores, comma-separated; the first is plotted. wmse: blobs of residual; box: worst 9x9 box of the "
+        "squared error; psnr is negated, the similarities are subtracted from 1",
+    )
+    tau: float = option(0.04, "wmse: a pixel is active from this difference of the channel means on, 0 to 1")
+    min_area: int = option(12, "wmse: smaller blobs are dropped", unit="pixels")
+    weight: str = option("area", "wmse: weight of a blob", choices=("area", "superlinear", "uniform"))
+    protocol: str = option(
+        "default",
+        "post-processing of frame scores; default: smoothing per video with mirrored borders, nothing dropped. The "
+        "others re-run a published setting with its faults, so that its null rows can be seen",
+        choices=("default", "mnad", "ma-pdm", "aed-mae-avenue", "aed-mae-shanghaitech", "memae"),
+    )
+    sigma: float = option(4.0, "default protocol: Gaussian smoothing over time; 0: none", unit="frames")
+    per_video_min_max: bool = option(
+        False, "default protocol: scale each video to 0..1. Offline: it needs the whole video and flatters normal ones"
+    )
+    nulls: str = option(
+        "linear_blend,previous_frame,frame_difference,optical_flow,constant,noise,triangle,ramp",
+        "baselines without a model, through the same steps, comma-separated. optical_flow takes about 20 ms per frame",
+    )
+    noise_seeds: int = option(20, "draws of the noise baseline")
+    plots: bool = option(True, "one picture per video: the score curve over the ground truth")

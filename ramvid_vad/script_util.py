@@ -22,12 +22,14 @@ GROUPS = {
     "anchors": options.AnchorOptions,
     "train": options.TrainOptions,
     "sample": options.SampleOptions,
+    "eval": options.EvalOptions,
     "demo": options.DemoOptions,
     "prepare": options.PrepareOptions,
 }
 COMMAND_SECTIONS = {
     "video_train": ("model", "diffusion", "video", "anchors", "train"),
     "video_sample": ("model", "diffusion", "video", "anchors", "sample"),
+    "vad_eval": ("eval",),
     "demo": ("demo",),
     "prepare_data": ("prepare",),
 }

@@ -57,11 +57,15 @@ def anchor_pattern(anchors: AnchorOptions, seq_len: int, seed: int) -> AnchorPat
     )
 
 
+def cache_folder(chosen: str) -> str:
+    """``--cache_dir``, or its default."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return chosen or os.path.join(home, "ramvid_vad", "frames")
+
+
 def frame_cache(video: VideoOptions, model: ModelOptions) -> FrameCache:
     """The cache of decoded frames at the model's size."""
-    folder = video.cache_dir or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "ramvid_vad", "frames"
-    )
+    folder = cache_folder(video.cache_dir)
     return FrameCache(folder, parse_image_size(model.image_size), rgb=model.rgb, keep_aspect=video.keep_aspect)
 
 

@@ -1,0 +1,249 @@
+"""Reconstructions, real frames and labels -> scores, metrics and null rows of every measure.
+
+Residual of each reconstructed frame -> largest of each frame's residuals -> protocol (smoothing ...) -> metrics. The
+null baselines go through the same steps: those that stand in for the model from the residual on, the others from the
+protocol on.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ramvid_vad import __version__
+from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation import nulls
+from ramvid_vad.evaluation.metrics import frame_metrics
+from ramvid_vad.evaluation.protocols import Protocol, choose
+from ramvid_vad.evaluation.reconstructions import (
+    Reconstruction,
+    common_settings,
+    find_reconstructions,
+    load_reconstruction,
+)
+from ramvid_vad.options import EvalOptions
+from ramvid_vad.scoring.blobs import wmse_scores
+from ramvid_vad.scoring.residuals import MEASURES, PERFECT
+from ramvid_vad.video.cache import FrameCache, prefetch
+from ramvid_vad.video.labels import read_labels
+from ramvid_vad.video.reader import find_videos, read_frames, video_name
+from ramvid_vad.video.windows import merge_max
+
+SCHEMA = 1  # of metrics.json; raise it when a key changes its meaning
+STAND_INS = ("linear_blend", "previous_frame")  # reconstructions that no model made: scored by every measure
+MOTION = ("frame_difference", "optical_flow")
+BLIND = ("constant", "noise", "triangle", "ramp")
+NULLS = (*STAND_INS, *MOTION, *BLIND)
+_BATCH = 32  # frames scored at once
+
+Scores = list[np.ndarray]  # one array (n_i,) per video
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. null: "" for the model, else the baseline.  measure: "" where a baseline has none.
+
+    raw: scores of all frames, processed: after the protocol, both one array per video (of noise: the first seed's).
+    metrics, raw_metrics: of frame_metrics.  sd: of ``metrics`` over the seeds of noise, else empty.
+    """
+
+    measure: str
+    null: str
+    raw: Scores
+    processed: Scores
+    metrics: dict[str, Any]
+    raw_metrics: dict[str, Any]
+    sd: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All results of one run. labels: of the frames the protocol keeps; full_labels: of all frames.
+
+    provenance: what made the result (versions, settings, hashes), fit for JSON.
+    """
+
+    names: list[str]
+    labels: Scores
+    full_labels: Scores
+    rows: list[Row]
+    protocol: Protocol
+    provenance: dict[str, Any]
+
+    def row(self, measure: str, null: str = "") -> Row:
+        """The row of a measure (null "": of the model). KeyError if it was not asked for."""
+        for row in self.rows:
+            if (row.measure, row.null) == (measure, null):
+                return row
+        raise KeyError(f"no row {measure!r} {null!r}")
+
+
+def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: bool = True) -> Evaluation:
+    """Evaluate a folder of reconstructions against real frames and labels. Deterministic.
+
+    cache_dir: where decoded frames are kept. InputError: videos, reconstructions and labels that do not belong
+    together, or an option that does not fit.
+    """
+    measures = _chosen(options.measures, tuple(MEASURES), "measures")
+    null_names = _chosen(options.nulls, NULLS, "nulls")
+    protocol = choose(options.protocol, options.sigma, options.per_video_min_max)
+    if options.noise_seeds < 1:
+        raise InputError(f"--noise_seeds {options.noise_seeds}: must be at least 1")
+    for name in ("reconstructions", "data_dir", "labels"):
+        if not getattr(options, name):
+            raise InputError(f"--{name}: give the folder")
+    paths = find_videos(options.data_dir)
+    names = [video_name(path, options.data_dir) for path in paths]
+    files = find_reconstructions(options.reconstructions, names)
+    settings, lengths = common_settings(files)
+    truth = read_labels(options.labels, names, lengths)
+    cache = FrameCache(
+        cache_dir, tuple(settings["image_size"]), rgb=settings["rgb"], keep_aspect=settings["keep_aspect"]
+    )
+    prefetch(cache, paths, progress=progress)
+    for path, name, length in zip(paths, names, lengths, strict=True):
+        found = len(cache.frames(path))
+        if found != length:
+            raise InputError(f"{files[name]}: made from a video of {length} frames, but {path} has {found}")
+
+    raw: dict[tuple[str, str], Scores] = {}
+    uncovered = 0
+    wmse_options = {"threshold": options.tau, "min_area": options.min_area, "weight": options.weight}
+    with _bar(files, lengths, null_names, progress) as bar:
+        for path, name in zip(paths, names, strict=True):
+            real, made = cache.frames(path), load_reconstruction(files[name])
+            if made.frames.shape[1:] != real.shape[1:]:
+                raise InputError(f"{files[name]}: frames {made.frames.shape[1:]}, but {path} gives {real.shape[1:]}")
+            uncovered += made.num_frames - len(np.unique(made.frame))
+            for null, fake in _stand_ins(made, real, null_names):
+                rows = np.arange(len(real)) if null == "previous_frame" else made.frame
+                values = _residuals(real, rows, fake, measures, wmse_options, bar.update)
+                for measure in measures:
+                    merged = merge_max(values[measure], rows, len(real), fill=PERFECT[measure])
+                    raw.setdefault((measure, null), []).append(merged)
+            if set(null_names) & set(MOTION):
+                moving = nulls.motion(
+                    _ticking(read_frames(path, rgb=False), bar.update), flow="optical_flow" in null_names
+                )
+                for null in MOTION:
+                    if null in null_names:
+                        raw.setdefault(("", null), []).append(moving[null])
+
+    full_labels = [np.asarray(y) for y in truth.values]
+    labels = [protocol.trim(y) for y in full_labels]
+    rows = [_row(key, scores, full_labels, labels, protocol, names) for key, scores in _ordered(raw, measures)]
+    rows += [
+        _blind_row(null, full_labels, labels, protocol, options.noise_seeds) for null in BLIND if null in null_names
+    ]
+    provenance = {
+        "schema": SCHEMA,
+        "version": __version__,
+        "protocol": asdict(protocol) | {"line": protocol.describe()},
+        "labels": {"folder": options.labels, "sha256": truth.sha256, "files_without_a_video": truth.unused},
+        "wmse": {"tau": options.tau, "min_area": options.min_area, "weight": options.weight},
+        "merge": "max over windows",
+        "frames_never_reconstructed": uncovered,
+        "reconstructions": settings,
+    }
+    return Evaluation(names, labels, full_labels, rows, protocol, provenance)
+
+
+def _chosen(text: str, known: tuple[str, ...], flag: str) -> list[str]:
+    """Comma-separated names, in the order given, each once."""
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for name in names:
+        if name not in known:
+            raise InputError(f"--{flag} {name!r}: choose from {', '.join(known)}")
+    if flag == "measures" and not names:
+        raise InputError(f"--{flag}: choose at least one of {', '.join(known)}")
+    return names
+
+
+def _bar(files: dict[str, str], lengths: list[int], null_names: list[str], progress: bool) -> Any:
+    from tqdm import tqdm
+
+    generated = sum(len(load_reconstruction(path, frames=False).frame) for path in files.values())
+    total = generated * (1 + ("linear_blend" in null_names))
+    total += sum(lengths) * (("previous_frame" in null_names) + bool(set(null_names) & set(MOTION)))
+    return tqdm(total=total, desc="scoring", unit="frame", disable=not progress)
+
+
+def _stand_ins(
+    made: Reconstruction, real: np.ndarray, null_names: list[str]
+) -> Iterator[tuple[str, Callable[[slice], np.ndarray]]]:
+    """(null, rows -> reconstructed frames): the model's own and those of the nulls that stand in for it."""
+    yield "", lambda rows: made.frames[rows]
+    if "linear_blend" in null_names:
+        yield (
+            "linear_blend",
+            lambda rows: nulls.linear_blend(real, made.starts, made.anchors, made.window[rows], made.index[rows]),
+        )
+    if "previous_frame" in null_names:
+        yield "previous_frame", lambda rows: real[nulls.previous_frames(len(real))[rows]]
+
+
+def _residuals(
+    real: np.ndarray,
+    frame: np.ndarray,
+    fake: Callable[[slice], np.ndarray],
+    measures: list[str],
+    wmse_options: dict[str, Any],
+    tick: Callable[[int], Any],
+) -> dict[str, np.ndarray]:
+    """Each measure between real[frame] (R, H, W, C) and the frames that ``fake`` gives for the same rows -> (R,)."""
+    values = {measure: np.empty(len(frame)) for measure in measures}
+    for first in range(0, len(frame), _BATCH):
+        rows = slice(first, first + _BATCH)
+        x, x_hat = real[frame[rows]], fake(rows)
+        unit, unit_hat = x / np.float32(255), x_hat / np.float32(255)
+        for measure in measures:
+            if measure == "wmse":  # on uint8: a pixel exactly at tau is active whatever the rounding
+                values[measure][rows] = wmse_scores(x, x_hat, **wmse_options)
+            else:
+                values[measure][rows] = MEASURES[measure](unit, unit_hat)
+        tick(len(x))
+    return values
+
+
+def _ticking(frames: Iterator[np.ndarray], tick: Callable[[int], Any]) -> Iterator[np.ndarray]:
+    for frame in frames:
+        yield frame
+        tick(1)
+
+
+def _ordered(raw: dict[tuple[str, str], Scores], measures: list[str]) -> list[tuple[tuple[str, str], Scores]]:
+    """The model's row of each measure, each followed by its nulls; then the nulls that have no measure."""
+    keys = [(measure, null) for measure in measures for null in ("", *STAND_INS)] + [("", null) for null in MOTION]
+    return [(key, raw[key]) for key in keys if key in raw]
+
+
+def _row(
+    key: tuple[str, str], raw: Scores, full_labels: Scores, labels: Scores, protocol: Protocol, names: list[str]
+) -> Row:
+    processed = [protocol(s) for s in raw]
+    return Row(
+        *key, raw, processed, frame_metrics(processed, labels, names), frame_metrics(raw, full_labels, names), sd={}
+    )
+
+
+def _blind_row(null: str, full_labels: Scores, labels: Scores, protocol: Protocol, seeds: int) -> Row:
+    """A baseline that knows the lengths only; of noise, mean and standard deviation of the metrics over the seeds."""
+    lengths = [len(y) for y in full_labels]
+    if null != "noise":
+        scores = {"constant": nulls.constant, "triangle": nulls.triangle, "ramp": nulls.ramp}[null](lengths)
+        names = [str(i) for i in range(len(lengths))]
+        return _row(("", null), scores, full_labels, labels, protocol, names)
+    draws = [nulls.noise(lengths, seed) for seed in range(seeds)]
+    if protocol.zero_padded_taps:  # what zeros beyond the border reward is a score that is never negative
+        draws = [[np.abs(s) for s in draw] for draw in draws]
+    processed = [[protocol(s) for s in draw] for draw in draws]
+    after = [frame_metrics(scores, labels) for scores in processed]
+    before = [frame_metrics(scores, full_labels) for scores in draws]
+    sd = {k: float(np.std([m[k] for m in after])) for k in after[0] if isinstance(after[0][k], float)}
+    return Row("", null, draws[0], processed[0], _mean_of(after), _mean_of(before), sd)
+
+
+def _mean_of(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    first = metrics[0]
+    return {k: float(np.mean([m[k] for m in metrics])) if isinstance(v, float) else v for k, v in first.items()}

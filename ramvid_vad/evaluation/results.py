@@ -1,0 +1,163 @@
+"""An evaluation on paper: the table, metrics.json, scores.npz, scores.csv and one plot per video."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ramvid_vad.evaluation.evaluate import Evaluation, Row
+
+COLUMNS = (  # heading, metric; * marks a threshold chosen on the test labels
+    ("micro AUC", "micro_auc"),
+    ("macro", "macro_auc"),
+    ("padded", "macro_auc_padded"),
+    ("AP", "ap"),
+    ("EER", "eer"),
+    ("F1*", "best_f1"),
+    ("acc.*", "oracle_accuracy"),
+    ("acc./video*", "oracle_accuracy_per_video"),
+)
+TITLES = {
+    "linear_blend": "linear blend of the anchors",
+    "previous_frame": "previous frame",
+    "frame_difference": "frame difference, 240 lines",
+    "optical_flow": "optical flow (DIS), 240 lines",
+    "constant": "constant",
+    "noise": "noise",
+    "triangle": "triangle, mid-video",
+    "ramp": "ramp",
+}
+
+
+def format_table(evaluation: Evaluation) -> str:
+    """The table for people, figures in per cent. "raw" is the micro AUC before the protocol."""
+    some = evaluation.rows[0].metrics
+    labels = evaluation.provenance["labels"]
+    lines = [
+        f"{some['videos']} videos ({some['one_class_videos']} of one class), {some['frames']} frames, "
+        f"{some['abnormal_frames']} abnormal; labels {labels['folder']} (sha256 {labels['sha256'][:12]})",
+        f"protocol {evaluation.protocol.describe()}",
+        "macro skips one-class videos; padded adds to each video a normal frame below all scores and an abnormal one above",
+        "",
+        " " * 36 + "".join(f"{title:>13}" for title in ("raw", *(title for title, _ in COLUMNS))),
+    ]
+    for row in evaluation.rows:
+        figures = [row.raw_metrics["micro_auc"], *(row.metrics[key] for _, key in COLUMNS)]
+        lines.append(f"{_title(row):<36}" + "".join(f"{_percent(value):>13}" for value in figures))
+        if row.sd:
+            sd = [None, *(row.sd.get(key) for _, key in COLUMNS)]
+            lines.append(f"{'  standard deviation over seeds':<36}" + "".join(f"{_percent(v):>13}" for v in sd))
+    lines += ["", *_reading(evaluation)]
+    return "\n".join(lines)
+
+
+def write_results(evaluation: Evaluation, out_dir: str, plots: bool = True, progress: bool = True) -> None:
+    """metrics.json, scores.npz, scores.csv and, if asked for, plots/NAME.png into the existing folder ``out_dir``.
+
+    The same evaluation gives the same bytes.
+    """
+    with open(os.path.join(out_dir, "metrics.json"), "w", encoding="utf-8") as file:
+        json.dump(metrics_document(evaluation), file, indent=1, allow_nan=False)
+        file.write("\n")
+    np.savez_compressed(os.path.join(out_dir, "scores.npz"), **dict(score_arrays(evaluation)))
+    _write_csv(evaluation, os.path.join(out_dir, "scores.csv"))
+    if plots:
+        from ramvid_vad.evaluation.plots import plot_videos
+
+        plot_videos(evaluation, os.path.join(out_dir, "plots"), progress)
+
+
+def metrics_document(evaluation: Evaluation) -> dict[str, Any]:
+    """Content of metrics.json: provenance, and per row its metrics as fractions (null: undefined)."""
+    rows = [
+        {
+            "measure": row.measure or None,
+            "null": row.null or None,
+            "metrics": row.metrics,
+            "metrics_before_protocol": row.raw_metrics,
+            **({"sd_over_seeds": row.sd} if row.sd else {}),
+        }
+        for row in evaluation.rows
+    ]
+    return evaluation.provenance | {"videos": evaluation.names, "rows": rows}
+
+
+def score_arrays(evaluation: Evaluation) -> Iterator[tuple[str, np.ndarray]]:
+    """Arrays of scores.npz: ``labels/VIDEO``, and per row that looks at the video ``ROW/raw/VIDEO`` for all frames and
+    ``ROW/processed/VIDEO`` for those the protocol keeps. ROW is a measure, NULL, or MEASURE.NULL."""
+    for name, labels in zip(evaluation.names, evaluation.full_labels, strict=True):
+        yield f"labels/{name}", labels
+    for row in _saved(evaluation):
+        for name, raw, processed in zip(evaluation.names, row.raw, row.processed, strict=True):
+            yield f"{row_key(row)}/raw/{name}", raw
+            yield f"{row_key(row)}/processed/{name}", processed
+
+
+def row_key(row: Row) -> str:
+    """Name of a row in files: "wmse", "wmse.linear_blend", "optical_flow"."""
+    return ".".join(part for part in (row.measure, row.null) if part)
+
+
+def _saved(evaluation: Evaluation) -> list[Row]:
+    """Rows whose scores are worth keeping: the blind nulls are functions of the lengths alone."""
+    return [row for row in evaluation.rows if row.measure or row.null in ("frame_difference", "optical_flow")]
+
+
+def _write_csv(evaluation: Evaluation, path: str) -> None:
+    """One line per frame: video, frame, label, and of each saved row the raw and the processed score."""
+    rows, first = _saved(evaluation), evaluation.protocol.first
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        headings = [f"{row_key(row)} {kind}" for row in rows for kind in ("raw", "processed")]
+        writer.writerow(["video", "frame", "label", *headings])
+        for video, name in enumerate(evaluation.names):
+            columns = []
+            for row in rows:
+                padded = np.full(len(row.raw[video]), np.nan)  # frames the protocol dropped have no processed score
+                padded[first : first + len(row.processed[video])] = row.processed[video]
+                columns += [row.raw[video], padded]
+            for frame, label in enumerate(evaluation.full_labels[video]):
+                values = ["" if np.isnan(c[frame]) else f"{c[frame]:.9g}" for c in columns]
+                writer.writerow([name, frame, int(label), *values])
+
+
+def _title(row: Row) -> str:
+    if not row.null:
+        return row.measure
+    return f"  {TITLES[row.null]}" if row.measure else f"null: {TITLES[row.null]}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _reading(evaluation: Evaluation) -> list[str]:
+    """What the table says, in words."""
+    m = evaluation.rows[0].metrics
+    lines = [
+        "* oracle: the threshold is the best one on these very labels. Without looking: always 'normal' is right in "
+        f"{_percent(m['accuracy_all_normal'])} % of the frames, always 'abnormal' in "
+        f"{_percent(m['accuracy_all_abnormal'])} %; the better of the two per video: "
+        f"{_percent(m['accuracy_best_constant_per_video'])} %."
+    ]
+    uncovered = evaluation.provenance["frames_never_reconstructed"]
+    if uncovered:
+        lines.append(f"{uncovered} frames were never reconstructed; they have the score of a perfect reconstruction.")
+    if m["micro_auc"] is None:
+        return [*lines, "All frames are of one class: AUC, AP, EER and oracle figures are undefined (-)."]
+    best = max((row for row in evaluation.rows if not row.null), key=lambda row: row.metrics["micro_auc"])
+    rivals = [row for row in evaluation.rows if row.null]
+    if rivals:
+        rival = max(rivals, key=lambda row: row.metrics["micro_auc"])
+        gap = 100 * (best.metrics["micro_auc"] - rival.metrics["micro_auc"])
+        verdict = f"{gap:.1f} points above" if gap > 0 else f"{-gap:.1f} points below"
+        lines.append(
+            f"Best measure {best.measure} (micro AUC {_percent(best.metrics['micro_auc'])}) is {verdict} the best null "
+            f"row, {_title(rival).strip()}{' by ' + rival.measure if rival.measure else ''} "
+            f"({_percent(rival.metrics['micro_auc'])})."
+            + (" A model below a null row has shown nothing that needs learning." if gap <= 0 else "")
+        )
+    return lines
