@@ -129,8 +129,7 @@ def _track_scores(track: np.ndarray, region_score: np.ndarray, alpha: float) -> 
     """Highest threshold at which each track is found: the k-th best of its regions, k / length >= alpha."""
     _, track, length = np.unique(track, return_inverse=True, return_counts=True)
     needed = np.ceil(alpha * length).astype(np.int64)
-    needed -= (needed - 1) / length >= alpha  # 0.1 * 30 = 3.0000000000000004 must ask for 3 regions, not 4
-    needed += needed / length < alpha
+    needed -= (needed - 1) / length >= alpha  # 0.07 * 100 = 7.000000000000001 asks for 7 regions, not 8
     start = np.cumsum(length) - length
     return region_score[np.lexsort((-region_score, track))][start + needed - 1]
 

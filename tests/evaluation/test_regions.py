@@ -118,10 +118,13 @@ def test_false_positives_are_charged_per_frame_of_all_videos():
 
 def test_a_track_needs_a_tenth_of_its_regions():
     tracks = np.array([[0, frame, 0, 0, 10, 10] for frame in range(30)])
-    for hits, expected in ((2, 0.0), (3, 1.0)):  # 0.1 * 30 is 3.0000000000000004 in floating point
+    for hits, expected in ((2, 0.0), (3, 1.0)):
         result = region_metrics([as_detections(tracks[:hits])], [tracks], [30])
         assert result.tbdc == expected
         assert result.rbdc == pytest.approx(hits / 30)
+    tracks = np.array([[0, frame, 0, 0, 10, 10] for frame in range(100)])
+    for hits, expected in ((6, 0.0), (7, 1.0)):  # 0.07 * 100 is 7.000000000000001 in floating point
+        assert region_metrics([as_detections(tracks[:hits])], [tracks], [100], alpha=0.07).tbdc == expected
 
 
 def test_same_track_number_in_two_videos_is_two_tracks():

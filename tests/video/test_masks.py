@@ -54,6 +54,8 @@ def test_tracks_follow_overlap_and_end_at_gaps():
         [2, 4, 9, 0, 19, 10],
     ]
     assert link_tracks([]).shape == (0, 6)
+    elsewhere = link_tracks([box_mask((0, 0, 5, 5)), box_mask((20, 10, 25, 15))])
+    assert elsewhere[:, 0].tolist() == [0, 1]
 
 
 def test_crossing_objects_keep_the_best_total_overlap():
