@@ -25,8 +25,9 @@ from ramvid_vad.evaluation.reconstructions import (
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.scoring.blobs import wmse_scores
 from ramvid_vad.scoring.residuals import MEASURES, PERFECT
-from ramvid_vad.video.cache import FrameCache, prefetch
+from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.labels import read_labels
+from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, read_frames, video_name
 from ramvid_vad.video.windows import merge_max
 

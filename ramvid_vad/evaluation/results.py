@@ -40,7 +40,8 @@ def format_table(evaluation: Evaluation) -> str:
         f"{some['videos']} videos ({some['one_class_videos']} of one class), {some['frames']} frames, "
         f"{some['abnormal_frames']} abnormal; labels {labels['folder']} (sha256 {labels['sha256'][:12]})",
         f"protocol {evaluation.protocol.describe()}",
-        "macro skips one-class videos; padded adds to each video a normal frame below all scores and an abnormal one above",
+        "macro: mean over videos, one-class videos skipped; padded: over all, each with a normal frame added below its "
+        "scores and an abnormal one above",
         "",
         " " * 36 + "".join(f"{title:>13}" for title in ("raw", *(title for title, _ in COLUMNS))),
     ]
