@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -69,6 +70,8 @@ class TrainLoop:
                 average.load_state_dict(resumed.ema[rate])
         self.network: torch.nn.Module = model
         if dist_util.world_size() > 1:
+            # a 1x1x1 weight's gradient has no one order of strides; that costs a copy of a few kilobytes
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             self.network = DistributedDataParallel(
                 model, device_ids=[self.device.index] if self.device.type == "cuda" else None
             )
@@ -154,7 +157,7 @@ class TrainLoop:
     def _record(self, t: list[int], losses: list[float], norm: float) -> None:
         """Means until the next log line; the loss also by quartile of the timestep, 0 = least noise."""
         pairs = [pair for part in dist_util.all_gather_object(list(zip(t, losses, strict=True))) for pair in part]
-        for timestep, loss in pairs:
+        for timestep, loss in sorted(pairs):
             self.timesteps.update(timestep, loss)
             self.logger.logkv_mean("loss", loss)
             self.logger.logkv_mean(f"loss_q{4 * timestep // self.diffusion.num_timesteps}", loss)
