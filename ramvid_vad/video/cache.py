@@ -18,10 +18,8 @@ import numpy as np
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.files import fingerprint
-from ramvid_vad.video.prefetch import prefetch, temporary_prefix
+from ramvid_vad.video.prefetch import temporary_prefix
 from ramvid_vad.video.reader import read_frames
-
-__all__ = ["FrameCache", "crop_box", "prefetch", "resize_frame"]
 
 CACHE_VERSION = 1
 """Raise this when the same video would give other pixels: old entries are then no longer found."""

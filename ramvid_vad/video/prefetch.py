@@ -110,7 +110,6 @@ class _Worker:
         before = self.frames
         with contextlib.suppress(BrokenPipeError):  # a process that died meanwhile shows as the end of its answers
             process.stdin.write(json.dumps(path).encode() + b"\n")
-            process.stdin.flush()
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             while True:
@@ -141,6 +140,7 @@ class _Worker:
                 [sys.executable, "-m", "ramvid_vad.video.prefetch", json.dumps(self.cache.settings())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                bufsize=0,  # a line read ahead into a buffer would be invisible to the selector
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
         return self.process
