@@ -143,6 +143,8 @@ class _Worker:
                 bufsize=0,  # a line read ahead into a buffer would be invisible to the selector
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
+        if self.dismissed:  # meanwhile, by the other thread, which did not see this process yet
+            self._end()
         return self.process
 
     def _end(self) -> None:

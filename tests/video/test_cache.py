@@ -352,6 +352,20 @@ def test_the_temporary_file_of_a_lost_worker_is_removed(cache, videos):
     assert entries(cache) == sorted([os.path.basename(other), os.path.basename(cache.entry(videos[0]))])
 
 
+def test_a_worker_dismissed_while_it_starts_does_not_stay(cache, videos, monkeypatch):
+    worker, real, started = prefetch_module._Worker(cache, 60), subprocess.Popen, []
+
+    def popen(*args, **options):
+        worker.dismiss()
+        started.append(real(*args, **options))
+        return started[0]
+
+    monkeypatch.setattr(prefetch_module.subprocess, "Popen", popen)
+    with pytest.raises(InputError, match=r"0\.mkv"):
+        worker.decode(videos[0])
+    assert started[0].poll() is not None
+
+
 def test_no_process_and_no_thread_is_left(cache, videos):
     before = threading.active_count()
     prefetch(cache, videos, workers=2, progress=False)
