@@ -1,0 +1,249 @@
+"""The commands from end to end on a tiny scene, and the one clear line that each user's mistake gets."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ramvid_vad.commands.evaluate import evaluate
+from ramvid_vad.commands.sample import sample
+from ramvid_vad.commands.train import train
+from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command, run_command
+from ramvid_vad.training.weights import load_weights
+from ramvid_vad.video.synthetic import generate
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = "--image_size 16x24 --num_channels 32 --channel_mult 1,1 --num_res_blocks 1 --attention_resolutions 8"
+TRAIN = [*MODEL.split(), "--seq_len", 12, "--max_steps", 4, "--lr", 1e-3, "--log_interval", 2, "--ema_rate", "0.5,0.9"]
+COMMANDS = {"video_train": train, "video_sample": sample, "vad_eval": evaluate}
+MPIRUN = shutil.which("mpirun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+RAMVID_README = {
+    "Kinetics-600": "--image_size 64 --num_channels 128 --num_res_blocks 3 --scale_time_dim 0 --diffusion_steps 1000 "
+    "--noise_schedule linear --lr 2e-5 --batch_size 8 --microbatch 2 --seq_len 16 --max_num_mask_frames 4 "
+    "--uncondition_rate 0.25",
+    "BAIR": "--image_size 64 --num_channels 128 --num_res_blocks 2 --scale_time_dim 0 --diffusion_steps 1000 "
+    "--noise_schedule linear --lr 2e-5 --batch_size 4 --microbatch 2 --seq_len 20 --max_num_mask_frames 4 "
+    "--uncondition_rate 0.25",
+    "UCF-101": "--image_size 64 --num_channels 128 --num_res_blocks 3 --scale_time_dim 0 --diffusion_steps 1000 "
+    "--noise_schedule linear --lr 2e-5 --batch_size 8 --microbatch 2 --seq_len 16 --max_num_mask_frames 4 "
+    "--uncondition_rate 0.75",
+}
+
+
+def run(name, *arguments):
+    """One command, in this process."""
+    COMMANDS[name](parse_command(name, COMMAND_SECTIONS[name], [str(argument) for argument in arguments]))
+
+
+def launch(arguments, ranks=1, **environment):
+    """One command as a user types it; several ranks under mpirun."""
+    command = [sys.executable, *map(str, arguments)]
+    if ranks > 1:
+        command = [MPIRUN, "-n", str(ranks), *command]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A tiny scene, a model trained on it for four steps, its reconstructions and its evaluation."""
+    top = tmp_path_factory.mktemp("made")
+    generate(str(top / "scene"), size=(32, 48), num_train=2, num_test=2, frames=20, test_frames=20)
+    cache = ["--cache_dir", top / "cache"]
+    run("video_train", *TRAIN, *cache, "--data_dir", top / "scene/training", "--log_dir", top / "model")
+    testing = ["--data_dir", top / "scene/testing", *cache]
+    run(
+        "video_sample", *testing, "--model_path", top / "model", "--timestep_respacing", "2", "--stride", "6",
+        "--out_dir", top / "filled",
+    )  # fmt: skip
+    run(
+        "vad_eval", *testing, "--reconstructions", top / "filled", "--labels", top / "scene/labels", "--measures",
+        "wmse,mse", "--out_dir", top / "result",
+    )  # fmt: skip
+    return top
+
+
+def test_the_three_commands_on_a_tiny_scene(made):
+    names = sorted(path.name for path in (made / "model").iterdir())
+    assert {"model000004.safetensors", "ema_0.5_000004.safetensors", "ema_0.9_000004.safetensors"} <= {*names}
+    assert "opt000004.safetensors" in names
+    steps = [json.loads(line)["step"] for line in (made / "model/progress.jsonl").read_text().splitlines()]
+    assert steps == [2, 4]
+    _, config = load_weights(str(made / "model/model000004.safetensors"))
+    assert config["model"]["image_size"] == "16x24"
+    assert config["video"] == {"seq_len": 12, "keep_aspect": False}
+    with np.load(made / "filled/01.npz", allow_pickle=False) as filled:
+        settings = json.loads(str(filled["settings"]))
+        assert filled["reconstructions"].shape[1:] == (16, 24, 3)
+    assert settings["model"] == "ema_0.9_000004.safetensors", "the averaged weights are the default"
+    metrics = json.loads((made / "result/metrics.json").read_text())
+    assert {row["null"] for row in metrics["rows"]} >= {None, "constant", "noise", "linear_blend", "previous_frame"}
+
+
+def test_the_same_training_command_goes_on(made, tmp_path):
+    """Four steps and then two more are six in one go, bit for bit."""
+    arguments = [*TRAIN, "--cache_dir", made / "cache", "--data_dir", made / "scene/training", "--log_dir"]
+    run("video_train", *arguments, tmp_path / "whole", "--max_steps", 6)
+    shutil.copytree(made / "model", tmp_path / "parts")
+    run("video_train", *arguments, tmp_path / "parts", "--max_steps", 6)
+    for name in ("model000006.safetensors", "ema_0.9_000006.safetensors", "opt000006.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_raw_weights_on_request(made, tmp_path, capsys):
+    raw = made / "model/model000004.safetensors"
+    arguments = ["--model_path", raw, "--data_dir", made / "scene/testing", "--cache_dir", made / "cache"]
+    arguments += ["--timestep_respacing", "1", "--stride", "12", "--out_dir", tmp_path, "--use_ema", "False"]
+    run("video_sample", *arguments)
+    assert json.loads((tmp_path / "settings.json").read_text())["model"] == raw.name
+
+
+@pytest.mark.parametrize("flags", ["--num_samples 2 --cond_frames 0,1", "--num_samples 1 --cond_generation False"])
+def test_ramvid_samples(made, tmp_path, flags):
+    arguments = ["--model_path", made / "model", "--data_dir", made / "scene/testing", "--cache_dir", made / "cache"]
+    run(
+        "video_sample",
+        *arguments,
+        *flags.split(),
+        "--timestep_respacing",
+        "1",
+        "--save_gt",
+        "True",
+        "--out_dir",
+        tmp_path,
+    )
+    count = int(flags.split()[1])
+    with np.load(tmp_path / f"samples_{count}x12x16x24x3.npz") as file:
+        samples = file["arr_0"]
+    if "cond_frames" in flags:
+        with np.load(tmp_path / f"gt_{count}x12x16x24x3.npz") as file:
+            real = file["arr_0"]
+        np.testing.assert_array_equal(samples[:, :2], real[:, :2])
+        assert (samples[:, 2:] != real[:, 2:]).any()
+
+
+@pytest.mark.parametrize("spacing", ["200", "ddim50", "10,15,20"])
+def test_respacings_of_the_readme(made, spacing, capsys):
+    arguments = ["--model_path", made / "model", "--data_dir", made / "scene/testing"]
+    run("video_sample", *arguments, "--timestep_respacing", spacing, "--dry_run")
+    assert spacing in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", RAMVID_README)
+def test_ramvid_readme_lines_run_verbatim(name, capsys):
+    """With RaMViD's mask flags the anchors are RaMViD's random ones."""
+    run("video_train", "--data_dir", "path/to/videos", *RAMVID_README[name].split(), "--dry_run")
+    shown = capsys.readouterr().out
+    assert "anchors: random" in shown
+    assert "max_num_mask_frames: 4" in shown
+
+
+def test_what_dry_run_prints_is_a_config(tmp_path, capsys):
+    run("video_train", *TRAIN, "--dry_run")
+    (tmp_path / "again.yaml").write_text(capsys.readouterr().out)
+    run("video_train", "--config", tmp_path / "again.yaml", "--dry_run")
+    assert capsys.readouterr().out == (tmp_path / "again.yaml").read_text()
+
+
+def one_line(capsys, name, *arguments):
+    """What a command prints about a mistake; it must be one line, with exit code 2."""
+    capsys.readouterr()
+    argv, sys.argv = sys.argv, [name, *map(str, arguments)]
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            run_command(name, "", COMMANDS[name])
+    finally:
+        sys.argv = argv
+    assert stopped.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(lines) == 1 and lines[0].startswith(f"{name}: error: ")
+    return lines[0]
+
+
+def test_mistakes_in_training_get_one_line(made, tmp_path, capsys):
+    common = [*TRAIN, "--cache_dir", made / "cache", "--log_dir", tmp_path / "log"]
+    (tmp_path / "empty").mkdir()
+    assert "empty" in one_line(capsys, "video_train", *common, "--data_dir", tmp_path / "empty")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/notes.txt").write_text("no video")
+    assert "text" in one_line(capsys, "video_train", *common, "--data_dir", tmp_path / "text")
+    assert "missing" in one_line(capsys, "video_train", *common, "--data_dir", tmp_path / "missing")
+    (tmp_path / "cut").mkdir()
+    whole = (made / "scene/training/01.mp4").read_bytes()
+    (tmp_path / "cut/01.mp4").write_bytes(whole[: len(whole) // 2])
+    assert "01.mp4" in one_line(capsys, "video_train", *common, "--data_dir", tmp_path / "cut")
+    data = ["--data_dir", made / "scene/training"]
+    (tmp_path / "file").write_text("in the way")
+    line = one_line(capsys, "video_train", *common[:-2], *data, "--log_dir", tmp_path / "file/log")
+    assert "log_dir" in line
+    assert "--batch_size" in one_line(capsys, "video_train", *common, *data, "--batch_size", "0")
+    assert "windows" in one_line(capsys, "video_train", *common, *data, "--batch_size", "99")
+    assert "--num_channels" in one_line(capsys, "video_train", *common, *data, "--num_chanels", "32")
+    assert "--scale_time_dim" in one_line(capsys, "video_train", *common, *data, "--scale_time_dim", "20")
+    line = one_line(
+        capsys, "video_train", *common, *data, "--num_channels", "64",
+        "--resume_checkpoint", made / "model/model000004.safetensors",
+    )  # fmt: skip
+    assert "another architecture" in line
+
+
+def test_mistakes_in_sampling_get_one_line(made, tmp_path, capsys):
+    common = ["--data_dir", made / "scene/testing", "--cache_dir", made / "cache", "--out_dir", tmp_path / "out"]
+    assert "--model_path" in one_line(capsys, "video_sample", *common)
+    assert "nothing.pt" in one_line(capsys, "video_sample", *common, "--model_path", tmp_path / "nothing.pt")
+    line = one_line(capsys, "video_sample", *common, "--model_path", made / "model", "--num_channels", "64")
+    assert "--num_channels 64" in line
+    state, _ = load_weights(str(made / "model/model000004.safetensors"))
+    torch.save(state, tmp_path / "ramvid.pt")
+    line = one_line(capsys, "video_sample", *common, "--model_path", tmp_path / "ramvid.pt", "--image_size", "64")
+    assert "another architecture" in line
+    one_line(capsys, "video_sample", *common, "--model_path", made / "model", "--timestep_respacing", "2000")
+
+
+def test_mistakes_in_evaluation_get_one_line(made, tmp_path, capsys):
+    common = ["--reconstructions", made / "filled", "--data_dir", made / "scene/testing", "--cache_dir", made / "cache"]
+    common += ["--measures", "mse", "--out_dir", tmp_path / "out", "--labels", tmp_path / "labels"]
+    shutil.copytree(made / "scene/labels", tmp_path / "labels")
+    np.save(tmp_path / "labels/02.npy", np.load(tmp_path / "labels/02.npy")[:-1])
+    line = one_line(capsys, "vad_eval", *common)
+    assert "02.npy" in line and "19" in line and "20" in line
+    (tmp_path / "labels/02.npy").unlink()
+    assert "02" in one_line(capsys, "vad_eval", *common)
+
+
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun")
+def test_two_ranks_are_one_process_with_both_batches(made, tmp_path):
+    """Bit for bit, when the one process takes its batch of two in microbatches of one."""
+    common = ["scripts/video_train.py", *TRAIN, "--cache_dir", made / "cache", "--data_dir", made / "scene/training"]
+    common += ["--max_steps", "5", "--log_dir"]
+    one = launch([*common, tmp_path / "one", "--batch_size", "2", "--microbatch", "1"])
+    assert one.returncode == 0, one.stderr
+    two = launch([*common, tmp_path / "two", "--batch_size", "1"], ranks=2)
+    assert two.returncode == 0, two.stderr
+    a, b = (load_weights(str(tmp_path / part / "model000005.safetensors"))[0] for part in ("one", "two"))
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun")
+def test_two_ranks_sample_what_one_does(made, tmp_path):
+    arguments = ["scripts/video_sample.py", "--model_path", made / "model", "--data_dir", made / "scene/testing"]
+    arguments += ["--cache_dir", made / "cache", "--timestep_respacing", "2", "--stride", "6", "--out_dir", tmp_path]
+    result = launch(arguments, ranks=2)
+    assert result.returncode == 0, result.stderr
+    for name in ("01.npz", "02.npz"):
+        assert (tmp_path / name).read_bytes() == (made / "filled" / name).read_bytes()
