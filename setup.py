@@ -31,7 +31,6 @@ INSTRUCTION_SETS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
 }
-OPENMP = [["-fopenmp"], []]  # without OpenMP the kernel runs on one thread
 
 
 class BuildKernel(build_ext):
@@ -42,22 +41,21 @@ class BuildKernel(build_ext):
         return str(Path(*fullname.split("."))) + ".so"
 
     def build_extension(self, extension: Extension) -> None:
-        target = Path(self.get_ext_fullpath(extension.name))
-        compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++", "clang++")), None)
         try:
-            if compiler is None:
-                raise FileNotFoundError("no C++ compiler found: install g++ or set CXX")
-            for attempt, openmp in enumerate(OPENMP):
-                try:
-                    compile_kernel(compiler.split(), extension.sources[0], target, openmp)
-                    break
-                except subprocess.CalledProcessError:
-                    if attempt == len(OPENMP) - 1:
-                        raise
+            build_library(extension.sources[0], Path(self.get_ext_fullpath(extension.name)))
         except (OSError, subprocess.CalledProcessError) as error:
-            print(
-                f"warning: the C++ kernel was not built, ramvid_vad will run its reference ({error})", file=sys.stderr
-            )
+            print(f"warning: C++ kernel not built, ramvid_vad will run its reference: {error}", file=sys.stderr)
+
+
+def build_library(source: str, target: Path) -> None:
+    """Compiles with CXX or the first compiler found; without OpenMP, on one thread then, where it has none."""
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++", "clang++")), None)
+    if compiler is None:
+        raise FileNotFoundError("no C++ compiler found: install g++ or set CXX")
+    try:
+        compile_kernel(compiler.split(), source, target, ["-fopenmp"])
+    except subprocess.CalledProcessError:
+        compile_kernel(compiler.split(), source, target, [])
 
 
 def compile_kernel(compiler: list[str], source: str, target: Path, openmp: list[str]) -> None:
@@ -96,7 +94,7 @@ setup(
             "ramvid_vad.ops._cpu_kernel",
             sources=["ramvid_vad/ops/cpu_kernel.cpp"],
             depends=[f"ramvid_vad/ops/cpu_{name}.h" for name in ("vector", "scan", "conv")],
-            optional=True,
+            optional=True,  # a missing library is not copied, and no error
         )
     ],
     cmdclass={"build_ext": BuildKernel},

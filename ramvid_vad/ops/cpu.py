@@ -13,7 +13,9 @@ from torch import Tensor
 from ramvid_vad.ops import cpu_library
 from ramvid_vad.ops.cpu_library import TILE, Conv, Scan, call, strides
 
-CONV_CHUNK = 256  # tokens walked by one thread at a time
+CONV_CHUNK = 256  # tokens of the convolution walked by one thread at a time
+PARTIAL_SUMS = 8  # over the batch; a larger batch has one per element
+LANES = 16  # of the widest instruction set
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -75,9 +77,10 @@ def _parameter(x: Tensor | None) -> Tensor | None:
 
 
 def _group(batch: int, dim: int) -> int:
-    """Channels that share one partial sum of dB and dC: a function of the shape alone, so that the threads do not
-    change the rounding. Small problems get small groups, for there must be work for all threads."""
-    return 64 if batch * dim >= 512 else 32 if batch * dim >= 128 else 16
+    """Channels that share one partial sum of dB and dC: enough sums to keep the threads busy, few enough to stay small.
+    A function of the shape alone, so that no rounding depends on the number of threads."""
+    groups = max(1, PARTIAL_SUMS // batch)
+    return -(-dim // (groups * LANES)) * LANES
 
 
 def _threads() -> int:
@@ -106,7 +109,8 @@ def _scan(
     rows = _rows(dtype, u, delta, B, C, z)
     y = torch.empty(rows[0].shape, dtype=dtype)
     last, checkpoints = _scan_state(u, A, keep)
-    _call_scan("scan_forward", rows, A, D, delta_bias, softplus, reverse, y=y, last=last, checkpoints=checkpoints)
+    outputs = dict(y=y, last=last, checkpoints=checkpoints)
+    _call_scan("scan_forward", rows, A, D, delta_bias, softplus, reverse, LANES, **outputs)
     return y.to(u.dtype).transpose(1, 2), last, checkpoints
 
 
@@ -125,6 +129,7 @@ def _call_scan(
     delta_bias: Tensor | None,
     softplus: bool,
     reverse: bool,
+    group: int,
     dy: Tensor | None = None,
     **outputs: Tensor | None,
 ) -> None:
@@ -135,7 +140,7 @@ def _call_scan(
     call(
         name,
         Scan,
-        {"batch": batch, "dim": dim, "length": length, "states": A.shape[1], "group": _group(batch, dim)}
+        {"batch": batch, "dim": dim, "length": length, "states": A.shape[1], "group": group}
         | {"softplus": softplus, "reverse": reverse, "half": u.dtype == torch.bfloat16, "threads": _threads()}
         | {f"{key}_strides": strides(x) for key, x in sequences.items()},
         sequences | parameters | outputs,
@@ -165,16 +170,16 @@ def _scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of u, delta, A, B, C, D, z, delta_bias; empty for those that are None."""
     batch, dim, length = u.shape
-    states, groups = A.shape[1], -(-dim // _group(batch, dim))
+    states, group = A.shape[1], _group(batch, dim)
     dtype = _element(dy, u, delta, B, C, z)
     rows = _rows(dtype, u, delta, B, C, z)
     du, ddelta = (torch.empty(rows[0].shape, dtype=dtype) for _ in range(2))
     dz = torch.empty(rows[0].shape if z is not None else (0,), dtype=dtype)
     dA, dD, dbias = torch.empty(batch, dim, states), torch.empty(batch, dim), torch.empty(batch, dim)
-    dB, dC = (torch.empty(groups, batch, length, states) for _ in range(2))
+    dB, dC = (torch.empty(-(-dim // group), batch, length, states) for _ in range(2))
     outputs = dict(du=du, ddelta=ddelta, dz=dz, dA=dA, dD=dD, dbias=dbias, dB=dB, dC=dC, checkpoints=checkpoints)
     (dy,) = _rows(dtype, dy)
-    _call_scan("scan_backward", rows, A, D, delta_bias, softplus, reverse, dy, **outputs)
+    _call_scan("scan_backward", rows, A, D, delta_bias, softplus, reverse, group, dy, **outputs)
     return (
         du.to(u.dtype).transpose(1, 2),
         ddelta.to(delta.dtype).transpose(1, 2),

@@ -1,7 +1,6 @@
 """The selective scan (Gu and Dao 2023, arXiv 2312.00752) and its causal convolution: the public functions, and the one
 place where a backend is chosen."""
 
-import importlib
 import os
 from typing import Protocol
 
@@ -9,15 +8,9 @@ import torch
 from torch import Tensor
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.ops import cpu, cuda, reference
 
 BACKEND_VARIABLE = "RAMVID_VAD_BACKEND"
-
-# Best first: with no wish of the user's, a tensor gets the first backend of this table that can take it.
-BACKENDS = {
-    "cuda": "ramvid_vad.ops.cuda",
-    "cpu": "ramvid_vad.ops.cpu",
-    "reference": "ramvid_vad.ops.reference",
-}
 
 
 class Backend(Protocol):
@@ -43,12 +36,17 @@ class Backend(Protocol):
     def causal_conv1d(self, x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor: ...
 
 
+# Best first: with no wish of the user's, a tensor gets the first backend of this table that can take it.
+BACKENDS: dict[str, Backend] = {"cuda": cuda, "cpu": cpu, "reference": reference}
+
+
 def available_backends(
     device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, operation: str = "selective_scan"
 ) -> list[str]:
     """Names of the backends that can run `operation` ("selective_scan" or "causal_conv1d") on tensors of this device
     and dtype, best first. "reference" is always among them."""
-    return [name for name in BACKENDS if _load(name).unavailable(operation, torch.device(device), dtype) is None]
+    device = torch.device(device)
+    return [name for name, module in BACKENDS.items() if module.unavailable(operation, device, dtype) is None]
 
 
 def selective_scan(
@@ -137,25 +135,21 @@ def causal_conv1d(
 
 def choose_backend(operation: str, tensor: Tensor, backend: str | None = None) -> Backend:
     """The module for `tensor`: the argument's, else the environment variable RAMVID_VAD_BACKEND's, else the best."""
+    return BACKENDS[_choose(operation, tensor.device, tensor.dtype, backend)]
+
+
+@torch.compiler.assume_constant_result  # torch.compile must not trace into the loading of libraries
+def _choose(operation: str, device: torch.device, dtype: torch.dtype, backend: str | None) -> str:
     wish = backend or os.environ.get(BACKEND_VARIABLE) or None
     if wish is None:
-        for name in BACKENDS:
-            module = _load(name)
-            if module.unavailable(operation, tensor.device, tensor.dtype) is None:
-                return module
+        return next(name for name, module in BACKENDS.items() if module.unavailable(operation, device, dtype) is None)
     if wish not in BACKENDS:
-        raise InputError(
-            f"unknown backend {wish!r} (argument or {BACKEND_VARIABLE}): choose one of {', '.join(BACKENDS)}"
-        )
-    module = _load(wish)
-    reason = module.unavailable(operation, tensor.device, tensor.dtype)
+        names = ", ".join(BACKENDS)
+        raise InputError(f"unknown backend {wish!r} (argument or {BACKEND_VARIABLE}): choose one of {names}")
+    reason = BACKENDS[wish].unavailable(operation, device, dtype)
     if reason is not None:
         raise InputError(f"backend {wish!r} cannot run {operation}: {reason}; or choose another backend")
-    return module
-
-
-def _load(name: str) -> Backend:
-    return importlib.import_module(BACKENDS[name])
+    return wish
 
 
 def _shape(name: str, tensor: Tensor, meaning: str) -> tuple[int, ...]:

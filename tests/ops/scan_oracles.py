@@ -94,9 +94,10 @@ def double(case):
 
 
 def with_gradients(function, case, weight=None, **keywords):
-    """(y, last state, {name: gradient}) of sum(y * weight), gradients kept in each tensor's own dtype."""
+    """(y, last state or None, {name: gradient}) of sum(y * weight), where `function` returns y or (y, last state)."""
     case = {name: x.detach().requires_grad_() if isinstance(x, torch.Tensor) else x for name, x in case.items()}
-    y, last = function(**case, **keywords)
+    result = function(**case, **keywords)
+    y, last = result if isinstance(result, tuple) else (result, None)
     weight = torch.sin(torch.arange(y.numel(), dtype=torch.float64)).view(y.shape) if weight is None else weight
     (y * weight.to(y.dtype)).sum().backward()
     return y.detach(), last, {name: x.grad for name, x in case.items() if isinstance(x, torch.Tensor)}
