@@ -82,7 +82,7 @@ def test_eer_by_hand_crosses_between_points():
 
 
 def test_micro_macro_and_scene_auc_differ_where_they_must():
-    """Each video is perfectly ordered on its own scale; scene A's three videos share a scale, scene B's is far above."""
+    """Each video is in perfect order on its own scale; scene A's three share a scale, scene B's are far above."""
     scores = [np.array([1, 2])] * 3 + [np.array([11, 12]), np.array([20, 21])]
     labels = [np.array([0, 1])] * 4 + [np.array([0, 0])]
     result = frame_metrics(scores, labels, scenes=["A", "A", "A", "B", "B"])

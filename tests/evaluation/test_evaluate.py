@@ -1,0 +1,179 @@
+"""The whole evaluation on a small run whose residuals are known, and every mismatch that must not pass."""
+
+import numpy as np
+import pytest
+from known_run import ANCHORS, LENGTHS, SIZE, error
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation import frame_metrics
+from ramvid_vad.evaluation.evaluate import MOTION, STAND_INS
+from ramvid_vad.scoring.curves import smooth
+from ramvid_vad.scoring.residuals import MEASURES
+from ramvid_vad.video.windows import covering_starts, masked_rows
+
+
+def expected_errors(n):
+    """Largest error of each frame over its windows."""
+    window, _, frame = masked_rows(n, covering_starts(n, 12, 6, ANCHORS), ANCHORS)
+    return np.array([error(frame, window)[frame == i].max() for i in range(n)])
+
+
+def test_every_frame_has_the_largest_residual_of_its_own_reconstructions(run):
+    evaluation = run.evaluate(measures="mse,l1,wmse,psnr", nulls="")
+    assert evaluation.names == list(LENGTHS)
+    for i, n in enumerate(LENGTHS.values()):
+        levels = expected_errors(n) / 255
+        np.testing.assert_allclose(evaluation.row("mse").raw[i], levels**2, rtol=1e-5)
+        np.testing.assert_allclose(evaluation.row("l1").raw[i], levels, rtol=1e-5)
+        np.testing.assert_allclose(evaluation.row("psnr").raw[i], 20 * np.log10(levels), rtol=1e-5)
+        # a uniform error is one blob as large as the frame, from tau on
+        active = expected_errors(n) >= 0.04 * 255
+        np.testing.assert_allclose(evaluation.row("wmse").raw[i], levels**2 * active, rtol=1e-9)
+    assert evaluation.provenance["frames_never_reconstructed"] == 0
+
+
+def test_wmse_options_arrive(run):
+    n = LENGTHS["01"]
+    scores = run.evaluate(measures="wmse", nulls="", tau=0.1).row("wmse").raw[0]
+    np.testing.assert_array_equal(scores > 0, expected_errors(n) >= 0.1 * 255)
+    assert not run.evaluate(measures="wmse", nulls="", min_area=SIZE[0] * SIZE[1] + 1).row("wmse").raw[0].any()
+    with pytest.raises(InputError, match="tau"):
+        run.evaluate(tau=1.5)
+
+
+def test_metrics_are_those_of_the_smoothed_scores(run):
+    evaluation = run.evaluate()
+    row = evaluation.row("mse")
+    labels = list(run.labels.values())
+    for raw, processed in zip(row.raw, row.processed, strict=True):
+        np.testing.assert_array_equal(processed, smooth(raw, 2.0))
+    assert row.metrics == frame_metrics(row.processed, labels)
+    assert row.raw_metrics == frame_metrics(row.raw, labels)
+    assert row.metrics["micro_auc"] != row.raw_metrics["micro_auc"]
+
+
+def test_the_rows_come_in_order(run):
+    keys = [(row.measure, row.null) for row in run.evaluate().rows]
+    assert keys == [
+        *((measure, null) for measure in ("mse", "wmse") for null in ("", *STAND_INS)),
+        *(("", null) for null in (*MOTION, "constant", "noise", "triangle", "ramp")),
+    ]
+    with pytest.raises(KeyError):
+        run.evaluate(nulls="ramp").row("mse", "linear_blend")
+
+
+def test_stand_ins_are_measured_like_the_model(run):
+    evaluation = run.evaluate()
+    frames = run.frames["01"] / np.float32(255)
+    previous = np.concatenate([frames[1:2], frames[:-1]])
+    np.testing.assert_allclose(
+        evaluation.row("mse", "previous_frame").raw[0], MEASURES["mse"](frames, previous), rtol=1e-6
+    )
+    # frame 2 of window 0 lies between anchors 1 and 10; frame 2 is in no other window but those that start before it
+    blend = evaluation.row("mse", "linear_blend").raw[0]
+    by_hand = np.rint((run.frames["01"][1] * 8.0 + run.frames["01"][10] * 1.0) / 9)
+    assert blend[2] >= ((run.frames["01"][2] - by_hand) ** 2).mean() / 255**2 * (1 - 1e-6)
+    assert (blend > 0).all()
+
+
+def test_blind_nulls_take_the_same_protocol(run):
+    evaluation = run.evaluate()
+    assert evaluation.row("", "constant").metrics["micro_auc"] == 0.5
+    noise = evaluation.row("", "noise")
+    single = [run.evaluate(nulls="noise", noise_seeds=k).row("", "noise").metrics["micro_auc"] for k in (1, 2, 3)]
+    seeds = [single[0], 2 * single[1] - single[0], 3 * single[2] - 2 * single[1]]
+    assert noise.metrics["micro_auc"] == pytest.approx(np.mean(seeds))
+    assert noise.sd["micro_auc"] == pytest.approx(np.std(seeds))
+
+
+def test_a_leaking_protocol_shows_in_its_constant_row(run):
+    """Zero padding and min-max: a constant score becomes a hump in the middle of every video."""
+    evaluation = run.evaluate(protocol="aed-mae-shanghaitech", nulls="constant,triangle")
+    constant = evaluation.row("", "constant")
+    assert all(0 < s.argmax() < len(s) - 1 and s.max() == 1 for s in constant.processed)
+    assert constant.metrics["micro_auc"] != 0.5
+    assert "zero-padded" in evaluation.provenance["protocol"]["line"]
+
+
+def test_trimming_protocols_drop_labels_and_scores_alike(run):
+    evaluation = run.evaluate(protocol="mnad", nulls="constant")
+    assert [len(s) for s in evaluation.row("mse").processed] == [n - 4 for n in LENGTHS.values()]
+    assert [len(y) for y in evaluation.labels] == [n - 4 for n in LENGTHS.values()]
+    assert [len(s) for s in evaluation.row("mse").raw] == list(LENGTHS.values())
+    assert evaluation.row("mse").metrics["frames"] == sum(LENGTHS.values()) - 12
+    with pytest.raises(InputError, match="has only 9"):
+        run.evaluate(protocol="memae")
+
+
+def test_frames_without_a_reconstruction_count_as_perfect_and_are_counted(run):
+    for name in LENGTHS:
+        with np.load(run.file(name)) as file:
+            keep = ~np.isin(file["frame"], [3, 7])
+            arrays = {k: file[k][keep] for k in ("reconstructions", "frame", "window", "index")}
+        run.rewrite(name, **arrays)
+    evaluation = run.evaluate(measures="mse,psnr", nulls="")
+    assert evaluation.provenance["frames_never_reconstructed"] == 6
+    assert evaluation.row("mse").raw[1][3] == 0 and evaluation.row("psnr").raw[1][7] == -100
+    assert evaluation.row("mse").raw[1][4] > 0
+
+
+def test_all_normal_labels_are_undefined(run):
+    for name, n in LENGTHS.items():
+        np.save(run.root / "labels" / f"{name}.npy", np.zeros(n, np.uint8))
+    evaluation = run.evaluate()
+    assert all(row.metrics["micro_auc"] is None for row in evaluation.rows)
+
+
+def test_grey_frames(run):
+    for name in LENGTHS:
+        with np.load(run.file(name)) as file:
+            run.rewrite(name, reconstructions=file["reconstructions"][..., :1], settings={"rgb": False})
+    assert run.evaluate(nulls="linear_blend").row("mse").raw[0].shape == (30,)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda r: r.file("02").unlink(), r"no 02\.npz for video '02': infill that video"),
+        (lambda r: (r.file("02").unlink(), (r.root / "reconstructions/parts/02").mkdir(parents=True)), "unfinished"),
+        (lambda r: r.file("01").rename(r.file("04")), r"no 01\.npz"),
+        (lambda r: r.file("04").write_bytes(r.file("01").read_bytes()), r"04\.npz belongs to no video"),
+        (
+            lambda r: (r.root / "videos/02/016.png").unlink(),
+            r"02\.npz: made from a video of 17 frames, but .*02 has 16",
+        ),
+        (lambda r: (r.root / "labels/02.npy").unlink(), r"no label file for video '02'"),
+        (lambda r: np.save(r.root / "labels/02.npy", np.zeros(16)), r"02\.npy: 16 labels, but the video has 17"),
+        (lambda r: r.rewrite("02", settings={"seed": 1}), r"02\.npz: made with seed 1, but 01\.npz with 0"),
+        (lambda r: r.rewrite("02", reconstructions=np.zeros((3, *SIZE, 3), np.uint8)), "reconstructions are uint8"),
+        (lambda r: r.file("02").write_bytes(b"PK\x03\x04 no"), r"02\.npz: not a reconstruction"),
+        (lambda r: r.file("02").write_bytes(r.file("02").read_bytes()[:-300]), r"02\.npz: not a reconstruction"),
+        (lambda r: np.savez(r.file("02"), a=np.zeros(3)), r"02\.npz: not a reconstruction"),
+        (lambda r: r.rewrite("02", anchors=~ANCHORS), "a given frame among the generated"),
+        (lambda r: r.rewrite("02", starts=np.arange(50)), "frame is not start"),
+        (lambda r: r.rewrite("02", num_frames=np.array(5)), "of a video of 5"),
+        (lambda r: [r.rewrite(n, settings={"image_size": [24, 24]}) for n in LENGTHS], r"01\.npz: frames"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(run, damage, message):
+    damage(run)
+    with pytest.raises(InputError, match=message):
+        run.evaluate(nulls="")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"measures": "mse,nope"}, "--measures 'nope'"),
+        ({"measures": " "}, "--measures: choose at least one"),
+        ({"nulls": "chance"}, "--nulls 'chance'"),
+        ({"labels": ""}, "--labels: give"),
+        ({"reconstructions": "/nowhere"}, "--reconstructions /nowhere: no such folder"),
+        ({"noise_seeds": 0}, "--noise_seeds 0"),
+        ({"protocol": "mnad", "per_video_min_max": True}, "--per_video_min_max"),
+        ({"weight": "log"}, "log"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(run, changes, message):
+    with pytest.raises(InputError, match=message):
+        run.evaluate(**changes)
