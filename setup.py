@@ -64,25 +64,12 @@ def compile_kernel(compiler: list[str], source: str, target: Path, openmp: list[
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         objects = {name: str(Path(folder) / f"{name}.o") for name in names}
-        commands = [
-            [
-                *compiler,
-                *FLAGS,
-                *openmp,
-                *INSTRUCTION_SETS[name],
-                f"-DKERNEL_ISA={name}",
-                "-c",
-                source,
-                "-o",
-                objects[name],
-            ]
-            for name in names
-        ]
+        flags = {name: [*FLAGS, *openmp, *INSTRUCTION_SETS[name], f"-DKERNEL_ISA={name}"] for name in names}
+        commands = [[*compiler, *flags[name], "-c", source, "-o", objects[name]] for name in names]
         running = [subprocess.Popen(command) for command in commands]
         codes = [process.wait() for process in running]
-        for code, command in zip(codes, commands, strict=True):
-            if code:
-                raise subprocess.CalledProcessError(code, command)
+        if any(codes):
+            raise subprocess.CalledProcessError(max(codes), compiler)
         library = str(Path(folder) / target.name)
         subprocess.run([*compiler, "-shared", *openmp, *objects.values(), "-o", library], check=True)
         os.replace(shutil.copy(library, f"{target}.new"), target)  # never a half-written library

@@ -151,12 +151,22 @@ inline void store_transposed(float* to, const Vec* from, int64_t stride, int64_t
 
 // ---- sums over the lanes ----
 
+// Lane i of the result is lane LANE_i of a, or of b for LANE_i >= LANES.
+template <int... LANE>
+inline Vec shuffle(Vec a, Vec b) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, LANE...);
+#else
+    return __builtin_shuffle(a, b, Ints{LANE...});
+#endif
+}
+
 // Both vectors hold groups of M lanes to be summed; the result holds groups of M / 2, those of a and b in turn.
 template <int M, int... LANE>
 inline Vec fold(Vec a, Vec b, std::integer_sequence<int, LANE...>) {
     constexpr int H = M / 2;
-    return __builtin_shufflevector(a, b, (LANE / H % 2 * LANES + LANE / H / 2 * M + LANE % H)...) +
-           __builtin_shufflevector(a, b, (LANE / H % 2 * LANES + LANE / H / 2 * M + LANE % H + H)...);
+    return shuffle<(LANE / H % 2 * LANES + LANE / H / 2 * M + LANE % H)...>(a, b) +
+           shuffle<(LANE / H % 2 * LANES + LANE / H / 2 * M + LANE % H + H)...>(a, b);
 }
 
 template <int M>
