@@ -23,7 +23,7 @@ from .errors import InputError
 from .models.precision import network_autocast
 from .models.unet import UNet
 from .options import SampleOptions
-from .randomness import normal
+from .randomness import normal, stream
 from .video.cache import FrameCache
 from .video.datasets import read_window, to_float, to_uint8
 from .video.windows import covering_starts, masked_rows, times_masked
@@ -247,6 +247,10 @@ def generate(
         for batch in batches:
             clean = torch.stack([torch.zeros(shape) if window is None else window for _, window in batch]).to(device)
             places = [(number, 0) for number, _ in batch]
+            y = None
+            if model.num_classes is not None:  # as in RaMViD, each sample's class is drawn
+                drawn = [stream(sampling.seed, "class", number).integers(model.num_classes) for number, _ in batch]
+                y = torch.tensor(drawn, device=device)
             result = infill(
                 model,
                 diffusion,
@@ -255,6 +259,7 @@ def generate(
                 places,
                 sampling,
                 precision=precision,
+                y=y,
                 callback=lambda *_: bar.update(),
             )
             for (number, _), frames in zip(batch, to_uint8(result).cpu().numpy(), strict=True):

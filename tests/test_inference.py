@@ -206,3 +206,19 @@ def test_an_unwritable_folder_is_one_clear_error(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         make(tmp_path / "file" / "out")
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def test_a_class_conditional_model_draws_a_class_for_every_sample():
+    torch.manual_seed(0)
+    model, _ = create_model_and_diffusion(
+        image_size="8", num_channels=32, channel_mult="1,1,1", num_res_blocks=1, rgb=False, class_cond=True
+    )
+    seen = []
+    model.label_emb.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].tolist()))
+    diffusion = create_model_and_diffusion(timestep_respacing="1")[1]
+    none, anchors = iter([None] * 3), torch.zeros(2, dtype=torch.bool)
+    generate(model, diffusion, none, (1, 2, *SIZE), anchors, SampleOptions(batch_size=2), torch.device("cpu"), "fp32")
+    classes = [label for call in seen for label in call]
+    assert len(classes) == 3 and len({*classes}) > 1
+    with pytest.raises(ValueError, match="classes"):
+        model(torch.zeros(1, 1, 2, *SIZE), torch.zeros(1))

@@ -74,6 +74,8 @@ def _weights_path(parsed: SimpleNamespace) -> str:
 
 def _infill_videos(parsed: SimpleNamespace, path: str, model: UNet, diffusion: GaussianDiffusion) -> None:
     options, video = parsed.sample, parsed.video
+    if parsed.model.class_cond:
+        raise InputError("--class_cond True: whole videos have no class: use --sampling_type generation")
     pattern = anchor_pattern(parsed.anchors, video.seq_len, options.seed)
     if pattern.fixed is None:
         raise InputError("--anchors random: infilling needs the same anchors in every window: use e.g. selective")

@@ -69,6 +69,7 @@ class UNet(nn.Module):
         self.use_checkpoint = use_checkpoint
         self.mask_channel = mask_channel
         self.scale_time_dim = scale_time_dim
+        self.num_classes = num_classes
         emb_channels = 4 * model_channels
         self.time_embed = nn.Sequential(
             nn.Linear(model_channels, emb_channels), nn.SiLU(), nn.Linear(emb_channels, emb_channels)
@@ -138,15 +139,18 @@ class UNet(nn.Module):
         y: torch.Tensor | None = None,
         anchors: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """x (B,C,T,H,W); timesteps (B,) on a scale of 0 to 1000; y: class (B,); anchors: bool (B,T), for
-        mask_channel.
+        """x (B,C,T,H,W); timesteps (B,) on a scale of 0 to 1000.
+
+        y: class (B,), of a class-conditional model.  anchors: bool (B,T), for mask_channel.
         """
         if self.scale_time_dim and x.shape[2] != self.scale_time_dim:
             raise InputError(f"--scale_time_dim {self.scale_time_dim} must equal the window, --seq_len {x.shape[2]}")
         if (y is not None) != hasattr(self, "label_emb"):
             raise ValueError("the class y is for class-conditional models, and they need it")
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # (B, 4 * model_channels)
-        if y is not None:
+        if self.num_classes is not None:
+            if y is None:
+                raise ValueError("a class-conditional model needs the classes y")
             emb = emb + self.label_emb(y)
         h = space_to_depth(x, self.patch_size)
         if self.mask_channel:
