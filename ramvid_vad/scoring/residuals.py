@@ -6,7 +6,6 @@ Each takes x, x_hat float (n, H, W, C) in [0, 1] and returns float64 (n,).
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from scipy.ndimage import uniform_filter
 
 from ramvid_vad.errors import InputError
@@ -45,38 +44,34 @@ def box_mse(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
 
 def ssim_distance(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
     """1 - SSIM (scikit-image) with the published window: 11-tap Gaussian of sigma 1.5, no border, channels averaged."""
-    from skimage.metrics import structural_similarity
-
     _check_side(x)
-    published = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
-    index = [structural_similarity(a, b, channel_axis=2, **published) for a, b in zip(x, x_hat, strict=True)]
-    return 1 - np.array(index, dtype=np.float64)
+    return 1 - np.array([_ssim(a, b) for a, b in zip(x, x_hat, strict=True)], dtype=np.float64)
 
 
 def ms_ssim_scales(side: int) -> int:
     """Number of MS-SSIM scales for frames whose shorter side is ``side`` pixels: 5 from 176 pixels on (as published).
 
-    Smaller frames drop the coarsest scales until the 11-tap window fits: 4 from 99, 3 from 44, 2 from 22, 1 from 11.
+    Smaller frames drop the coarsest scales until the 11-tap window fits: 4 from 88, 3 from 44, 2 from 22, 1 from 11.
     The weights of the scales kept are divided by their sum.
     """
-    return sum(side >= least for least in (11, 22, 44, 99, 176))
+    return sum(side >= least for least in (11, 22, 44, 88, 176))
 
 
 def ms_ssim_distance(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
-    """1 - MS-SSIM (torchmetrics) over :func:`ms_ssim_scales` scales; negative contrast terms count as 0."""
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+    """1 - MS-SSIM over :func:`ms_ssim_scales` scales, each half the size of the one before (means of 2 x 2 pixels).
 
+    Product over scales of (contrast and structure) ** beta, at the coarsest scale with luminance; negative terms are 0.
+    """
     _check_side(x)
-    betas = MS_SSIM_BETAS[: ms_ssim_scales(min(x.shape[1:3]))]
-    index = multiscale_structural_similarity_index_measure(
-        _images(x_hat),
-        _images(x),
-        reduction="none",
-        data_range=1.0,
-        betas=tuple(b / sum(betas) for b in betas),
-        normalize="relu",
-    )
-    return 1 - index.reshape(len(x)).double().numpy()
+    betas = np.array(MS_SSIM_BETAS[: ms_ssim_scales(min(x.shape[1:3]))])
+    index = np.ones(len(x))
+    for scale, beta in enumerate(betas / betas.sum()):
+        last = scale == len(betas) - 1
+        terms = [_ssim(a, b, luminance=last) for a, b in zip(x, x_hat, strict=True)]
+        index *= np.maximum(terms, 0) ** beta
+        if not last:
+            x, x_hat = _halved(x), _halved(x_hat)
+    return 1 - index
 
 
 def cw_ssim_distance(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
@@ -97,9 +92,27 @@ MEASURES: dict[str, Measure] = {
 PERFECT = {name: -PSNR_CAP if name == "psnr" else 0.0 for name in MEASURES}  # the score of identical frames
 
 
-def _images(frames: np.ndarray) -> torch.Tensor:
-    """(n, H, W, C) -> float32 (n, C, H, W): torchmetrics' convolutions are 15 times slower in float64."""
-    return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2), dtype=np.float32))
+def _ssim(x: np.ndarray, x_hat: np.ndarray, luminance: bool = True) -> float:
+    """Mean SSIM of one pair of frames (H, W, C); luminance=False: its contrast and structure terms alone."""
+    from skimage.metrics import structural_similarity
+
+    return structural_similarity(
+        x,
+        x_hat,
+        data_range=1.0,
+        channel_axis=2,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        K1=0.01 if luminance else 1e6,  # so large a constant makes the luminance term 1
+    )
+
+
+def _halved(frames: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 pixels of (n, H, W, C); an odd last row or column is left out."""
+    n, height, width, channels = frames.shape
+    even = frames[:, : height // 2 * 2, : width // 2 * 2]
+    return even.reshape(n, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
 
 
 def _check_side(x: np.ndarray) -> None:
