@@ -145,12 +145,10 @@ class UNet(nn.Module):
         """
         if self.scale_time_dim and x.shape[2] != self.scale_time_dim:
             raise InputError(f"--scale_time_dim {self.scale_time_dim} must equal the window, --seq_len {x.shape[2]}")
-        if (y is not None) != hasattr(self, "label_emb"):
+        if (y is not None) != (self.num_classes is not None):
             raise ValueError("the class y is for class-conditional models, and they need it")
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # (B, 4 * model_channels)
-        if self.num_classes is not None:
-            if y is None:
-                raise ValueError("a class-conditional model needs the classes y")
+        if y is not None:
             emb = emb + self.label_emb(y)
         h = space_to_depth(x, self.patch_size)
         if self.mask_channel:
