@@ -4,9 +4,9 @@
 #if defined(__AVX512F__)
 constexpr int LANES = 16, FORWARD_STATES = 16, BACKWARD_STATES = 8;
 #elif defined(__AVX2__)
-constexpr int LANES = 8, FORWARD_STATES = 8, BACKWARD_STATES = 4;
+constexpr int LANES = 8, FORWARD_STATES = 4, BACKWARD_STATES = 4;
 #else
-constexpr int LANES = 4, FORWARD_STATES = 8, BACKWARD_STATES = 4;
+constexpr int LANES = 4, FORWARD_STATES = 4, BACKWARD_STATES = 4;
 #endif
 
 typedef float Vec __attribute__((vector_size(LANES * 4)));
@@ -20,6 +20,21 @@ constexpr float LOG2E = 1.44269504088896341f, LN2 = 0.693147180559945309f;
 //
 // Relative error of exp2 below 2.5e-7; of softplus and sigmoid below 5e-7, and 1e-7 |x| from the rounding of x log2(e).
 
+#if !defined(__AVX512F__)
+// To the exponents of normal numbers; NaN passes, being the second operand of the machine's max and min.
+inline Vec clamp(Vec x) {
+    const Vec low = Vec{} - 126.0f, high = Vec{} + 127.0f;
+#if defined(__AVX2__)
+    return (Vec)_mm256_min_ps((__m256)high, _mm256_max_ps((__m256)low, (__m256)x));
+#elif defined(__SSE2__)
+    return (Vec)_mm_min_ps((__m128)high, _mm_max_ps((__m128)low, (__m128)x));
+#else
+    x = x < low ? low : x;
+    return x > high ? high : x;
+#endif
+}
+#endif
+
 inline Vec exp2(Vec x) {
 #if defined(__AVX512F__)
     // f = x - floor(x); scalef multiplies by 2^floor(x) and saturates to 0 and infinity by itself
@@ -31,9 +46,7 @@ inline Vec exp2(Vec x) {
     p = p * f + 1.0f;
     return (Vec)_mm512_scalef_ps((__m512)p, (__m512)x);
 #else
-    // Clamped so that the scale stays a normal number; the comparisons let NaN through.
-    x = x < -126.0f ? Vec{} - 126.0f : x;
-    x = x > 127.0f ? Vec{} + 127.0f : x;
+    x = clamp(x);
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
     Vec shifted = x + 12582912.0f;
     Vec f = x - (shifted - 12582912.0f);
