@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("no_deadline", deadline=None)  # slow is no failure on a machine that is busy
+settings.load_profile("no_deadline")
 
 
 @pytest.fixture(scope="session", autouse=True)
