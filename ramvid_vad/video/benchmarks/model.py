@@ -64,7 +64,8 @@ class LabelSource:
     """Labels in some files, one set.
 
     read: names of all test videos in order, their lengths where known -> labels of those, of exactly these lengths
-    (InputError where the files say otherwise). names: the videos that have a file of their own, where there is one file per video.
+    (InputError where the files say otherwise).
+    names: the videos that have a file of their own, where there is one file per video.
     """
 
     label_set: str
