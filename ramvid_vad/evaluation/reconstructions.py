@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +63,7 @@ def load_reconstruction(path: str, *, frames: bool = True) -> Reconstruction:
             fields = {name: file[name] for name in (*ROWS, "starts", "anchors")}
             images = file["reconstructions"] if frames else np.zeros((len(fields["frame"]), 0), np.uint8)
             num_frames, settings = int(file["num_frames"]), json.loads(str(file["settings"]))
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: not a reconstruction written by video_sample.py ({error})") from None
     loaded = Reconstruction(images, num_frames=num_frames, settings=settings, **fields)
     wrong = _wrong(loaded, frames)

@@ -131,6 +131,15 @@ def test_grey_frames(run):
     assert run.evaluate(nulls="linear_blend").row("mse").raw[0].shape == (30,)
 
 
+def overwrite_middle(path):
+    """A compressed file whose stream is broken."""
+    with np.load(path) as file:
+        np.savez_compressed(path, **dict(file))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 200] = bytes(200)
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -149,6 +158,7 @@ def test_grey_frames(run):
         (lambda r: r.file("02").write_bytes(b"PK\x03\x04 no"), r"02\.npz: not a reconstruction"),
         (lambda r: r.file("02").write_bytes(r.file("02").read_bytes()[:-300]), r"02\.npz: not a reconstruction"),
         (lambda r: np.savez(r.file("02"), a=np.zeros(3)), r"02\.npz: not a reconstruction"),
+        (lambda r: overwrite_middle(r.file("02")), r"02\.npz: not a reconstruction"),
         (lambda r: r.rewrite("02", anchors=~ANCHORS), "a given frame among the generated"),
         (lambda r: r.rewrite("02", starts=np.arange(50)), "frame is not start"),
         (lambda r: r.rewrite("02", num_frames=np.array(5)), "of a video of 5"),
