@@ -126,6 +126,7 @@ def avenue(root: Path):
     for name, frames in LENGTHS.items():
         write_avi(root / "Avenue Dataset" / "testing_videos" / f"{name}.avi", frames)
     (root / "Avenue Dataset" / "training_vol").mkdir()
+    (root / "Avenue Dataset" / "testing_videos" / "._01.avi").write_bytes(b"rubbish of a file system, not a second 01")
     write_avi(root / "ground_truth_demo" / "testing_videos" / "01.avi", LENGTHS["01"])
     write_volumes(root / "ground_truth_demo" / "testing_label_mask", VOLLABEL)
     return root
