@@ -75,6 +75,7 @@ class TrainLoop:
             self.network = DistributedDataParallel(
                 model, device_ids=[self.device.index] if self.device.type == "cuda" else None
             )
+        self.pending: list[tuple[int, float]] = []  # (timestep, loss) since the last log line
         self.skipped = 0
         self.stop_signal = 0
 
@@ -155,12 +156,12 @@ class TrainLoop:
             return self.network(*inputs, **keywords)
 
     def _record(self, t: list[int], losses: list[float], norm: float) -> None:
-        """Means until the next log line; the loss also by quartile of the timestep, 0 = least noise."""
-        pairs = [pair for part in dist_util.all_gather_object(list(zip(t, losses, strict=True))) for pair in part]
-        for timestep, loss in sorted(pairs):
-            self.timesteps.update(timestep, loss)
-            self.logger.logkv_mean("loss", loss)
-            self.logger.logkv_mean(f"loss_q{4 * timestep // self.diffusion.num_timesteps}", loss)
+        """Keep what the next log line will tell; a timestep sampler that learns from losses gets those of all ranks."""
+        pairs = list(zip(t, losses, strict=True))
+        self.pending += pairs
+        if self.timesteps.learns:
+            for timestep, loss in _of_all_ranks(pairs):
+                self.timesteps.update(timestep, loss)
         self.logger.logkv_mean("grad_norm", norm)
 
     def _count_skip(self, finite: bool, t: list[int], samples: list[int]) -> None:
@@ -186,6 +187,11 @@ class TrainLoop:
             raise RunError(f"{self.skipped} steps in a row had non-finite gradients; see {path}; {remedy}")
 
     def _log(self, rate: float, steps_per_second: float) -> None:
+        """Means since the last line over all ranks; the loss also by quartile of the timestep, 0 = least noise."""
+        for timestep, loss in _of_all_ranks(self.pending):
+            self.logger.logkv_mean("loss", loss)
+            self.logger.logkv_mean(f"loss_q{4 * timestep // self.diffusion.num_timesteps}", loss)
+        self.pending = []
         self.logger.logkv("step", self.step)
         self.logger.logkv("lr", rate)
         self.logger.logkv("steps_per_second", steps_per_second)
@@ -258,3 +264,8 @@ class TrainLoop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _of_all_ranks(pairs: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The (timestep, loss) pairs of all ranks, in an order that is the same everywhere."""
+    return sorted(pair for part in dist_util.all_gather_object(pairs) for pair in part)

@@ -31,6 +31,8 @@ def learning_rate(step: int, options: TrainOptions) -> float:
 class UniformTimesteps:
     """Every timestep equally often."""
 
+    learns = False  # from the losses of all ranks, step by step
+
     def __init__(self, num_timesteps: int, seed: int):
         self.num_timesteps, self.seed = num_timesteps, seed
 
@@ -53,6 +55,7 @@ class UniformTimesteps:
 class SecondMomentTimesteps(UniformTimesteps):
     """Importance sampling by the loss's second moment (IDDPM, arXiv 2102.09672, eq. 18): history of 10 losses each."""
 
+    learns = True
     HISTORY, UNIFORM_SHARE = 10, 0.001
 
     def __init__(self, num_timesteps: int, seed: int):
