@@ -129,9 +129,8 @@ def _open(local: str, said: list[Message]):
     import av
 
     try:
-        # "file:" because a plain name with a colon in it would be taken for a protocol.
         return av.open(
-            "file:" + os.path.abspath(local),
+            os.path.abspath(local),  # a bare name with a colon in it would be taken for a protocol
             options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
             metadata_errors="replace",
         )

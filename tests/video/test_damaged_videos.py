@@ -94,13 +94,15 @@ def test_a_zeroed_picture(tmp_path, whole, name):
     refused_bytes(path, data)
 
 
-def test_ffmpeg_alone_hides_damage(tmp_path, whole):
+@pytest.mark.parametrize(("name", "share"), [("xvid.avi", 0.5), ("mjpeg.avi", 0.7), ("ffv1.avi", 0.3)])
+def test_ffmpeg_alone_hides_damage(tmp_path, whole, name, share):
     """The premise of the reader: by default a damaged picture is concealed and everything looks well."""
-    path = tmp_path / "xvid.avi"
-    path.write_bytes(whole["xvid.avi"])
+    path = tmp_path / name
+    path.write_bytes(whole[name])
     position, size = packets(path)[0]
-    data = bytearray(whole["xvid.avi"])
-    data[position + size // 2 : position + size] = bytes(size - size // 2)
+    data = bytearray(whole[name])
+    start = position + int(size * share)
+    data[start : start + 40] = bytes(40)
     path.write_bytes(data)
     with av.open(str(path)) as container:
         assert sum(1 for _ in container.decode(video=0)) == LENGTH

@@ -122,9 +122,10 @@ def test_odd_sizes(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["camera:1.mp4", "50%d %.mp4", "Straße 7.mp4", "-i.mp4"])
-def test_awkward_names(tmp_path, name):
-    path = write_whole(tmp_path, "h264.mp4").rename(tmp_path / name)
-    assert len(read(path)) == LENGTH
+def test_awkward_names(tmp_path, name, monkeypatch):
+    write_whole(tmp_path, "h264.mp4").rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert len(read(name)) == LENGTH
 
 
 def test_files_are_closed_when_reading_stops_early(tmp_path):
@@ -187,8 +188,8 @@ def test_one_frame_twice_is_refused(tmp_path):
 
 def test_picture_modes(tmp_path):
     path = str(tmp_path / "a.png")
-    Image.fromarray(np.array([[0, 257, 65535]], np.uint16)).save(path)
-    assert read_image(path)[0].tolist() == [[0] * 3, [1] * 3, [255] * 3]
+    Image.fromarray(np.array([[0, 257, 64_000, 65_535]], np.uint16)).save(path)
+    assert read_image(path)[0].tolist() == [[0] * 3, [1] * 3, [249] * 3, [255] * 3]
     Image.fromarray(np.array([[[200, 100, 0, 51]]], np.uint8)).save(path)
     assert read_image(path).tolist() == [[[40, 20, 0]]]
     Image.fromarray(np.array([[True, False]])).save(path)
@@ -255,8 +256,10 @@ def test_find_videos(tmp_path):
         touch(tmp_path / name)
     touch(tmp_path / "frames" / "7" / "000.JPG")
     touch(tmp_path / "b" / "poster.png")  # beside videos: no folder of frames
-    touch(tmp_path / "contact sheet.png")
-    assert names(tmp_path) == ["a", "b/01", "b/02", "frames/7", "scene.1/x.y"]
+    touch(tmp_path / "album" / "deep" / "1.mpeg")
+    for overview in ("contact sheet.png", "frames/overview.png", "album/cover.png"):
+        touch(tmp_path / overview)
+    assert names(tmp_path) == ["a", "album/deep/1", "b/01", "b/02", "frames/7", "scene.1/x.y"]
     assert find_videos(str(tmp_path))[0] == str(tmp_path / "a.Mp4")
     assert names(str(tmp_path) + "/") == names(tmp_path)
 
@@ -347,10 +350,18 @@ def test_remote_videos(bucket, tmp_path):
     assert [video_name(path, "gs://bucket/data/") for path in found] == ["02", "frames/01"]
     assert np.array_equal(read(found[0]), pictures())
     assert np.array_equal(read(found[1]), pictures(11))
-    before = files.fingerprint(found[0]), files.fingerprint(found[1])
-    write_video(bucket / "data" / "02.mkv", pictures(5))
-    write_frames(bucket / "data" / "frames" / "01", pictures(1), ["11.png"])
-    assert all(a != b for a, b in zip(before, map(files.fingerprint, found), strict=True))
+    video, frame = bucket / "data" / "02.mkv", bucket / "data" / "frames" / "01" / "3.png"
+    before = [files.fingerprint(path) for path in found]
+    for path in (video, frame):
+        os.utime(path, (1, 1))
+    later = [files.fingerprint(path) for path in found]
+    write_video(video, pictures(5))
+    write_frames(frame.parent, pictures(1, 9, 9), [frame.name])
+    for path in (video, frame):
+        os.utime(path, (1, 1))
+    smaller = [files.fingerprint(path) for path in found]
+    for a, b, c in zip(before, later, smaller, strict=True):
+        assert a != b and b != c
 
 
 def test_remote_failures_name_the_address(bucket):
