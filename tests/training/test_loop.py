@@ -18,7 +18,13 @@ from ramvid_vad.training.schedules import LossScale, SecondMomentTimesteps, Unif
 
 FRAMES = 6
 TINY = dict(
-    image_size="8", num_channels=32, channel_mult="1", num_res_blocks=1, attention_resolutions="8", mixer="mamba", d_state=2
+    image_size="8",
+    num_channels=32,
+    channel_mult="1",
+    num_res_blocks=1,
+    attention_resolutions="8",
+    mixer="mamba",
+    d_state=2,
 )
 
 
