@@ -293,7 +293,7 @@ def variables(monkeypatch):
         ({"SLURM_PROCID": 7, "SLURM_STEP_NUM_TASKS": 16, "SLURM_LOCALID": 3}, ("Slurm", 7, 16, 3)),
         # a batch script of Slurm, not a step of several tasks
         ({"SLURM_PROCID": 0, "SLURM_NTASKS": 16, "SLURM_LOCALID": 0}, ("no launcher", 0, 1, 0)),
-        # mpirun inside Slurm: its helpers are the tasks
+        # mpirun inside Slurm: the tasks of the step are its own daemons
         ({"PMI_RANK": 3, "PMI_SIZE": 4, "SLURM_PROCID": 1, "SLURM_STEP_NUM_TASKS": 2}, ("MPICH", 3, 4, 3)),
         # torchrun on each of two nodes, started by mpirun
         (
