@@ -17,6 +17,8 @@ from ramvid_vad.video.reader import MAX_PIXELS, read_frames
 DAMAGED = [name for name in WHOLE if name not in ("UPPER.MP4", "h264.m4v")]
 # An unfinished stream without a length anywhere ends where it ends: only a cut inside a packet can be seen.
 WITHOUT_LENGTH = ("live.mkv", "mpeg1.mpg", "mpeg2.mpg")
+# Where in its first picture 40 zeros are concealed by FFmpeg's defaults.
+HIDDEN_DAMAGE = [("xvid.avi", 0.5), ("mjpeg.avi", 0.7), ("ffv1.avi", 0.3), ("prores.mov", 0.5), ("animation.GIF", 0.5)]
 
 
 def refused(path) -> str:
@@ -84,6 +86,22 @@ def test_overwritten_anywhere(tmp_path, whole, name):
     assert noticed >= 10  # of 40; an arithmetic decoder makes a picture of almost anything
 
 
+@pytest.mark.parametrize("table", [b"ctts", b"stts"])
+def test_overwritten_times(tmp_path, whole, table):
+    """Samples whose times lie outside the film are skipped by every player, as if an edit list had cut them away."""
+    path, noise = tmp_path / "a.mp4", np.random.default_rng(0)
+    for _ in range(8):
+        data = bytearray(whole["h264.mp4"])
+        start = data.index(table) + 12
+        length = int.from_bytes(data[start - 16 : start - 12], "big") - 16
+        data[start : start + length] = noise.bytes(length)
+        path.write_bytes(data)
+        try:
+            assert sum(1 for _ in read_frames(str(path))) == LENGTH
+        except InputError as error:
+            assert str(path) in str(error)
+
+
 @pytest.mark.parametrize("name", ["h264.mp4", "xvid.avi", "mjpeg.avi", "ffv1.avi", "ffv1.mkv", "h264.mkv", "vp9.webm"])
 def test_a_zeroed_picture(tmp_path, whole, name):
     path = tmp_path / name
@@ -94,7 +112,7 @@ def test_a_zeroed_picture(tmp_path, whole, name):
     refused_bytes(path, data)
 
 
-@pytest.mark.parametrize(("name", "share"), [("xvid.avi", 0.5), ("mjpeg.avi", 0.7), ("ffv1.avi", 0.3)])
+@pytest.mark.parametrize(("name", "share"), HIDDEN_DAMAGE)
 def test_ffmpeg_alone_hides_damage(tmp_path, whole, name, share):
     """The premise of the reader: by default a damaged picture is concealed and everything looks well."""
     path = tmp_path / name
