@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.ops import cpu, cuda, reference
+from ramvid_vad.ops import cpu, cuda, reference, triton
 
 BACKEND_VARIABLE = "RAMVID_VAD_BACKEND"
 
@@ -37,7 +37,7 @@ class Backend(Protocol):
 
 
 # Best first: with no wish of the user's, a tensor gets the first backend of this table that can take it.
-BACKENDS: dict[str, Backend] = {"cuda": cuda, "cpu": cpu, "reference": reference}
+BACKENDS: dict[str, Backend] = {"cuda": cuda, "cpu": cpu, "triton": triton, "reference": reference}
 
 
 def available_backends(

@@ -1,0 +1,206 @@
+"""The selective scan on the CPU: the fused kernel against what a Mamba block would run there otherwise.
+
+    python benchmarks/scan.py [--lengths 480 1920 7680 30720 61440] [--out runs/benchmarks/scan.json]
+
+Peers, alternated call by call in one process, on the same numbers (checked to agree before anything is timed):
+
+- `mamba-ssm`: the definition of its reference, restated: exp(delta A) and delta B u as whole (B, D, L, N) tensors, then
+  a loop over tokens, one einsum each. It takes its tokens by `unbind`; indexing, as in the original, has a backward
+  whose cost grows with the square of L.
+- `mambapy`: the parallel scan of mamba.py (`pip install mambapy`), around it the same softplus, D and gate.
+- `reference` and `cpu`: the two backends of ramvid_vad.ops.
+
+Reported are medians, the ratios to `cpu`, and the cost per token and channel of `cpu`, which should not grow with L.
+The peers hold (B, D, L, N) tensors, so they run up to --peer_length only. A second table times the causal convolution.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ramvid_vad.ops import available_backends, causal_conv1d, selective_scan
+
+Case = dict[str, Tensor]
+
+
+def mamba_ssm_definition(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor) -> Tensor:
+    """mamba-ssm's reference scan, restated; shapes as `ramvid_vad.ops.selective_scan`."""
+    delta = F.softplus(delta)
+    decay = torch.exp(torch.einsum("bdl,dn->bdln", delta, A))
+    drive = torch.einsum("bdl,bnl,bdl->bdln", delta, B, u)
+    state = torch.zeros_like(drive[:, :, 0])
+    outputs = []
+    for a_t, b_t, c_t in zip(decay.unbind(2), drive.unbind(2), C.unbind(2), strict=True):
+        state = a_t * state + b_t
+        outputs.append(torch.einsum("bdn,bn->bd", state, c_t))
+    return (torch.stack(outputs, 2) + u * D[:, None]) * F.silu(z)
+
+
+def mambapy_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor) -> Tensor:
+    """mamba.py's parallel scan in its own layout (B, L, D, N)."""
+    from mambapy.pscan import pscan
+
+    u, delta, B, C, z = (x.transpose(1, 2) for x in (u, delta, B, C, z))
+    delta = F.softplus(delta)
+    states = pscan(torch.exp(delta[..., None] * A), delta[..., None] * B[:, :, None] * u[..., None])
+    y = (states @ C[..., None]).squeeze(3) + D * u
+    return (y * F.silu(z)).transpose(1, 2)
+
+
+def ours(backend: str) -> Callable[..., Tensor]:
+    return lambda **case: selective_scan(**case, delta_softplus=True, backend=backend)
+
+
+def scan_case(dim: int, length: int, states: int) -> Case:
+    """One batch element, channels-last as the network's linear layers return it."""
+    torch.manual_seed(0)
+
+    def rows(width: int) -> Tensor:
+        return torch.randn(1, length, width).transpose(1, 2)
+
+    case = {"u": rows(dim), "delta": rows(dim) - 1, "A": -torch.rand(dim, states) * states}
+    return case | {"B": rows(states), "C": rows(states), "D": torch.ones(dim), "z": rows(dim)}
+
+
+def forward_seconds(function: Callable[..., Tensor], case: Case) -> float:
+    with torch.no_grad():
+        start = time.perf_counter()
+        function(**case)
+        return time.perf_counter() - start
+
+
+def training_seconds(function: Callable[..., Tensor], case: Case) -> float:
+    """Forward and the gradients of all inputs."""
+    case = {name: x.detach().requires_grad_() for name, x in case.items()}
+    start = time.perf_counter()
+    y = function(**case)
+    torch.autograd.grad(y, list(case.values()), torch.ones_like(y))
+    return time.perf_counter() - start
+
+
+def alternate(
+    functions: dict[str, Callable[..., Tensor]], case: Case, measure: Callable, repeats: int
+) -> dict[str, float]:
+    """Median seconds of each function; one call of each in turn, after a first call that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats + 1):
+        for name, function in functions.items():
+            seconds[name].append(measure(function, case))
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+
+
+def check(functions: dict[str, Callable[..., Tensor]], case: Case) -> None:
+    """All functions give one result."""
+    with torch.no_grad():
+        results = {name: function(**case) for name, function in functions.items()}
+    for name, y in results.items():
+        error = ((y - results["cpu"]).abs().max() / y.abs().max()).item()
+        if not error < 1e-4:
+            raise SystemExit(f"{name} differs from cpu by {error:.1e}: nothing was timed")
+
+
+def scan_rows(arguments: argparse.Namespace) -> list[dict]:
+    peers = {"mamba-ssm": mamba_ssm_definition, "reference": ours("reference")}
+    try:
+        import mambapy  # noqa: F401
+
+        peers["mambapy"] = mambapy_scan
+    except ImportError:
+        print("mambapy is not installed: its column is left out (pip install mambapy)")
+    rows = []
+    for length in arguments.lengths:
+        case = scan_case(arguments.dim, length, arguments.states)
+        functions = {"cpu": ours("cpu")} | (peers if length <= arguments.peer_length else {})
+        check(functions, case)
+        for what, measure in (("forward", forward_seconds), ("forward + backward", training_seconds)):
+            seconds = alternate(functions, case, measure, arguments.repeats)
+            if len(functions) == 1:  # cheap enough for a steadier median
+                seconds = alternate(functions, case, measure, 3 * arguments.repeats)
+            rows.append(
+                {"what": what, "length": length, "milliseconds": {name: 1e3 * s for name, s in seconds.items()}}
+                | {"ratio_to_cpu": {name: s / seconds["cpu"] for name, s in seconds.items() if name != "cpu"}}
+                | {"cpu_ns_per_token_and_channel": 1e9 * seconds["cpu"] / (length * arguments.dim)}
+            )
+    return rows
+
+
+def convolution_rows(arguments: argparse.Namespace) -> list[dict]:
+    def with_torch(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        width = weight.shape[1]
+        return F.silu(F.conv1d(F.pad(x, (width - 1, 0)), weight[:, None], bias, groups=weight.shape[0]))
+
+    functions = {"cpu": lambda **case: causal_conv1d(**case, backend="cpu"), "torch": with_torch}
+    x = scan_case(arguments.dim, arguments.peer_length, 1)["u"]
+    case = {"x": x, "weight": torch.randn(arguments.dim, 4), "bias": torch.randn(arguments.dim)}
+    check(functions, case)
+    rows = []
+    for what, measure in (("forward", forward_seconds), ("forward + backward", training_seconds)):
+        seconds = alternate(functions, case, measure, arguments.repeats)
+        rows.append(
+            {"what": what, "length": arguments.peer_length, "milliseconds": {k: 1e3 * s for k, s in seconds.items()}}
+            | {"ratio_to_cpu": {"torch": seconds["torch"] / seconds["cpu"]}}
+        )
+    return rows
+
+
+def print_rows(title: str, rows: list[dict], dim: int) -> None:
+    names = list(max((row["milliseconds"] for row in rows), key=len))
+    print(
+        f"\n{title}\n| pass | L |" + "".join(f" {n} ms |" for n in names) + "".join(f" {n} / cpu |" for n in names[1:])
+    )
+    print("| --- " * (2 * len(names) + 1) + "|")
+    for row in rows:
+        times = [f"{row['milliseconds'][n]:.3g}" if n in row["milliseconds"] else "-" for n in names]
+        ratios = [f"{row['ratio_to_cpu'][n]:.0f}x" if n in row["ratio_to_cpu"] else "-" for n in names[1:]]
+        print(f"| {row['what']} | {row['length']} | " + " | ".join(times + ratios) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[480, 1920, 7680, 30720, 61440], help="tokens")
+    parser.add_argument("--dim", type=int, default=256, help="channels")
+    parser.add_argument("--states", type=int, default=16, help="states per channel")
+    parser.add_argument("--peer_length", type=int, default=7680, help="the peers run up to this many tokens")
+    parser.add_argument("--repeats", type=int, default=5, help="timed calls of each peer")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's")
+    parser.add_argument("--out", default="runs/benchmarks/scan.json", help="JSON file")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if "cpu" not in available_backends():
+        raise SystemExit("the C++ kernel was not built: there is nothing to compare (install g++, pip install -e .)")
+    from ramvid_vad.ops.cpu_library import instruction_set
+
+    report = {
+        "machine": platform.processor() or platform.machine(),
+        "instruction_set": instruction_set(),
+        "threads": arguments.threads,
+        "torch": torch.__version__,
+        "shape": {"batch": 1, "dim": arguments.dim, "states": arguments.states},
+        "scan": scan_rows(arguments),
+        "convolution": convolution_rows(arguments),
+    }
+    print(f"{report['instruction_set']}, {report['threads']} threads, torch {report['torch']}")
+    shape = f"(1, {arguments.dim}, L)"
+    print_rows(
+        f"selective scan {shape}, N = {arguments.states}, softplus, D and gate; medians", report["scan"], arguments.dim
+    )
+    print_rows(f"causal convolution of width 4 and SiLU, {shape}; medians", report["convolution"], arguments.dim)
+    print("\ncost of cpu per token and channel (ns)")
+    for row in report["scan"]:
+        print(f"  {row['what']:20s} L = {row['length']:6d}: {row['cpu_ns_per_token_and_channel']:.2f}")
+    out = Path(arguments.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    main()
