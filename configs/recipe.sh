@@ -6,6 +6,7 @@
 # Killed or stopped? The same command goes on where it was.
 
 recipe() {
+    trap 'exit 130' INT TERM  # a step that was stopped has saved its work; the next one must not start on it
     local name=$1 data=$2 run=$3 labels=${4:-labels}
     local here python launch
     here=$(dirname "${BASH_SOURCE[0]}")

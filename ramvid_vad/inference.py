@@ -105,6 +105,8 @@ class Reconstruction:
         self.out_dir, self.names, self.paths, self.cache = out_dir, names, paths, cache
         self.anchors, self.sampling, self.settings = anchors, sampling, settings
         self.num_frames = [len(cache.frames(path)) for path in paths]
+        entries = [os.path.basename(cache.entry(path)) for path in paths]  # each names one content of one file
+        self.claim = settings | {"videos": dict(zip(names, entries, strict=True))}
         self.starts = [
             covering_starts(n, len(anchors), sampling.stride, anchors.numpy(), extra=sampling.extra_windows)
             for n in self.num_frames
@@ -118,21 +120,30 @@ class Reconstruction:
         self.batches = [windows[i : i + size] for i in range(0, len(windows), size)]
         self._claim_folder()
 
+    def pending(self) -> list[int]:
+        """Numbers of the batches that are still missing."""
+        return [number for number, batch in enumerate(self.batches) if not all(self._done(w) for w in batch)]
+
     def run(
         self,
         model: UNet,
         diffusion: GaussianDiffusion,
         device: torch.device,
         precision: str,
-        rank: int = 0,
-        world_size: int = 1,
+        batches: Sequence[int] | None = None,
+        progress: bool = True,
     ) -> None:
-        """Compute this rank's share of what is still missing."""
-        todo = [batch for batch in self.batches[rank::world_size] if not all(self._done(w) for w in batch)]
+        """Compute some of the missing batches, by number (None: all of them)."""
+        todo = self.pending() if batches is None else batches
+        calls = len(todo) * diffusion.num_timesteps * self.sampling.resample_steps
         model.eval()
-        with tqdm(total=len(todo) * diffusion.num_timesteps, desc="infilling", unit="call", disable=rank > 0) as bar:
-            for batch in todo:
-                self._compute(batch, model, diffusion, device, precision, lambda *_: bar.update())
+        with tqdm(total=calls, desc="infilling", unit="call", disable=not progress) as bar:
+
+            def tick(*_: object) -> None:
+                bar.update(self.sampling.resample_steps)
+
+            for number in todo:
+                self._compute(self.batches[number], model, diffusion, device, precision, tick)
         for video in range(len(self.names)):  # windows that another run had finished, just before it ended
             self._assemble(video)
 
@@ -199,16 +210,15 @@ class Reconstruction:
             if os.path.exists(path):
                 with open(path, encoding="utf-8") as file:
                     found = json.load(file)
-                different = sorted(
-                    k for k in found.keys() | self.settings.keys() if found.get(k) != self.settings.get(k)
-                )
+                names = found.keys() | self.claim.keys()
+                different = sorted(name for name in names if found.get(name) != self.claim.get(name))
                 if different:
                     raise InputError(
                         f"--out_dir {self.out_dir}: holds reconstructions made with another "
                         f"{', '.join(different)}: give another folder or remove it"
                     )
             else:
-                _write_atomically(path, lambda temporary: _write_json(temporary, self.settings))
+                _write_atomically(path, lambda temporary: _write_json(temporary, self.claim))
         except OSError as error:
             raise InputError(f"--out_dir {self.out_dir}: cannot be written ({error.strerror})") from None
 

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from types import SimpleNamespace
@@ -74,6 +75,8 @@ def _convert(spec: Any, value: Any, where: str) -> Any:
             converted = spec.type(value)
     except (ValueError, TypeError):
         raise InputError(f"{where} {value!r}: expected {spec.type.__name__}, e.g. {spec.default!r}") from None
+    if isinstance(converted, float) and not math.isfinite(converted):
+        raise InputError(f"{where} {value!r}: must be a finite number, e.g. {spec.default!r}")
     choices = spec.metadata["choices"]
     if choices and converted not in choices:
         raise InputError(f"{where} {value!r}: choose one of {', '.join(c for c in choices if c)}")
@@ -114,7 +117,8 @@ def parse_command(description: str, sections: Sequence[str], argv: Sequence[str]
     """Parse a command line whose flags are the options of ``sections`` (names of GROUPS).
 
     Precedence: default < ``--config FILE`` < flag. Returns a namespace with one option object per section, ``given``
-    (the set of names set by flag or file), ``dry_run`` and ``config``. InputError: an unknown flag or key, a bad value.
+    (the set of names set by flag or file), ``typed`` (those set by flag), ``dry_run`` and ``config``. InputError: an
+    unknown flag or key, a bad value.
     """
     specs = {spec.name: (section, spec) for section in sections for spec in fields(GROUPS[section])}
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
@@ -146,7 +150,12 @@ def parse_command(description: str, sections: Sequence[str], argv: Sequence[str]
     for name, text in known.items():
         if name in specs:
             values[name] = _convert(specs[name][1], text, f"--{name}")
-    parsed = SimpleNamespace(given=set(values), config=known.get("config", ""), dry_run=known.get("dry_run", False))
+    parsed = SimpleNamespace(
+        given=set(values),
+        typed={name for name in known if name in specs},
+        config=known.get("config", ""),
+        dry_run=known.get("dry_run", False),
+    )
     for section in sections:
         own = {name: value for name, value in values.items() if specs[name][0] == section}
         setattr(parsed, section, GROUPS[section](**own))
@@ -161,12 +170,14 @@ def resolved_options(parsed: SimpleNamespace) -> dict[str, dict[str, Any]]:
 def run_command(name: str, description: str | None, command: Callable[[SimpleNamespace], None]) -> None:
     """Parse the command line of one of COMMAND_SECTIONS and run it.
 
-    An InputError becomes one line on stderr and exit code 2, a RunError exit code 1.
+    An InputError becomes one line on stderr and exit code 2, a RunError exit code 1, Ctrl-C exit code 130.
     """
     try:
         command(parse_command(description or name, COMMAND_SECTIONS[name]))
     except (InputError, RunError) as error:
         dist_util.fail(f"{name}: error: {error}", 2 if isinstance(error, InputError) else 1)
+    except KeyboardInterrupt:
+        dist_util.fail(f"{name}: stopped; the same command goes on from here", 130)
 
 
 def model_and_diffusion_defaults() -> dict[str, Any]:

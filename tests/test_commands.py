@@ -14,6 +14,7 @@ import torch
 from ramvid_vad.commands.evaluate import evaluate
 from ramvid_vad.commands.sample import sample
 from ramvid_vad.commands.train import train
+from ramvid_vad.errors import InputError
 from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command, run_command
 from ramvid_vad.training.weights import load_weights
 from ramvid_vad.video.synthetic import generate
@@ -197,7 +198,7 @@ def test_mistakes_in_training_get_one_line(made, tmp_path, capsys):
         capsys, "video_train", *common, *data, "--num_channels", "64",
         "--resume_checkpoint", made / "model/model000004.safetensors",
     )  # fmt: skip
-    assert "another architecture" in line
+    assert "--num_channels 64" in line
 
 
 def test_mistakes_in_sampling_get_one_line(made, tmp_path, capsys):
@@ -209,7 +210,7 @@ def test_mistakes_in_sampling_get_one_line(made, tmp_path, capsys):
     state, _ = load_weights(str(made / "model/model000004.safetensors"))
     torch.save(state, tmp_path / "ramvid.pt")
     line = one_line(capsys, "video_sample", *common, "--model_path", tmp_path / "ramvid.pt", "--image_size", "64")
-    assert "another architecture" in line
+    assert "--num_channels 64" in line
     one_line(capsys, "video_sample", *common, "--model_path", made / "model", "--timestep_respacing", "2000")
 
 
@@ -247,3 +248,52 @@ def test_two_ranks_sample_what_one_does(made, tmp_path):
     assert result.returncode == 0, result.stderr
     for name in ("01.npz", "02.npz"):
         assert (tmp_path / name).read_bytes() == (made / "filled" / name).read_bytes()
+
+
+def test_cond_frames_are_the_anchors_of_infilled_videos_too(made, tmp_path):
+    arguments = ["--model_path", made / "model", "--data_dir", made / "scene/testing", "--cache_dir", made / "cache"]
+    arguments += ["--timestep_respacing", "2", "--stride", "6", "--sampling_type", "windows", "--out_dir", tmp_path]
+    run("video_sample", *arguments, "--cond_frames", "0,6,11")
+    with np.load(tmp_path / "01.npz", allow_pickle=False) as file:
+        assert np.flatnonzero(file["anchors"]).tolist() == [0, 6, 11]
+    with pytest.raises(InputError, match="another anchors"):
+        run("video_sample", *arguments, "--cond_frames", "0,5,11")
+
+
+def test_an_option_in_a_file_does_not_ask_for_ramvid_samples(made, tmp_path):
+    (tmp_path / "all.yaml").write_text("anchors: {cond_frames: ''}\nsample: {num_samples: 10}\n")
+    arguments = ["--model_path", made / "model", "--data_dir", made / "scene/testing", "--cache_dir", made / "cache"]
+    arguments += ["--config", tmp_path / "all.yaml", "--timestep_respacing", "1", "--stride", "12"]
+    run("video_sample", *arguments, "--out_dir", tmp_path / "out")
+    assert (tmp_path / "out/01.npz").exists()
+
+
+def test_a_resumed_run_must_be_of_the_same_kind(made, tmp_path, capsys):
+    shutil.copytree(made / "model", tmp_path / "model")
+    data = ["--cache_dir", made / "cache", "--data_dir", made / "scene/training", "--log_dir", tmp_path / "model"]
+    assert "--prediction" in one_line(capsys, "video_train", *TRAIN, *data, "--prediction", "v")
+    assert "--clip" in one_line(capsys, "video_train", *TRAIN, *data, "--clip", "-1")
+    assert "--lr" in one_line(capsys, "video_train", *TRAIN, *data, "--lr", "nan")
+    assert "--num_workers" in one_line(capsys, "video_train", *TRAIN, *data, "--num_workers", "-1")
+
+
+def test_a_given_checkpoint_does_not_undo_what_came_after_it(made, tmp_path):
+    """The same command, with --resume_checkpoint, run again after it was killed."""
+    data = ["--cache_dir", made / "cache", "--data_dir", made / "scene/training", "--log_dir", tmp_path]
+    data += ["--resume_checkpoint", made / "model/model000004.safetensors", "--save_interval", "1"]
+    run("video_train", *TRAIN, *data, "--max_steps", "6")
+    before = (tmp_path / "model000005.safetensors").stat().st_mtime_ns
+    run("video_train", *TRAIN, *data, "--max_steps", "7")
+    assert (tmp_path / "model000005.safetensors").stat().st_mtime_ns == before
+    assert (tmp_path / "model000007.safetensors").exists()
+
+
+def test_evaluating_twice_in_the_folder_of_the_reconstructions(made, tmp_path):
+    shutil.copytree(made / "filled", tmp_path / "all")
+    arguments = ["--reconstructions", tmp_path / "all", "--data_dir", made / "scene/testing", "--measures", "mse"]
+    arguments += ["--cache_dir", made / "cache", "--labels", made / "scene/labels", "--out_dir", tmp_path / "all"]
+    arguments += ["--nulls", "constant", "--plots", "False"]
+    run("vad_eval", *arguments)
+    first = (tmp_path / "all/metrics.json").read_bytes()
+    run("vad_eval", *arguments)
+    assert (tmp_path / "all/metrics.json").read_bytes() == first

@@ -25,6 +25,9 @@ class Frames:
     def __init__(self, lengths):
         self.lengths = lengths
 
+    def entry(self, path):
+        return f"{path}-{self.lengths[int(path)]}.npy"
+
     def frames(self, path):
         n = self.lengths[int(path)]
         return np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, *SIZE, 1))
@@ -102,9 +105,10 @@ def test_batch_size_and_ranks_do_not_change_a_frame(tmp_path, network):
     one.run(*network, torch.device("cpu"), "fp32")
     for batch_size, ranks in ((1, 1), (5, 2), (2, 3)):
         folder = tmp_path / f"{batch_size}_{ranks}"
+        pending = make(folder, batch_size=batch_size).pending()
         for rank in range(ranks):
             job = make(folder, batch_size=batch_size)
-            job.run(*network, torch.device("cpu"), "fp32", rank, ranks)
+            job.run(*network, torch.device("cpu"), "fp32", pending[rank::ranks], progress=rank == 0)
         assert job.missing() == []
         for name in job.names:
             difference = (
@@ -199,6 +203,12 @@ def test_generated_samples_do_not_depend_on_ranks(network):
     assert whole.keys() == parts.keys() == set(range(5))
     assert all(np.array_equal(whole[i], parts[i]) for i in whole)
     assert not np.array_equal(whole[0], whole[1])
+
+
+def test_a_folder_made_from_other_videos_is_refused(tmp_path):
+    make(tmp_path, (30, 47))
+    with pytest.raises(InputError, match="another videos"):
+        make(tmp_path, (30, 46))
 
 
 def test_an_unwritable_folder_is_one_clear_error(tmp_path):

@@ -4,9 +4,12 @@ import os
 import shlex
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
+from ..errors import RunError
 from ..options import DemoOptions
 from ..script_util import COMMAND_SECTIONS, parse_command
+from ..training.checkpoints import find_latest
 from ..video.synthetic import generate
 from .evaluate import evaluate
 from .sample import sample
@@ -16,18 +19,22 @@ from .train import train
 def demo(parsed: SimpleNamespace) -> None:
     """Make the scene, train, infill, evaluate; the figures are in ``OUT_DIR/metrics.json``."""
     options: DemoOptions = parsed.demo
-    scene, model, filled = (os.path.join(options.out_dir, part) for part in ("scene", "model", "reconstructions"))
+    top = os.path.join(options.out_dir, f"scene{options.scene_seed}") if options.scene_seed else options.out_dir
+    scene, model = os.path.join(top, "scene"), os.path.join(top, "model")
+    config, testing = ["--config", options.recipe], ["--data_dir", f"{scene}/testing"]
     print(f"making a synthetic street in {scene}", flush=True)
     generate(scene, seed=options.scene_seed)
-    config = ["--config", options.recipe]
-    testing = ["--data_dir", f"{scene}/testing"]
-    results = ["--reconstructions", filled, "--labels", f"{scene}/labels", "--out_dir", options.out_dir]
-    _run(train, "video_train", [*config, "--data_dir", f"{scene}/training", "--log_dir", model])
+    finished = _run(train, "video_train", [*config, "--data_dir", f"{scene}/training", "--log_dir", model])
+    latest = find_latest(model)
+    if not finished or latest is None:
+        raise RunError("the demo was stopped while it trained; the same command goes on from there")
+    filled = os.path.join(top, f"reconstructions{latest.step:06d}")  # of the model as far as it has been trained
+    results = ["--reconstructions", filled, "--labels", f"{scene}/labels", "--out_dir", top]
     _run(sample, "video_sample", [*config, *testing, "--model_path", model, "--out_dir", filled])
     _run(evaluate, "vad_eval", [*config, *testing, *results])
 
 
-def _run(command: Callable[[SimpleNamespace], None], name: str, arguments: list[str]) -> None:
+def _run(command: Callable[[SimpleNamespace], Any], name: str, arguments: list[str]) -> Any:
     """Run one command in this process and show it as one would type it."""
     print(f"\n$ python scripts/{name}.py {shlex.join(arguments)}", flush=True)
-    command(parse_command(name, COMMAND_SECTIONS[name], arguments))
+    return command(parse_command(name, COMMAND_SECTIONS[name], arguments))

@@ -23,7 +23,7 @@ from ..video.datasets import VideoWindows, to_uint8, window_order
 from ..video.prefetch import prefetch
 from ..video.reader import find_videos, video_name
 from ..video.writer import write_video
-from .setup import anchor_kind, anchor_pattern, averaged_beside, frame_cache, load_model, print_resolved
+from .setup import LONGEST_WAIT, anchor_kind, anchor_pattern, averaged_beside, frame_cache, load_model, print_resolved
 
 
 def sample(parsed: SimpleNamespace) -> None:
@@ -33,6 +33,8 @@ def sample(parsed: SimpleNamespace) -> None:
     for name in ("batch_size", "resample_steps", "stride", "num_samples"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name} {getattr(options, name)}: must be at least 1")
+    if parsed.video.num_workers < 0:
+        raise InputError(f"--num_workers {parsed.video.num_workers}: must be at least 0")
     if options.sampling_type == "windows" and not parsed.video.data_dir:
         raise InputError("--data_dir: give the folder of videos to infill")
     path = _weights_path(parsed)
@@ -41,7 +43,7 @@ def sample(parsed: SimpleNamespace) -> None:
     if parsed.dry_run:
         print_resolved(parsed)
         return
-    dist_util.setup_dist()
+    dist_util.setup_dist(timeout_minutes=LONGEST_WAIT)
     model.to(dist_util.dev()).requires_grad_(False)
     if options.sampling_type == "windows":
         _infill_videos(parsed, path, model, diffusion)
@@ -51,8 +53,8 @@ def sample(parsed: SimpleNamespace) -> None:
 
 
 def _guess_type(parsed: SimpleNamespace) -> str:
-    """RaMViD's flags ask for RaMViD's samples."""
-    ramvid = parsed.given & {"num_samples", "cond_frames", "cond_generation", "save_gt", "save_gif", "save_mp4"}
+    """RaMViD's flags, typed and not just present in a file, ask for RaMViD's samples."""
+    ramvid = parsed.typed & {"num_samples", "cond_frames", "cond_generation", "save_gt", "save_gif", "save_mp4"}
     return "generation" if ramvid or not parsed.video.data_dir else "windows"
 
 
@@ -88,10 +90,11 @@ def _infill_videos(parsed: SimpleNamespace, path: str, model: UNet, diffusion: G
     if dist_util.rank() == 0:  # the first to look decodes what is missing and claims the folder
         prefetch(cache, paths, workers=video.num_workers or None)
         reconstruction = _reconstruction(parsed, path, out_dir, names, paths, cache, pattern.fixed, precision)
-    dist_util.barrier()
+    pending = dist_util.broadcast_object(reconstruction.pending() if reconstruction else None)
     if reconstruction is None:
         reconstruction = _reconstruction(parsed, path, out_dir, names, paths, cache, pattern.fixed, precision)
-    reconstruction.run(model, diffusion, dist_util.dev(), precision, dist_util.rank(), dist_util.world_size())
+    mine = pending[dist_util.rank() :: dist_util.world_size()]
+    reconstruction.run(model, diffusion, dist_util.dev(), precision, mine, progress=dist_util.rank() == 0)
     dist_util.barrier()
     if dist_util.rank() == 0:
         if missing := reconstruction.missing():
@@ -111,18 +114,19 @@ def _reconstruction(
     precision: str,
 ) -> Reconstruction:
     options = parsed.sample
-    kept = ("sampler", "eta", "clip_denoised", "resample_steps", "stride", "extra_windows", "batch_size", "seed")
+    kept = ("sampler", "eta", "clip_denoised", "resample_steps", "stride", "extra_windows", "seed")
     settings = {
         "image_size": list(parse_image_size(parsed.model.image_size)),
         "rgb": parsed.model.rgb,
         "keep_aspect": parsed.video.keep_aspect,
         "seq_len": parsed.video.seq_len,
-        "anchors": parsed.anchors.anchors,
+        "anchors": torch.nonzero(anchors).flatten().tolist(),
         "timestep_respacing": parsed.diffusion.timestep_respacing,
         "precision": precision,
         "model": os.path.basename(path),
         "model_sha256": _sha256(path),
-        "videos": names,
+        "model_options": asdict(parsed.model),
+        "diffusion_options": asdict(parsed.diffusion),
     } | {name: value for name, value in asdict(options).items() if name in kept}
     if options.use_ddim:
         settings["sampler"] = "ddim"
@@ -134,8 +138,17 @@ def _generate_samples(parsed: SimpleNamespace, model: UNet, diffusion: GaussianD
     options, video = parsed.sample, parsed.video
     height, width = parse_image_size(parsed.model.image_size)
     shape = (3 if parsed.model.rgb else 1, video.seq_len, height, width)
-    given = int_list(parsed.anchors.cond_frames, "cond_frames") or ([0] if options.cond_generation else [])
-    anchors = explicit_anchors(video.seq_len, given if options.cond_generation else [])
+    if parsed.typed & {"anchors", "num_prediction_anchors"}:
+        pattern = anchor_pattern(parsed.anchors, video.seq_len, options.seed)
+        if pattern.fixed is None:
+            raise InputError("--anchors random: give --cond_frames, the frames that are given, e.g. 0,1")
+        anchors = pattern.fixed
+    else:
+        anchors = explicit_anchors(video.seq_len, int_list(parsed.anchors.cond_frames, "cond_frames") or [0])
+    if not options.cond_generation:
+        if parsed.typed & {"anchors", "num_prediction_anchors", "cond_frames"}:
+            raise InputError("--cond_generation False: no frame is given, so leave --cond_frames and --anchors out")
+        anchors = torch.zeros_like(anchors)
     windows: list[torch.Tensor | None] = [None] * options.num_samples
     if options.cond_generation:
         if not video.data_dir:

@@ -15,12 +15,22 @@ from ..errors import InputError
 from ..models.unet import UNet
 from ..options import AnchorOptions, ModelOptions, VideoOptions
 from ..script_util import create_diffusion, create_model, int_list, parse_image_size, resolved_options
+from ..training.files import names_in
 from ..training.weights import load_weights
 from ..video.cache import FrameCache
 
+LONGEST_WAIT = 7 * 24 * 60  # minutes that a rank waits for slower ones; a dead one is noticed within seconds
 RANDOM_FLAGS = ("max_num_mask_frames", "mask_range", "uncondition_rate")
-# options that a checkpoint does not fix: they choose how its diffusion is walked, not what it is
-FREE_DIFFUSION_OPTIONS = ("timestep_respacing", "sigma_small", "min_snr_gamma", "use_kl", "rescale_learned_sigmas")
+# options that a checkpoint does not fix: they choose how it is trained or walked, not what it is
+FREE_OPTIONS = (
+    "timestep_respacing",
+    "sigma_small",
+    "min_snr_gamma",
+    "use_kl",
+    "rescale_learned_sigmas",
+    "use_checkpoint",
+    "dropout",
+)
 
 
 def print_resolved(parsed: SimpleNamespace) -> None:
@@ -34,6 +44,8 @@ def anchor_kind(anchors: AnchorOptions, given: set[str]) -> str:
         return anchors.anchors
     if anchors.cond_frames:
         return "explicit"
+    if "num_prediction_anchors" in given:
+        return "prediction"
     return "random" if given & set(RANDOM_FLAGS) else "selective"
 
 
@@ -115,26 +127,40 @@ def averaged_beside(path: str) -> str:
     """The averaged weights of the same step beside a raw model file, or ""."""
     folder, name = os.path.split(path)
     found = re.fullmatch(r"model(\d{6,})(\.safetensors|\.pt)", name)
-    if not found or not os.path.isdir(folder or "."):
+    if not found:
         return ""
-    pattern = re.compile(rf"ema_(.+)_{found[1]}{re.escape(found[2])}")
-    averages = sorted((float(m[1]), m[0]) for m in map(pattern.fullmatch, os.listdir(folder or ".")) if m)
+    pattern = re.compile(rf"ema_([0-9.]+)_{found[1]}{re.escape(found[2])}")
+    averages = sorted((float(m[1]), m[0]) for m in map(pattern.fullmatch, names_in(folder)) if m)
     return os.path.join(folder, averages[-1][1]) if averages else ""
+
+
+def check_config(parsed: SimpleNamespace, config: dict[str, Any], path: str, names: set[str] | None = None) -> None:
+    """InputError: one of the options ``names`` (None: any) contradicts what a checkpoint says it was made with."""
+    for section in ("model", "diffusion"):
+        now = asdict(getattr(parsed, section))
+        for name, trained in config.get(section, {}).items():
+            if name not in now or name in FREE_OPTIONS or (names is not None and name not in names):
+                continue
+            if _plain(name, now[name]) != _plain(name, trained):
+                raise InputError(f"--{name} {now[name]!r}: {path} was made with {trained!r}: use that, or leave it out")
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Values that are spelt differently and mean the same become equal."""
+    if name == "image_size":
+        return parse_image_size(value)
+    if name in ("channel_mult", "attention_resolutions"):
+        return int_list(value, name)
+    return value
 
 
 def _adopt(parsed: SimpleNamespace, config: dict[str, Any], path: str) -> None:
     """Take over the checkpoint's options, except those that a flag may change."""
+    check_config(parsed, config, path, parsed.given)
+    kept = set(parsed.given)
+    if parsed.given & {"cond_frames", "num_prediction_anchors"}:
+        kept.add("anchors")  # asked for by other words: the pattern it was trained with must not hide them
     for section in ("model", "diffusion", "video", "anchors"):
         current = getattr(parsed, section)
-        known = asdict(current)
-        trained = {name: value for name, value in config.get(section, {}).items() if name in known}
-        for name in list(trained):
-            if name not in parsed.given:
-                continue
-            fixed = section == "model" or (section == "diffusion" and name not in FREE_DIFFUSION_OPTIONS)
-            if fixed and known[name] != trained[name] and name != "use_checkpoint":
-                raise InputError(
-                    f"--{name} {known[name]!r}: {path} was trained with {trained[name]!r}: leave the flag out"
-                )
-            del trained[name]
-        setattr(parsed, section, replace(current, **trained))
+        trained = {name: value for name, value in config.get(section, {}).items() if name in asdict(current)}
+        setattr(parsed, section, replace(current, **{k: v for k, v in trained.items() if k not in kept}))

@@ -16,17 +16,26 @@ from ..training.loop import Batches, TrainLoop
 from ..video.datasets import VideoWindows, training_batches
 from ..video.prefetch import prefetch
 from ..video.reader import find_videos, video_name
-from .setup import anchor_kind, anchor_pattern, checkpoint_config, frame_cache, load_state, print_resolved
+from .setup import (
+    LONGEST_WAIT,
+    anchor_kind,
+    anchor_pattern,
+    check_config,
+    checkpoint_config,
+    frame_cache,
+    load_state,
+    print_resolved,
+)
 
 
-def train(parsed: SimpleNamespace) -> None:
-    """Train as the parsed options say."""
+def train(parsed: SimpleNamespace) -> bool:
+    """Train as the parsed options say; False if a signal ended it early."""
     check(parsed)
     if parsed.dry_run:
         print_resolved(parsed)
-        return
+        return True
     options = parsed.train
-    dist_util.setup_dist()
+    dist_util.setup_dist(timeout_minutes=LONGEST_WAIT)
     logger = Logger(options.log_dir, tensorboard=options.tensorboard)
     torch.manual_seed(options.seed)  # the initial weights
     model = create_model(parsed.model, parsed.diffusion.learn_sigma)
@@ -35,8 +44,13 @@ def train(parsed: SimpleNamespace) -> None:
     batches = training_data(parsed, logger)
 
     resumed = find_resumed(options.resume_checkpoint, logger, options.ema_rate)
+    steps = dist_util.all_gather_object(None if resumed is None else resumed.step)
+    if len({*steps}) > 1:
+        raise InputError(f"--log_dir {logger.dir}: the ranks find other checkpoints there: it must be a shared folder")
     if resumed is not None:
-        load_state(model, resumed.model, options.resume_checkpoint or logger.dir)
+        origin = options.resume_checkpoint or logger.dir
+        check_config(parsed, resumed.config or {}, origin)
+        load_state(model, resumed.model, origin)
         logger.log(f"going on from step {resumed.step}")
     loop = TrainLoop(
         model,
@@ -55,7 +69,9 @@ def train(parsed: SimpleNamespace) -> None:
     logger.log(f"{count / 1e6:.2f} M parameters, mixer {parsed.model.mixer}, anchors {parsed.anchors.anchors}")
     step = loop.run()
     logger.log(f"ended at step {step}; the same command goes on from there; checkpoints are in {logger.dir}")
+    logger.close()
     dist_util.cleanup()
+    return not loop.stop_signal
 
 
 def check(parsed: SimpleNamespace) -> None:
@@ -70,9 +86,16 @@ def check(parsed: SimpleNamespace) -> None:
     scale = parsed.model.scale_time_dim
     if scale and scale != video.seq_len:
         raise InputError(f"--scale_time_dim {scale} must equal --seq_len {video.seq_len}, or be 0")
+    if video.seq_len < 1:
+        raise InputError(f"--seq_len {video.seq_len}: must be at least 1")
     for name in ("batch_size", "log_interval", "save_interval", "max_skipped_steps"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name} {getattr(options, name)}: must be at least 1")
+    for name in ("lr", "weight_decay", "clip", "max_steps", "max_hours", "lr_anneal_steps", "lr_warmup", "seed"):
+        if getattr(options, name) < 0:
+            raise InputError(f"--{name} {getattr(options, name)}: must not be negative")
+    if video.num_workers < 0:
+        raise InputError(f"--num_workers {video.num_workers}: must be at least 0")
     if options.microbatch == 0 or options.microbatch < -1:
         raise InputError(f"--microbatch {options.microbatch}: must be at least 1, or -1 for the whole batch")
     if options.anneal_type == "linear" and options.lr_anneal_steps < 1:
@@ -124,9 +147,14 @@ def training_data(parsed: SimpleNamespace, logger: Logger) -> Batches:
 
 
 def find_resumed(resume_checkpoint: str, logger: Logger, ema_rate: str) -> Loaded | None:
-    """The checkpoint to go on from: the file that was given, or the newest valid one in the log directory."""
+    """The checkpoint to go on from: the file that was given, or the newest valid one in the log directory if that is
+    further: then the same command was killed and goes on.
+    """
     rates = [rate.strip() for rate in ema_rate.split(",") if rate.strip()]
-    if resume_checkpoint not in ("", "auto"):
-        return load_checkpoint(resume_checkpoint, rates, logger.log)
     latest = find_latest(logger.dir, logger.log)
+    if resume_checkpoint not in ("", "auto"):
+        given = load_checkpoint(resume_checkpoint, rates, logger.log)
+        if latest is None or latest.step <= given.step:
+            return given
+        logger.log(f"step {latest.step} in {logger.dir} is further than {resume_checkpoint}")
     return None if latest is None else load_checkpoint(latest, rates, logger.log)

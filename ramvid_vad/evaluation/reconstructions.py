@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,8 @@ ONE_RUN = ("image_size", "rgb", "keep_aspect", "seq_len", "stride", "sampler", "
 """Settings that all files of a folder must share; the first three say how the real frames were read."""
 
 ROWS = ("frame", "window", "index")
+OTHER_RESULTS = re.compile(r"scores|(samples|gt)_[0-9x]+")
+"""Files of evaluations and of RaMViD's samples, which may share the folder."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def find_reconstructions(folder: str, names: Sequence[str]) -> dict[str, str]:
         remedy = "it is unfinished: run video_sample.py again" if unfinished else "infill that video too"
         raise InputError(f"--reconstructions {folder}: no {lacking[0]}.npz for video {lacking[0]!r}: {remedy}")
     known = set(names)
-    strange = sorted(name for name in present if name not in known)
+    strange = sorted(name for name in present if name not in known and not OTHER_RESULTS.fullmatch(name))
     if strange:
         raise InputError(
             f"--reconstructions {folder}: {strange[0]}.npz belongs to no video of --data_dir: "

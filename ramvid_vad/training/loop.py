@@ -22,7 +22,7 @@ from ..logger import Logger
 from ..models.precision import network_autocast
 from ..models.unet import UNet
 from ..options import TrainOptions
-from ..randomness import normal
+from ..randomness import normal, stream
 from .checkpoints import Loaded, restore_optimizer, save_checkpoint
 from .ema import EMA
 from .schedules import TIMESTEP_SAMPLERS, LossScale, global_norm, learning_rate
@@ -108,6 +108,7 @@ class TrainLoop:
     def _train_step(self, frames: torch.Tensor, cond: dict[str, torch.Tensor], samples: list[int], rate: float) -> None:
         options, step = self.options, self.step
         parameters = [p for p in self.model.parameters() if p.requires_grad]
+        torch.manual_seed(int(stream(options.seed, "dropout", step, dist_util.rank()).integers(2**63)))
         t, weight = self.timesteps.draw(step, samples)
         anchors = torch.stack([self.anchors(step, sample) for sample in samples])  # (B, T), True = given
         self.optimizer.zero_grad(set_to_none=True)
@@ -147,7 +148,7 @@ class TrainLoop:
             weights = self.model.state_dict()
             for average in self.ema.values():
                 average.update(weights)
-        self._record(t.tolist(), torch.cat(losses).tolist(), norm)
+        self._record(t.tolist(), torch.cat(losses).tolist(), norm, finite)
         self._count_skip(finite, t.tolist(), samples)
         self.scale.update(finite)
 
@@ -155,11 +156,11 @@ class TrainLoop:
         with network_autocast(self.precision, self.device):
             return self.network(*inputs, **keywords)
 
-    def _record(self, t: list[int], losses: list[float], norm: float) -> None:
+    def _record(self, t: list[int], losses: list[float], norm: float, finite: bool) -> None:
         """Keep what the next log line will tell; a timestep sampler that learns from losses gets those of all ranks."""
         pairs = list(zip(t, losses, strict=True))
         self.pending += pairs
-        if self.timesteps.learns:
+        if self.timesteps.learns and finite:
             for timestep, loss in _of_all_ranks(pairs):
                 self.timesteps.update(timestep, loss)
         self.logger.logkv_mean("grad_norm", norm)
@@ -238,9 +239,7 @@ class TrainLoop:
 
     def _last_step(self) -> int | None:
         """The step the options end at, None: never."""
-        linear = self.options.anneal_type in ("", "None", "linear") and self.options.lr_anneal_steps
-        ends = [end for end in (self.options.max_steps, self.options.lr_anneal_steps if linear else 0) if end]
-        return min(ends, default=None)
+        return min((end for end in (self.options.max_steps, self.options.lr_anneal_steps) if end), default=None)
 
     def _finished(self, started: float) -> bool:
         if self._last_step() is not None and self.step >= self._last_step():
