@@ -151,10 +151,10 @@ def find_resumed(resume_checkpoint: str, logger: Logger, ema_rate: str) -> Loade
     further: then the same command was killed and goes on.
     """
     rates = [rate.strip() for rate in ema_rate.split(",") if rate.strip()]
-    latest = find_latest(logger.dir, logger.log)
+    latest = find_latest(logger.dir, logger.warn)
     if resume_checkpoint not in ("", "auto"):
-        given = load_checkpoint(resume_checkpoint, rates, logger.log)
+        given = load_checkpoint(resume_checkpoint, rates, logger.warn)
         if latest is None or latest.step <= given.step:
             return given
         logger.log(f"step {latest.step} in {logger.dir} is further than {resume_checkpoint}")
-    return None if latest is None else load_checkpoint(latest, rates, logger.log)
+    return None if latest is None else load_checkpoint(latest, rates, logger.warn)
