@@ -30,14 +30,14 @@ def plot_videos(evaluation: Evaluation, folder: str, progress: bool = True) -> N
                 begin - 0.5,
                 end - 0.5,
                 facecolor="0.88",
-                edgecolor="0.6",
+                edgecolor="0.78",
                 hatch="///",
                 linewidth=0.5,
                 label="abnormal (ground truth)" if number == 0 else None,
             )
         kept = evaluation.protocol.first + np.arange(len(model.processed[video]))
         if not evaluation.protocol.min_max:  # on a scale of its own otherwise
-            axes.plot(model.raw[video], color="0.45", linewidth=0.8, linestyle=":", label=f"{model.measure}, raw")
+            axes.plot(model.raw[video], color="0.3", linewidth=0.8, linestyle=":", label=f"{model.measure}, raw")
         if blend:
             axes.plot(
                 kept,
