@@ -83,6 +83,16 @@ def test_bfloat16_is_rounded_only_on_the_way_in_and_out(isa, reverse):
         assert ((result.double() - exact).abs() <= half_unit + 1e-5 * exact.abs().max()).all(), name
 
 
+def test_bfloat16_ties_go_to_even(isa):
+    # y = D u with D = 1 + 2^-8: for every u in [1, 2) of even mantissa the product lies between two bfloat16 numbers
+    u = torch.linspace(1, 2, 129)[:-1].bfloat16().view(1, 128, 1)
+    zeros, D = torch.zeros_like(u), torch.full((128,), 1 + 2**-8)
+    y = fused_scan(u=u, delta=zeros, A=-torch.ones(128, 1), B=zeros[:, :1], C=zeros[:, :1], D=D)[0]
+    exact = u.float() * D[:, None]
+    assert torch.equal(y, exact.bfloat16())
+    assert not torch.equal(y.float(), exact) and (y == u).any()
+
+
 def test_mixed_and_half_precision_inputs(isa):
     case = scan_case(1, 9, 40, 16, dtype=torch.float16)
     case["delta"] = case["delta"].float()
