@@ -84,13 +84,13 @@ def test_bfloat16_is_rounded_only_on_the_way_in_and_out(isa, reverse):
 
 
 def test_bfloat16_ties_go_to_even(isa):
-    # y = D u with D = 1 + 2^-8: for every u in [1, 2) of even mantissa the product lies between two bfloat16 numbers
-    u = torch.linspace(1, 2, 129)[:-1].bfloat16().view(1, 128, 1)
-    zeros, D = torch.zeros_like(u), torch.full((128,), 1 + 2**-8)
-    y = fused_scan(u=u, delta=zeros, A=-torch.ones(128, 1), B=zeros[:, :1], C=zeros[:, :1], D=D)[0]
-    exact = u.float() * D[:, None]
-    assert torch.equal(y, exact.bfloat16())
-    assert not torch.equal(y.float(), exact) and (y == u).any()
+    # y = D u with u = 1 and D half-way between two neighbouring bfloat16 numbers, the lower one even and odd in turn
+    D = 1 + (2 * torch.arange(127) + 1) / 256
+    ones = torch.ones(1, 127, 1, dtype=torch.bfloat16)
+    zero = torch.zeros(1, 1, 1, dtype=torch.bfloat16)
+    y = fused_scan(u=ones, delta=0 * ones, A=-torch.ones(127, 1), B=zero, C=zero, D=D)[0].flatten()
+    assert torch.equal(y, D.bfloat16())
+    assert (y < D)[::2].all() and (y > D)[1::2].all()
 
 
 def test_mixed_and_half_precision_inputs(isa):
