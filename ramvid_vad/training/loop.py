@@ -56,7 +56,9 @@ class TrainLoop:
         self.logger, self.config = logger, config
         self.device = dist_util.dev()
         self.model = model.to(self.device).train()
-        self.optimizer = torch.optim.AdamW(model.named_parameters(), lr=options.lr, weight_decay=options.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            model.named_parameters(), lr=options.lr, weight_decay=options.weight_decay, fused=True
+        )
         rates = [rate.strip() for rate in options.ema_rate.split(",") if rate.strip()]
         self.scale = LossScale(options.fp16_scale_growth if precision == "fp16" else 0.0)
         self.timesteps = TIMESTEP_SAMPLERS[options.schedule_sampler](diffusion.num_timesteps, options.seed)
