@@ -32,8 +32,7 @@ def _boxes(file: BinaryIO, end: int) -> str | None:
         size, kind = int.from_bytes(header[:4], "big"), header[4:8]
         if size == 1:
             size = int.from_bytes(header[8:], "big")
-        printable = len(kind) == 4 and all(32 <= byte < 127 for byte in kind)
-        if not printable or 0 < size < 8:
+        if not printable(kind) or 0 < size < 8:
             # Cameras append padding to finished files; a fragmented file, though, is made of boxes to its end.
             return f"no valid box at byte {position} of {end}" if fragmented else None
         if position + size > end:
@@ -45,48 +44,9 @@ def _boxes(file: BinaryIO, end: int) -> str | None:
     return None
 
 
-def timing_damage(path: str) -> str | None:
-    """Whether the tables of an mp4's tracks agree on the number of samples; None when they do.
-
-    A table overwritten by noise gives samples times outside the film, which are then skipped as if cut away.
-    """
-    with open(path, "rb") as file:
-        position, end = 0, os.path.getsize(path)
-        while position < end:
-            file.seek(position)
-            header = file.read(16)
-            size = int.from_bytes(header[:4], "big")
-            if header[4:8] == b"moov":
-                file.seek(position + 8)
-                return _disagreement(file.read(size - 8))
-            size = int.from_bytes(header[8:], "big") if size == 1 else size
-            position += size or end
-    return None
-
-
-def _disagreement(moov: bytes) -> str | None:
-    for track in _children(moov, b"trak"):
-        (table,) = _children(track, b"mdia", b"minf", b"stbl") or [b""]
-        samples = [
-            int.from_bytes(sizes[8:12], "big") for kind in (b"stsz", b"stz2") for sizes in _children(table, kind)
-        ]
-        for kind in (b"stts", b"ctts"):
-            for runs in _children(table, kind):  # version and flags, number of runs, then (samples, time) per run
-                counted = sum(int.from_bytes(runs[i : i + 4], "big") for i in range(8, len(runs), 8))
-                if [counted] != samples:
-                    return f"its tables disagree: {counted} times in {kind.decode()}, {sum(samples)} samples"
-    return None
-
-
-def _children(data: bytes, kind: bytes, *below: bytes) -> list[bytes]:
-    """Contents of the boxes of a kind in ``data``; with ``below``, of those along the path of kinds."""
-    found, position = [], 0
-    while position + 8 <= len(data):
-        size = max(int.from_bytes(data[position : position + 4], "big"), 8)
-        if data[position + 4 : position + 8] == kind:
-            found.append(data[position + 8 : position + size])
-        position += size
-    return [inner for box in found for inner in _children(box, *below)] if below else found
+def printable(kind: bytes) -> bool:
+    """Whether four bytes can be the type of a box."""
+    return len(kind) == 4 and all(32 <= byte < 127 or byte == 0xA9 for byte in kind)
 
 
 def _riff(file: BinaryIO, end: int) -> str | None:

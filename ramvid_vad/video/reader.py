@@ -17,8 +17,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.containers import structural_damage, timing_damage
+from ramvid_vad.video.containers import structural_damage
 from ramvid_vad.video.files import find_videos, is_folder, list_frames, local_copy, open_bytes, video_name
+from ramvid_vad.video.mp4_tables import table_damage
 
 __all__ = ["MAX_PIXELS", "find_videos", "read_frames", "read_image", "video_name"]
 
@@ -118,7 +119,7 @@ def _pictures(local: str) -> Iterator:
                 yield picture
         if tally.packets < promised:
             raise _Damage(f"truncated: it should hold {promised} pictures, {tally.packets} can be read")
-        if tally.discarded and (wrong := timing_damage(local)):
+        if _is_mp4(container) and (wrong := table_damage(local, tally.frames)):
             raise _Damage(wrong)
         if tally.undecoded() > 0:
             raise _Damage(f"{tally.undecoded()} of its {tally.packets} pictures do not decode")
@@ -163,12 +164,16 @@ def _video_stream(container, said: list[Message]):
 def _promised(container, stream, said: list[Message]) -> int:
     """How many packets the container's index lists; 0 when it has none. ``said``: errors while it was opened."""
     said_by_container = [message for message in said if message[1] == container.format.name]
-    if said_by_container and container.format.name.startswith("mov"):
+    if said_by_container and _is_mp4(container):
         return stream.frames  # odd but harmless tables are reported like damaged ones: hold it to the header's count
     if said_by_container:
         raise _Damage(f"damaged ({_first(said_by_container)})")
     # Not the header's count: an edit list may leave out samples of an mp4, and an avi counts repeats without data.
     return sum(entry.size > 0 for entry in stream.index_entries)
+
+
+def _is_mp4(container) -> bool:
+    return container.format.name.startswith("mov")
 
 
 def _too_large(picture) -> _Damage:
@@ -180,41 +185,35 @@ class _Tally:
 
     def __init__(self, codec: str):
         self.codec = codec
-        self.packets = self.frames = self.discarded = self.excused = 0
+        self.packets = self.frames = 0
+        self.without_picture = 0  # cut away by an edit list, or placeholders for "same picture again"
         self.fields = False  # interlaced: two packets may be one picture
-        self.first_shown = None
-        self.before = []  # times of the packets read before the first picture came out
+        # HEVC pictures due before the first one need pictures from before the file was cut: no decoder shows them.
+        self.leading = 0
+        self.first_read = self.first_shown = None
 
     def read(self, packet) -> None:
         if not packet.size:
             return
+        if not self.packets:
+            self.first_read = packet.pts
         self.packets += 1
-        if packet.is_discard:  # before or after the part of the file that its edit list shows
-            self.discarded += 1
-        elif packet.size <= EMPTY_PICTURES.get(self.codec, 0):
-            self.excused += 1
-        elif self.codec != "hevc":
-            return
-        elif self.first_shown is None:
-            self.before.append(packet.pts)
-        else:
-            self.excused += self._leads(packet.pts)
+        if packet.is_discard or packet.size <= EMPTY_PICTURES.get(self.codec, 0):
+            self.without_picture += 1
+        elif self.codec == "hevc" and packet.pts is not None and self.first_read is not None:
+            self.leading += packet.pts < self.first_read
 
     def shown(self, picture) -> None:
-        self.frames += 1
-        if self.first_shown is None and picture.pts is not None:
+        if not self.frames:
             self.first_shown = picture.pts
-            self.excused += sum(self._leads(pts) for pts in self.before)
+        self.frames += 1
         self.fields = self.fields or picture.interlaced_frame
-
-    def _leads(self, pts: int | None) -> bool:
-        """HEVC pictures due before the first one need pictures from before the file was cut: no decoder shows them."""
-        return pts is not None and self.first_shown is not None and pts < self.first_shown
 
     def undecoded(self) -> int:
         if self.fields or self.codec in HIDDEN_FRAMES:
             return 0
-        return self.packets - self.discarded - self.excused - self.frames
+        leading = self.leading if self.first_shown == self.first_read else 0
+        return self.packets - self.without_picture - leading - self.frames
 
 
 @contextmanager

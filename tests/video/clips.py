@@ -6,22 +6,23 @@ from pathlib import Path
 import av
 import numpy as np
 
+X264 = {"qp": "20"}  # without rate control the same file comes out every time
 WHOLE = {  # name: codec, pixel format, options of the container, options of the codec
-    "h264.mp4": ("libx264", "yuv420p", {}, {}),
-    "faststart.mp4": ("libx264", "yuv420p", {"movflags": "faststart"}, {}),
-    "fragmented.mp4": ("libx264", "yuv420p", {"movflags": "frag_keyframe+empty_moov"}, {"g": "6"}),
+    "h264.mp4": ("libx264", "yuv420p", {}, X264),
+    "faststart.mp4": ("libx264", "yuv420p", {"movflags": "faststart"}, X264),
+    "fragmented.mp4": ("libx264", "yuv420p", {"movflags": "frag_keyframe+empty_moov"}, X264 | {"g": "6"}),
     "hevc.mp4": ("libx265", "yuv420p", {}, {"x265-params": "log-level=none"}),
-    "UPPER.MP4": ("libx264", "yuv420p", {}, {}),
+    "UPPER.MP4": ("libx264", "yuv420p", {}, X264),
     "xvid.avi": ("mpeg4", "yuv420p", {}, {"b": "4000000"}),
     "mjpeg.avi": ("mjpeg", "yuvj420p", {}, {}),
     "ffv1.avi": ("ffv1", "bgr0", {}, {}),
     "ffv1.mkv": ("ffv1", "bgr0", {}, {}),
-    "h264.mkv": ("libx264", "yuv420p", {}, {}),
-    "live.mkv": ("libx264", "yuv420p", {"live": "1"}, {}),
+    "h264.mkv": ("libx264", "yuv420p", {}, X264),
+    "live.mkv": ("libx264", "yuv420p", {"live": "1"}, X264),
     "vp8.webm": ("libvpx", "yuv420p", {}, {"auto-alt-ref": "1", "lag-in-frames": "12", "arnr-maxframes": "5"}),
     "vp9.webm": ("libvpx-vp9", "yuv420p", {}, {}),
     "prores.mov": ("prores_ks", "yuv422p10le", {}, {}),
-    "h264.m4v": ("libx264", "yuv420p", {}, {}),
+    "h264.m4v": ("libx264", "yuv420p", {}, X264),
     "mpeg1.mpg": ("mpeg1video", "yuv420p", {}, {"b": "4000000"}),
     "mpeg2.mpg": ("mpeg2video", "yuv420p", {}, {"b": "4000000"}),
     "animation.GIF": ("gif", "rgb8", {}, {}),
@@ -62,6 +63,17 @@ def write_video(
             frame.pts, frame.time_base = (times[i] if times else i), Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    return path
+
+
+def write_tail(source: Path, path: Path, first: int) -> Path:
+    """The packets of a video from number ``first`` on, as they are."""
+    with av.open(str(source)) as whole, av.open(str(path), "w") as part:
+        stream = part.add_stream_from_template(whole.streams.video[0])
+        for packet in list(whole.demux(video=0))[first:]:
+            if packet.size:
+                packet.stream = stream
+                part.mux(packet)
     return path
 
 

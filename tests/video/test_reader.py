@@ -9,7 +9,7 @@ import blobfile
 import cv2
 import numpy as np
 import pytest
-from clips import LENGTH, WHOLE, pictures, write_frames, write_video, write_whole
+from clips import LENGTH, WHOLE, pictures, write_frames, write_tail, write_video, write_whole
 from PIL import Image
 
 from ramvid_vad.errors import InputError
@@ -67,6 +67,18 @@ def test_edit_list_is_obeyed_and_is_no_damage(tmp_path):
         shown += 1
     assert shown == LENGTH - 11
     assert len(read(path)) == shown
+
+
+def test_a_cut_before_an_open_group_is_no_damage(tmp_path):
+    """The pictures between the cut and its key frame lean on what was cut away; no player shows them."""
+    options = {"x265-params": "log-level=none:keyint=10:min-keyint=10:open-gop=1:bframes=3:b-adapt=0"}
+    whole = write_video(tmp_path / "whole.mkv", pictures(), "libx265", "yuv420p", codec_options=options)
+    with av.open(str(whole)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    key = [packet.is_keyframe for packet in packets].index(True, 1)
+    leading = sum(packet.pts < packets[key].pts for packet in packets[key:])
+    assert leading > 0
+    assert len(read(write_tail(whole, tmp_path / "a.mkv", key))) == LENGTH - key - leading
 
 
 @pytest.mark.parametrize("degrees", [90, 180, -90])
