@@ -43,7 +43,11 @@ def restore_optimizer(
     indices = [index for group in template["param_groups"] for index in group["params"]]
     tensors = [p for group in optimizer.param_groups for p in group["params"]]
     entries = {i: state[name_of[id(p)]] for i, p in zip(indices, tensors, strict=True)}
-    copies = {i: {key: _copy(value) for key, value in entry.items()} for i, entry in entries.items() if entry}
+    copies = {
+        i: {key: _copy(value, p) for key, value in entries[i].items()}
+        for i, p in zip(indices, tensors, strict=True)
+        if entries[i]
+    }
     optimizer.load_state_dict({"state": copies, "param_groups": template["param_groups"]})
 
 
@@ -108,5 +112,10 @@ def _named(
     return named
 
 
-def _copy(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, torch.Tensor) else value
+def _copy(value: Any, parameter: torch.Tensor) -> Any:
+    """A copy that lies in memory as its parameter does: fused optimizers walk both side by side."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    if value.shape != parameter.shape:
+        return value.detach().clone()
+    return torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value.detach())
