@@ -199,7 +199,7 @@ def paint_tram(scale: float) -> tuple[np.ndarray, np.ndarray]:
 
 def swell(frame: np.ndarray | int) -> np.ndarray | float:
     """Strength of the light show in a frame, 0 (rests) to 1."""
-    return 0.5 - 0.5 * np.tanh(3 * np.cos(2 * np.pi * frame / SWELL_PERIOD) - 1.2)
+    return 0.5 - 0.5 * np.tanh(3 * np.cos(2 * np.pi * frame / SWELL_PERIOD) - 1.4)
 
 
 def draw_wall(canvas: Canvas, frame: int) -> None:
@@ -241,18 +241,14 @@ def paint_crown(rng: np.random.Generator, scale: float) -> tuple[np.ndarray, np.
 def draw_tree(canvas: Canvas, crown: tuple[np.ndarray, np.ndarray], frame: int) -> None:
     """Trunk and crown; the wind bends the tree with a fixed period."""
     x, y = TREE
-    sway = 2.2 * np.sin(2 * np.pi * frame / TREE_PERIOD)
+    sway = 1.4 * np.sin(2 * np.pi * frame / TREE_PERIOD)
     canvas.polygon([(x - 1.6, y), (x - 1.0 + 0.4 * sway, 28), (x + 1.0 + 0.4 * sway, 28), (x + 1.6, y)], (70, 58, 48))
     picture, alpha = crown
-    shear = np.float32([[1, -2 * sway / 34, 2 * sway * canvas.scale], [0, 1, 0]])  # the top moves, the bottom stays
-    size = (picture.shape[1], picture.shape[0])
-    shear[0, 2] = sway * canvas.scale
-    canvas.paste(
-        cv2.warpAffine(picture, shear, size, borderMode=cv2.BORDER_REFLECT),
-        cv2.warpAffine(alpha, shear, size),
-        x - 22,
-        0.5,
-    )
+    height, width = alpha.shape
+    # the top moves by twice the sway, the bottom by nothing
+    shear = np.float32([[1, -2 * sway * canvas.scale / height, 2 * sway * canvas.scale], [0, 1, 0]])
+    picture = cv2.warpAffine(picture, shear, (width, height), borderMode=cv2.BORDER_REFLECT)
+    canvas.paste(picture, cv2.warpAffine(alpha, shear, (width, height)), x - 22, 0.5)
 
 
 # --- who walks, and what does not belong ------------------------------------------------------------------------------
