@@ -5,7 +5,6 @@ null baselines go through the same steps: those that stand in for the model from
 protocol on.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,27 +15,18 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import nulls
 from ramvid_vad.evaluation.metrics import frame_metrics
 from ramvid_vad.evaluation.protocols import Protocol, choose
-from ramvid_vad.evaluation.reconstructions import (
-    Reconstruction,
-    common_settings,
-    find_reconstructions,
-    load_reconstruction,
-)
+from ramvid_vad.evaluation.raw_scores import MOTION, STAND_INS, VideoScorer, in_threads
+from ramvid_vad.evaluation.reconstructions import common_settings, find_reconstructions, load_reconstruction
 from ramvid_vad.options import EvalOptions
-from ramvid_vad.scoring.blobs import wmse_scores
-from ramvid_vad.scoring.residuals import MEASURES, PERFECT
+from ramvid_vad.scoring.residuals import MEASURES
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.labels import read_labels
 from ramvid_vad.video.prefetch import prefetch
-from ramvid_vad.video.reader import find_videos, read_frames, video_name
-from ramvid_vad.video.windows import merge_max
+from ramvid_vad.video.reader import find_videos, video_name
 
 SCHEMA = 1  # of metrics.json; raise it when a key changes its meaning
-STAND_INS = ("linear_blend", "previous_frame")  # reconstructions that no model made: scored by every measure
-MOTION = ("frame_difference", "optical_flow")
 BLIND = ("constant", "noise", "triangle", "ramp")
 NULLS = (*STAND_INS, *MOTION, *BLIND)
-_BATCH = 32  # frames scored at once
 
 Scores = list[np.ndarray]  # one array (n_i,) per video
 
@@ -108,28 +98,19 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
         if found != length:
             raise InputError(f"{files[name]}: made from a video of {length} frames, but {path} has {found}")
 
-    raw: dict[tuple[str, str], Scores] = {}
-    uncovered = 0
-    wmse_options = {"threshold": options.tau, "min_area": options.min_area, "weight": options.weight}
-    with _bar(files, lengths, null_names, progress) as bar:
-        for path, name in zip(paths, names, strict=True):
+    wmse = {"threshold": options.tau, "min_area": options.min_area, "weight": options.weight}
+    scorer = VideoScorer(measures, [n for n in null_names if n not in BLIND], wmse)
+    with _bar(scorer, files, progress) as bar:
+
+        def score(video: tuple[str, str]) -> tuple[dict[tuple[str, str], np.ndarray], int]:
+            path, name = video
             real, made = cache.frames(path), load_reconstruction(files[name])
             if made.frames.shape[1:] != real.shape[1:]:
                 raise InputError(f"{files[name]}: frames {made.frames.shape[1:]}, but {path} gives {real.shape[1:]}")
-            uncovered += made.num_frames - len(np.unique(made.frame))
-            for null, fake in _stand_ins(made, real, null_names):
-                rows = np.arange(len(real)) if null == "previous_frame" else made.frame
-                values = _residuals(real, rows, fake, measures, wmse_options, bar.update)
-                for measure in measures:
-                    merged = merge_max(values[measure], rows, len(real), fill=PERFECT[measure])
-                    raw.setdefault((measure, null), []).append(merged)
-            if set(null_names) & set(MOTION):
-                moving = nulls.motion(
-                    _ticking(read_frames(path, rgb=False), bar.update), flow="optical_flow" in null_names
-                )
-                for null in MOTION:
-                    if null in null_names:
-                        raw.setdefault(("", null), []).append(moving[null])
+            return scorer(path, real, made, bar.update), made.num_frames - len(np.unique(made.frame))
+
+        scored = in_threads(score, list(zip(paths, names, strict=True)))
+    raw = {key: [scores[key] for scores, _ in scored] for key in scored[0][0]}
 
     full_labels = [np.asarray(y) for y in truth.values]
     labels = [protocol.trim(y) for y in full_labels]
@@ -144,7 +125,7 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
         "labels": {"folder": options.labels, "sha256": truth.sha256, "files_without_a_video": truth.unused},
         "wmse": {"tau": options.tau, "min_area": options.min_area, "weight": options.weight},
         "merge": "max over windows",
-        "frames_never_reconstructed": uncovered,
+        "frames_never_reconstructed": sum(uncovered for _, uncovered in scored),
         "reconstructions": settings,
     }
     return Evaluation(names, labels, full_labels, rows, protocol, provenance)
@@ -161,56 +142,11 @@ def _chosen(text: str, known: tuple[str, ...], flag: str) -> list[str]:
     return names
 
 
-def _bar(files: dict[str, str], lengths: list[int], null_names: list[str], progress: bool) -> Any:
+def _bar(scorer: VideoScorer, files: dict[str, str], progress: bool) -> Any:
     from tqdm import tqdm
 
-    generated = sum(len(load_reconstruction(path, frames=False).frame) for path in files.values())
-    total = generated * (1 + ("linear_blend" in null_names))
-    total += sum(lengths) * (("previous_frame" in null_names) + bool(set(null_names) & set(MOTION)))
+    total = sum(scorer.steps(load_reconstruction(path, frames=False)) for path in files.values())
     return tqdm(total=total, desc="scoring", unit="frame", disable=not progress)
-
-
-def _stand_ins(
-    made: Reconstruction, real: np.ndarray, null_names: list[str]
-) -> Iterator[tuple[str, Callable[[slice], np.ndarray]]]:
-    """(null, rows -> reconstructed frames): the model's own and those of the nulls that stand in for it."""
-    yield "", lambda rows: made.frames[rows]
-    if "linear_blend" in null_names:
-        yield (
-            "linear_blend",
-            lambda rows: nulls.linear_blend(real, made.starts, made.anchors, made.window[rows], made.index[rows]),
-        )
-    if "previous_frame" in null_names:
-        yield "previous_frame", lambda rows: real[nulls.previous_frames(len(real))[rows]]
-
-
-def _residuals(
-    real: np.ndarray,
-    frame: np.ndarray,
-    fake: Callable[[slice], np.ndarray],
-    measures: list[str],
-    wmse_options: dict[str, Any],
-    tick: Callable[[int], Any],
-) -> dict[str, np.ndarray]:
-    """Each measure between real[frame] (R, H, W, C) and the frames that ``fake`` gives for the same rows -> (R,)."""
-    values = {measure: np.empty(len(frame)) for measure in measures}
-    for first in range(0, len(frame), _BATCH):
-        rows = slice(first, first + _BATCH)
-        x, x_hat = real[frame[rows]], fake(rows)
-        unit, unit_hat = x / np.float32(255), x_hat / np.float32(255)
-        for measure in measures:
-            if measure == "wmse":  # on uint8: a pixel exactly at tau is active whatever the rounding
-                values[measure][rows] = wmse_scores(x, x_hat, **wmse_options)
-            else:
-                values[measure][rows] = MEASURES[measure](unit, unit_hat)
-        tick(len(x))
-    return values
-
-
-def _ticking(frames: Iterator[np.ndarray], tick: Callable[[int], Any]) -> Iterator[np.ndarray]:
-    for frame in frames:
-        yield frame
-        tick(1)
 
 
 def _ordered(raw: dict[tuple[str, str], Scores], measures: list[str]) -> list[tuple[tuple[str, str], Scores]]:

@@ -6,7 +6,7 @@ from known_run import ANCHORS, LENGTHS, SIZE, error
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import frame_metrics
-from ramvid_vad.evaluation.evaluate import MOTION, STAND_INS
+from ramvid_vad.evaluation.raw_scores import MOTION, STAND_INS
 from ramvid_vad.scoring.curves import smooth
 from ramvid_vad.scoring.residuals import MEASURES
 from ramvid_vad.video.windows import covering_starts, masked_rows

@@ -1,0 +1,126 @@
+"""Raw frame scores of one video: the model's by every measure, and those of the null baselines that look at the video.
+
+Residual of each reconstructed frame, then the largest of each frame's residuals.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import torch
+
+from ramvid_vad.evaluation import nulls
+from ramvid_vad.evaluation.reconstructions import Reconstruction
+from ramvid_vad.scoring.blobs import wmse_scores
+from ramvid_vad.scoring.residuals import MEASURES, PERFECT
+from ramvid_vad.video.reader import read_frames
+from ramvid_vad.video.windows import merge_max
+
+STAND_INS = ("linear_blend", "previous_frame")  # reconstructions that no model made: scored by every measure
+MOTION = ("frame_difference", "optical_flow")
+_BATCH = 32  # frames scored at once
+_MOST_WORKERS = 8
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class VideoScorer:
+    """What to score. measures: names of MEASURES.  nulls: of STAND_INS and MOTION.  wmse: arguments of wmse_scores."""
+
+    measures: list[str]
+    nulls: list[str]
+    wmse: dict[str, Any]
+
+    def steps(self, made: Reconstruction) -> int:
+        """Frames that one video makes to score, for a progress bar."""
+        per_frame = ("previous_frame" in self.nulls) + bool(set(self.nulls) & set(MOTION))
+        return len(made.frame) * (1 + ("linear_blend" in self.nulls)) + made.num_frames * per_frame
+
+    def __call__(
+        self, path: str, real: np.ndarray, made: Reconstruction, tick: Callable[[int], Any]
+    ) -> dict[tuple[str, str], np.ndarray]:
+        """(measure, null) -> float64 (n,); null "" is the model, measure "" a null that has none.
+
+        path: the video itself.  real: its frames uint8 (n, H, W, C) at the size of ``made``.  tick: called with the
+        number of frames just scored. A frame without a reconstruction has the score of a perfect one.
+        """
+        scores = {}
+        for null, rows, fake in self._reconstructions(real, made):
+            values = self._residuals(real, rows, fake, tick)
+            for measure in self.measures:
+                scores[measure, null] = merge_max(values[measure], rows, len(real), fill=PERFECT[measure])
+        if set(self.nulls) & set(MOTION):
+            frames = _ticking(read_frames(path, rgb=False), tick)
+            moving = nulls.motion(frames, flow="optical_flow" in self.nulls)
+            scores |= {("", null): moving[null] for null in MOTION if null in self.nulls}
+        return scores
+
+    def _reconstructions(
+        self, real: np.ndarray, made: Reconstruction
+    ) -> Iterator[tuple[str, np.ndarray, Callable[[slice], np.ndarray]]]:
+        """(null, true frame of each row, rows -> reconstructed frames): the model's, then its stand-ins."""
+        yield "", made.frame, lambda rows: made.frames[rows]
+        if "linear_blend" in self.nulls:
+            windows = real, made.starts, made.anchors
+            yield (
+                "linear_blend",
+                made.frame,
+                lambda rows: nulls.linear_blend(*windows, made.window[rows], made.index[rows]),
+            )
+        if "previous_frame" in self.nulls:
+            before = nulls.previous_frames(len(real))
+            yield "previous_frame", np.arange(len(real)), lambda rows: real[before[rows]]
+
+    def _residuals(
+        self, real: np.ndarray, frame: np.ndarray, fake: Callable[[slice], np.ndarray], tick: Callable[[int], Any]
+    ) -> dict[str, np.ndarray]:
+        """Each measure between real[frame] (R, H, W, C) and the frames that ``fake`` gives for those rows -> (R,)."""
+        values = {measure: np.empty(len(frame)) for measure in self.measures}
+        for first in range(0, len(frame), _BATCH):
+            rows = slice(first, first + _BATCH)
+            x, x_hat = real[frame[rows]], fake(rows)
+            unit, unit_hat = x / np.float32(255), x_hat / np.float32(255)
+            for measure in self.measures:
+                if measure == "wmse":  # on uint8: a pixel exactly at tau is active whatever the rounding
+                    values[measure][rows] = wmse_scores(x, x_hat, **self.wmse)
+                else:
+                    values[measure][rows] = MEASURES[measure](unit, unit_hat)
+            tick(len(x))
+        return values
+
+
+def in_threads(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+    """``function`` of every item, in order; one thread per core, the libraries' own threads switched off meanwhile."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with _single_threaded_libraries(), ThreadPoolExecutor(min(cores, _MOST_WORKERS)) as pool:
+        futures = [pool.submit(function, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:  # the first failure, or Ctrl-C: do not score all the others first
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _single_threaded_libraries() -> Iterator[None]:
+    """Many small operations on few cores: threads inside them would only wait for each other."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def _ticking(frames: Iterator[np.ndarray], tick: Callable[[int], Any]) -> Iterator[np.ndarray]:
+    for frame in frames:
+        yield frame
+        tick(1)
