@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -230,21 +231,25 @@ def test_no_tensor_of_a_state_per_token(calls):
     assert calls[0][2]["checkpoints"].numel() == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_peak_memory_is_far_below_a_state_per_token():
     # 61440 tokens, 64 channels, 64 states: 1 GB if the states were kept; u is 16 MB.
     code = """
-import resource, torch
+import re, torch
 from ramvid_vad.ops import selective_scan
 def run(length):
     case = {name: torch.rand(1, length, 64).transpose(1, 2).requires_grad_() for name in ("u", "delta", "B", "C", "z")}
     selective_scan(**case, A=-torch.rand(64, 64), backend="cpu").sum().backward()
+def peak():  # of this program alone; getrusage would remember the process that started it
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 run(64)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 run(61440)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak() - before)
 """
     grown = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-    assert 50_000 < grown < 350_000, f"{grown} kB"
+    # 80 MB of inputs, as much of gradients, and some copies of that size; never the states
+    assert 50_000 < grown < 500_000, f"{grown} kB"
 
 
 def test_forced_instruction_set_is_the_one_that_runs(monkeypatch, isa):
