@@ -15,7 +15,7 @@ from ramvid_vad.ops.cpu_library import TILE, Conv, Scan, call, strides
 
 CONV_CHUNK = 256  # tokens of the convolution walked by one thread at a time
 PARTIAL_SUMS = 8  # over the batch; a larger batch has one per element
-LANES = 16  # of the widest instruction set
+LANES = 16  # of the widest instruction set, and STRIPE of cpu_scan.h
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -104,7 +104,7 @@ def _scan(
     reverse: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(y, last state, checkpoints (B, tiles, N, D), empty unless `keep`)."""
+    """(y, last state, checkpoints (B, tiles, D / 16, N, 16), empty unless `keep`)."""
     dtype = _element(u, delta, B, C, z)
     rows = _rows(dtype, u, delta, B, C, z)
     y = torch.empty(rows[0].shape, dtype=dtype)
@@ -118,7 +118,7 @@ def _scan_state(u: Tensor, A: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     batch, dim, length = u.shape
     last = u.new_empty((batch, dim, A.shape[1]), dtype=torch.float32)
     tiles = -(-length // TILE) if keep else 0
-    return last, u.new_empty((batch, tiles, A.shape[1], dim), dtype=torch.float32)
+    return last, u.new_empty((batch, tiles, -(-dim // LANES), A.shape[1], LANES), dtype=torch.float32)
 
 
 def _call_scan(

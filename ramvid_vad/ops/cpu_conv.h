@@ -9,6 +9,8 @@ struct Conv {  // mirrored field by field in cpu_library.py
     const float *weight, *bias;  // (width, dim), (dim); bias may be null
     void *y, *dx;                // elements (batch, length, dim)
     float *dweight, *dbias;      // (batch, chunks, width, dim), (batch, chunks, dim)
+
+    int64_t bytes() const { return batch * length * dim * (half ? 2 : 4); }  // of a (batch, length, dim) tensor
 };
 
 // Most widths are 4: with WIDTH = 4 the loops over taps unroll; WIDTH = 0 takes the width at run time.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ramvid_vad.errors import InputError
 
-VERSION = 1  # ramvid_vad_kernel_version() in cpu_kernel.cpp
+VERSION = 2  # ramvid_vad_kernel_version() in cpu_kernel.cpp
 TILE = 32  # as in cpu_scan.h
 ISA_VARIABLE = "RAMVID_VAD_ISA"
 ISAS = ("baseline", "avx2", "avx512")  # as ramvid_vad_best_isa() counts them

@@ -5,7 +5,8 @@
 // registers over the tile. Forward stores the state in front of every tile where a gradient will be wanted; backward
 // recomputes the states of one block and tile at a time from it.
 
-constexpr int TILE = 32;  // cpu_library.py allocates one checkpoint per tile
+constexpr int TILE = 32;    // cpu_library.py allocates one checkpoint per tile
+constexpr int STRIPE = 16;  // channels that lie together in a checkpoint, whatever the width of the vectors
 
 struct Scan {  // mirrored field by field in cpu_library.py
     int64_t batch, dim, length, states, group;  // group: channels that share one sum in dB and dC, a multiple of LANES
@@ -15,11 +16,12 @@ struct Scan {  // mirrored field by field in cpu_library.py
     const float *A, *D, *bias;  // (dim, states), (dim), (dim); D and bias may be null
     void* y;                    // elements (batch, length, dim)
     float* last;                // (batch, dim, states)
-    float* checkpoints;         // (batch, tiles, states, dim), may be null in forward
+    float* checkpoints;         // (batch, tiles, dim / STRIPE, states, STRIPE), may be null in forward
     void *du, *ddelta, *dz;     // elements (batch, length, dim)
     float *dA, *dD, *dbias;     // (batch, dim, states), (batch, dim), (batch, dim)
     float *dB, *dC;             // (groups, batch, length, states)
 
+    int64_t bytes() const { return batch * length * dim * (half ? 2 : 4); }  // of a (batch, length, dim) tensor
     int64_t tiles() const { return (length + TILE - 1) / TILE; }
     int steps(int64_t tile) const { return length - tile * TILE < TILE ? length - tile * TILE : TILE; }
 };
@@ -55,8 +57,10 @@ struct Walk {
 
     int64_t first(int64_t block) const { return channel + block * LANES; }
     int count(int64_t block) const { return lanes(end - first(block)); }
+    // Of state 0; the other states follow in steps of STRIPE.
     float* checkpoint(int64_t tile, int64_t block) const {
-        return a.checkpoints + (batch * a.tiles() + tile) * N * a.dim + first(block);
+        const int64_t d = first(block), stripes = (a.dim + STRIPE - 1) / STRIPE;
+        return a.checkpoints + ((batch * a.tiles() + tile) * stripes + d / STRIPE) * N * STRIPE + d % STRIPE;
     }
     // A (batch, length, dim) result.
     Rows<E> result(void* data) const { return {data, batch, {a.length * a.dim, a.dim}, a.length, (bool)a.reverse}; }
@@ -76,6 +80,21 @@ struct Walk {
     }
 };
 
+// Rows that will be read next, fetched into the second-level cache while the states keep the arithmetic busy.
+struct Ahead {
+    const char* row[4];
+    int64_t step[4];
+
+    template <class E>
+    void set(int i, const Rows<E>& rows, int64_t t, int64_t d) {
+        row[i] = (const char*)(rows[t] + d);
+        step[i] = rows.step * (int64_t)sizeof(E);
+    }
+    void fetch() {
+        for (int i = 0; i < 4; i++) __builtin_prefetch(row[i], 0, 2), row[i] += step[i];
+    }
+};
+
 // What all states of a channel block share over a tile: step size; step size times input; output before the gate.
 struct Block {
     Vec dt[TILE], x[TILE], y[TILE];
@@ -83,10 +102,11 @@ struct Block {
 
 // NS states of a block over a tile: h_t = exp(dt_t A) h_{t-1} + x_t B_t, y_t += C_t h_t. a2 is A log2(e).
 template <int NS>
-void advance(int steps, Block& block, const Vec* a2, Vec* h, const float* B, const float* C, int64_t N) {
+void advance(int steps, Block& block, const Vec* a2, Vec* h, const float* B, const float* C, int64_t N, Ahead& ahead) {
     Vec s[NS];
     for (int n = 0; n < NS; n++) s[n] = h[n];
     for (int t = 0; t < steps; t++, B += N, C += N) {
+        ahead.fetch();
         const Vec dt = block.dt[t], x = block.x[t];
         Vec even = block.y[t], odd{};
 #pragma GCC unroll 16
@@ -102,9 +122,9 @@ void advance(int steps, Block& block, const Vec* a2, Vec* h, const float* B, con
 // All N states from n on, in groups of NS and, for the rest, of its halves.
 template <int NS>
 void advance_all(int steps, Block& block, const Vec* a2, Vec* h, const float* B, const float* C, int64_t N,
-                 int64_t n = 0) {
-    for (; n + NS <= N; n += NS) advance<NS>(steps, block, a2 + n, h + n, B + n, C + n, N);
-    if constexpr (NS > 1) advance_all<NS / 2>(steps, block, a2, h, B, C, N, n);
+                 Ahead& ahead, int64_t n = 0) {
+    for (; n + NS <= N; n += NS) advance<NS>(steps, block, a2 + n, h + n, B + n, C + n, N, ahead);
+    if constexpr (NS > 1) advance_all<NS / 2>(steps, block, a2, h, B, C, N, ahead, n);
 }
 
 template <class E>
@@ -130,8 +150,13 @@ void scan_forward(const Scan& a, int64_t batch, int64_t channel, int64_t end) {
         for (int64_t b = 0; b < walk.blocks; b++) {
             Vec* h = &state[b * N];
             if (a.checkpoints)
-                for (int64_t n = 0; n < N; n++) store<false>(walk.checkpoint(k, b) + n * a.dim, h[n], walk.count(b));
-            advance_all<FORWARD_STATES>(steps, blocks[b], &walk.decay[b * N], h, walk.B, walk.C, N);
+                for (int64_t n = 0; n < N; n++) store<true>(walk.checkpoint(k, b) + n * STRIPE, h[n], LANES);
+            Ahead ahead;
+            ahead.set(0, walk.u, t0 + TILE, walk.first(b));
+            ahead.set(1, walk.delta, t0 + TILE, walk.first(b));
+            ahead.set(2, a.z ? walk.z : walk.u, t0, walk.first(b));
+            ahead.set(3, y, t0, walk.first(b));
+            advance_all<FORWARD_STATES>(steps, blocks[b], &walk.decay[b * N], h, walk.B, walk.C, N, ahead);
         }
         walk.rows(steps, [&](auto full, int t, int64_t b, int64_t d, int count) {
             Vec out = blocks[b].y[t];
@@ -153,6 +178,10 @@ struct BackwardBlock : Block {
     Vec dx[TILE], ddt[TILE];  // gradients of x, and of dt through the decay (divided by ln 2)
     Vec dD, dbias;            // sums over the tile
 };
+
+// Where the lane sums of state n of token 0 lie; those of the next token BACKWARD_STATES further. A group of states walks
+// through memory in one piece, so that what it touches stays in the first-level cache.
+inline int64_t lane_sum(int64_t n) { return n / BACKWARD_STATES * BACKWARD_STATES * TILE + n % BACKWARD_STATES; }
 
 // NS states of a block, backward over a tile. With e_t = exp(dt_t A), lambda_t the gradient of h_t and
 // s_t = e_t lambda_t:  lambda_t = s_{t+1} + g_t C_t,  dC_t = g_t h_t,  dB_t = lambda_t x_t,  dx_t = lambda_t . B_t,
@@ -180,8 +209,8 @@ void retreat(int steps, BackwardBlock& block, const Vec* a2, const Vec* h0, Vec*
 #pragma GCC unroll 16
         for (int n = 0; n < NS; n++) {
             const Vec lambda = s[n] + g * C[t * N + n];
-            dC[t * N + n] += g * h[t + 1][n];
-            dB[t * N + n] += lambda * x;
+            dC[t * BACKWARD_STATES + n] += g * h[t + 1][n];
+            dB[t * BACKWARD_STATES + n] += lambda * x;
             dx += lambda * B[t * N + n];
             s[n] = lambda * e[t][n];
             const Vec q = s[n] * h[t][n];
@@ -197,7 +226,7 @@ template <int NS>
 void retreat_all(int steps, BackwardBlock& block, const Vec* a2, const Vec* h0, Vec* carry, const float* B,
                  const float* C, int64_t N, Vec* dB, Vec* dC, Vec* dA, int64_t n = 0) {
     for (; n + NS <= N; n += NS)
-        retreat<NS>(steps, block, a2 + n, h0 + n, carry + n, B + n, C + n, N, dB + n, dC + n, dA + n);
+        retreat<NS>(steps, block, a2 + n, h0 + n, carry + n, B + n, C + n, N, dB + lane_sum(n), dC + lane_sum(n), dA + n);
     if constexpr (NS > 1) retreat_all<NS / 2>(steps, block, a2, h0, carry, B, C, N, dB, dC, dA, n);
 }
 
@@ -207,7 +236,7 @@ void scan_backward(const Scan& a, int64_t batch, int64_t channel, int64_t end) {
     const Rows<E> du = walk.result(a.du), ddelta = walk.result(a.ddelta), dz = walk.result(a.dz);
     const int64_t N = a.states, per_group = a.group / LANES;
     Scratch carry(walk.blocks * N), dA(walk.blocks * N), dD(walk.blocks), dbias(walk.blocks), h0(N);
-    Scratch lane_dB(TILE * N), lane_dC(TILE * N);
+    Scratch lane_dB(lane_sum(N + BACKWARD_STATES - 1)), lane_dC(lane_sum(N + BACKWARD_STATES - 1));
     Array<BackwardBlock> blocks(walk.blocks);
     for (int64_t k = a.tiles() - 1; k >= 0; k--) {
         const int64_t t0 = k * TILE;
@@ -232,7 +261,7 @@ void scan_backward(const Scan& a, int64_t batch, int64_t channel, int64_t end) {
             block.dx[t] = block.ddt[t] = Vec{};
         });
         for (int64_t b = 0; b < walk.blocks; b++) {
-            for (int64_t n = 0; n < N; n++) h0[n] = load<false>(walk.checkpoint(k, b) + n * a.dim, walk.count(b));
+            for (int64_t n = 0; n < N; n++) h0[n] = load<true>(walk.checkpoint(k, b) + n * STRIPE, LANES);
             retreat_all<BACKWARD_STATES>(steps, blocks[b], &walk.decay[b * N], h0.data, &carry[b * N], walk.B,
                                          walk.C, N, lane_dB.data, lane_dC.data, &dA[b * N]);
             blocks[b].dD = blocks[b].dbias = Vec{};
@@ -241,11 +270,10 @@ void scan_backward(const Scan& a, int64_t batch, int64_t channel, int64_t end) {
             const Rows<float> dB(a.dB, matrix, {a.length * N, N}, a.length, a.reverse);
             const Rows<float> dC(a.dC, matrix, {a.length * N, N}, a.length, a.reverse);
             for (int t = 0; t < steps; t++) {
-                sum_lanes(dB[t0 + t], &lane_dB[t * N], N);
-                sum_lanes(dC[t0 + t], &lane_dC[t * N], N);
+                sum_lanes(dB[t0 + t], N, [&](int64_t n) { return lane_dB[lane_sum(n) + t * BACKWARD_STATES]; });
+                sum_lanes(dC[t0 + t], N, [&](int64_t n) { return lane_dC[lane_sum(n) + t * BACKWARD_STATES]; });
             }
-            memset((void*)lane_dB.data, 0, steps * N * sizeof(Vec));
-            memset((void*)lane_dC.data, 0, steps * N * sizeof(Vec));
+            lane_dB.clear(), lane_dC.clear();
         }
         walk.rows(steps, [&](auto full, int t, int64_t b, int64_t d, int count) {
             BackwardBlock& block = blocks[b];

@@ -1,13 +1,15 @@
 // One vector of neighbouring channels: its width, elementary functions, memory access and sums over its lanes.
 // Included by cpu_kernel.cpp only, inside its unnamed namespace.
 
+// FORWARD_STATES, BACKWARD_STATES: states of a channel that are walked at a time, as many as registers and cache like.
 #if defined(__AVX512F__)
-constexpr int LANES = 16, FORWARD_STATES = 16, BACKWARD_STATES = 8;
+constexpr int LANES = 16, FORWARD_STATES = 16;
 #elif defined(__AVX2__)
-constexpr int LANES = 8, FORWARD_STATES = 4, BACKWARD_STATES = 4;
+constexpr int LANES = 8, FORWARD_STATES = 4;
 #else
-constexpr int LANES = 4, FORWARD_STATES = 4, BACKWARD_STATES = 4;
+constexpr int LANES = 4, FORWARD_STATES = 4;
 #endif
+constexpr int BACKWARD_STATES = 4;
 
 typedef float Vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
@@ -188,14 +190,14 @@ inline void fold_all(Vec* v) {
     if constexpr (M > 2) fold_all<M / 2>(v);
 }
 
-// to[j] = sum of the lanes of from[j]: LANES vectors are transposed and added in one tree.
-inline void sum_lanes(float* to, const Vec* from, int64_t vectors) {
+// to[j] = sum of the lanes of from(j): LANES vectors are transposed and added in one tree.
+template <class From>
+inline void sum_lanes(float* to, int64_t vectors, From from) {
     for (int64_t j = 0; j < vectors; j += LANES) {
         Vec v[LANES];
-        const int count = vectors - j < LANES ? vectors - j : LANES;
-        for (int i = 0; i < LANES; i++) v[i] = i < count ? from[j + i] : Vec{};
+        for (int i = 0; i < LANES; i++) v[i] = j + i < vectors ? from(j + i) : Vec{};
         fold_all<LANES>(v);
-        memcpy(to + j, v, count * sizeof(float));
+        memcpy(to + j, v, lanes(vectors - j) * sizeof(float));
     }
 }
 
@@ -204,10 +206,12 @@ inline void sum_lanes(float* to, const Vec* from, int64_t vectors) {
 template <class T>
 struct Array {  // zeroed, on a cache line
     T* data;
-    explicit Array(int64_t size) {
+    int64_t size;
+    explicit Array(int64_t size) : size(size) {
         if (posix_memalign((void**)&data, 64, size * sizeof(T))) abort();
-        memset((void*)data, 0, size * sizeof(T));
+        clear();
     }
+    void clear() { memset((void*)data, 0, size * sizeof(T)); }
     ~Array() { free(data); }
     Array(const Array&) = delete;
     T& operator[](int64_t i) const { return data[i]; }
