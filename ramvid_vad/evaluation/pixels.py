@@ -1,4 +1,9 @@
-"""Pixel AUC and AUPRO from maps of per-pixel scores, over any number of frames in bounded memory."""
+"""Pixel AUC and AUPRO from maps of per-pixel scores, over any number of frames in bounded memory.
+
+A map may have another size than the mask (a residual is computed at the model's resolution, the truth is drawn at the
+video's): each pixel of the mask has the score of the cell of the map that its centre lies in, and all pixels of the
+video's own size are counted.
+"""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -6,8 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.video.cache import crop_box
 
-_BUFFER = 1 << 22  # pixels gathered before they are sorted into the table
+EXACT_CELLS = 1 << 21  # distinct scores up to which all are kept apart
+DROPPED_BITS = 11  # of a float32's 23-bit mantissa beyond that: scores that agree to 1 part in 4096 are joined
+_BUFFER = 1 << 22  # cells gathered before they are counted
 
 
 class PixelMetrics(NamedTuple):
@@ -28,66 +36,95 @@ class PixelCurve:
     """Gathers pixels frame by frame and knows the ROC and the PRO curve of all of them.
 
     Scores are taken as float32 and each distinct value is counted, so the result is that of sorting all pixels. Above
-    ``max_values`` distinct values, neighbouring float32 values are joined (their last bits dropped) and the largest
-    possible error of the AUC is reported.
+    ``exact_cells`` distinct values, neighbouring float32 values are joined (their last ``dropped_bits`` bits dropped)
+    and the largest possible error of the AUC is reported.
     """
 
-    def __init__(self, max_values: int = 1 << 23) -> None:
-        self.max_values = max_values
+    def __init__(self, exact_cells: int = EXACT_CELLS, dropped_bits: int = DROPPED_BITS) -> None:
+        self.exact_cells = exact_cells
+        self.dropped_bits = dropped_bits
         self.regions = 0
-        self._dropped_bits = 0
-        self._values = np.zeros(0, np.uint32)  # distinct scores, ascending, as sortable integers
-        self._counts = np.zeros((3, 0))  # per value: normal pixels, anomalous pixels, sum of 1 / area of their regions
-        self._waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._shift = 0  # bits dropped so far
+        self._keys = np.zeros(0, np.uint32)  # distinct scores, ascending, as sortable integers
+        self._counts = np.zeros((3, 0))  # per score: normal pixels, anomalous pixels, sum of 1 / area of their regions
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
         self._num_waiting = 0
 
-    def add(self, maps: np.ndarray, masks: np.ndarray) -> None:
-        """Add frames: maps (n, H, W) of finite scores, higher = worse; masks bool (n, H, W), True = anomalous."""
+    def add(self, maps: np.ndarray, masks: np.ndarray, keep_aspect: bool = False) -> None:
+        """Add frames: maps (n, h, w) of finite scores, higher = worse; masks bool (n, H, W), True = anomalous.
+
+        keep_aspect: the map shows the largest centred part of the frame that has its aspect (``video.cache``); pixels
+        outside it, which nobody looked at, have the lowest score of all.
+        """
         maps, masks = np.asarray(maps, np.float32), np.asarray(masks, bool)
-        if maps.shape != masks.shape or maps.ndim != 3:
-            raise InputError(f"pixel scores {maps.shape} and masks {masks.shape} must be of one shape (n, H, W)")
+        if maps.ndim != 3 or masks.ndim != 3 or len(maps) != len(masks):
+            raise InputError(f"pixel scores {maps.shape} and masks {masks.shape} must be (n, h, w) of the same frames")
+        if not np.isfinite(maps).all():
+            raise InputError("a pixel score is not finite")
+        if not len(maps):
+            return
+        cell = _cells(maps.shape[1:], masks.shape[1:], keep_aspect)
+        num_cells = maps[0].size + 1  # one more for what the map does not show
+        everywhere = np.bincount(cell, minlength=num_cells)
         for frame_map, mask in zip(maps, masks, strict=True):
-            if not np.isfinite(frame_map).all():
-                raise InputError("a pixel score is not finite")
-            keys = _sortable(frame_map.ravel())
-            inside = mask.ravel()
-            self._waiting.append((keys[~inside], keys[inside], self._weights(mask)))
-            self._num_waiting += keys.size
-            if self._num_waiting > max(_BUFFER, 4 * len(self._values)):
-                self._flush()
+            counts = np.zeros((3, num_cells))
+            if mask.any():
+                inside = cell[mask.ravel()]
+                counts[1] = np.bincount(inside, minlength=num_cells)
+                counts[2] = np.bincount(inside, self._weights(mask), num_cells)
+            counts[0] = everywhere - counts[1]
+            self._wait(np.append(_sortable(frame_map.ravel()), np.uint32(0)), counts)
+
+    def merge(self, other: "PixelCurve") -> None:
+        """Add all that another curve holds."""
+        other._flush()
+        self.regions += other.regions
+        self.dropped_bits = max(self.dropped_bits, other.dropped_bits)
+        if other._shift:
+            self._coarsen()
+        self._wait(other._keys << other._shift, other._counts)
 
     def _weights(self, mask: np.ndarray) -> np.ndarray:
         """1 / area of its 8-connected region, for each anomalous pixel in row order."""
-        if not mask.any():
-            return np.zeros(0)
         import cv2
 
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(
+            np.ascontiguousarray(mask).view(np.uint8), connectivity=8
+        )
         self.regions += count - 1
         return 1.0 / stats[labels[mask], cv2.CC_STAT_AREA]
 
+    def _wait(self, keys: np.ndarray, counts: np.ndarray) -> None:
+        self._waiting.append((keys, counts))
+        self._num_waiting += len(keys)
+        if self._num_waiting > _BUFFER:
+            self._flush()
+
     def _flush(self) -> None:
-        """Sort the waiting pixels into the table of distinct values."""
+        """Count the waiting cells into the table of distinct scores."""
         if not self._waiting:
             return
-        normal, anomalous, weights = (np.concatenate(part) for part in zip(*self._waiting, strict=True))
+        keys = np.concatenate([self._keys, *(keys >> np.uint32(self._shift) for keys, _ in self._waiting)])
+        counts = np.concatenate([self._counts, *(counts for _, counts in self._waiting)], axis=1)
         self._waiting, self._num_waiting = [], 0
-        normal, normal_count = np.unique(normal >> self._dropped_bits, return_counts=True)
-        anomalous, position, anomalous_count = np.unique(
-            anomalous >> self._dropped_bits, return_inverse=True, return_counts=True
-        )
-        rows = np.zeros((3, len(normal) + len(anomalous)))
-        rows[0, : len(normal)] = normal_count
-        rows[1, len(normal) :] = anomalous_count
-        rows[2, len(normal) :] = np.bincount(position, weights, len(anomalous))
-        self._merge(np.concatenate([self._values, normal, anomalous]), np.concatenate([self._counts, rows], axis=1))
-        while len(self._values) > self.max_values:
-            self._dropped_bits += 1
-            self._merge(self._values >> 1, self._counts)
+        if not self._shift:
+            self._keys, position = np.unique(keys, return_inverse=True)
+            self._counts = np.stack([np.bincount(position, row, len(self._keys)) for row in counts])
+            if len(self._keys) > self.exact_cells:
+                self._coarsen()
+            return
+        # so few possible scores that counting into all of them beats sorting
+        table = np.stack([np.bincount(keys, row, (1 << 32 - self._shift)) for row in counts])
+        self._keys = np.flatnonzero(table.any(axis=0)).astype(np.uint32)
+        self._counts = table[:, self._keys]
 
-    def _merge(self, values: np.ndarray, counts: np.ndarray) -> None:
-        self._values, position = np.unique(values, return_inverse=True)
-        self._counts = np.stack([np.bincount(position, row, len(self._values)) for row in counts])
+    def _coarsen(self) -> None:
+        """Join neighbouring scores, from now on."""
+        if self._shift:
+            return
+        self._shift = self.dropped_bits
+        self._keys, position = np.unique(self._keys >> np.uint32(self._shift), return_inverse=True)
+        self._counts = np.stack([np.bincount(position, row, len(self._keys)) for row in self._counts])
 
     def metrics(self, fpr_limit: float = 0.3) -> PixelMetrics:
         """Pixel AUC and AUPRO of everything added so far.
@@ -101,14 +138,14 @@ class PixelCurve:
             raise InputError(f"the FPR limit of AUPRO must lie in (0, 1], not {fpr_limit}")
         self._flush()
         normal, anomalous, weight = self._counts
-        num_normal, num_anomalous = int(normal.sum()), int(anomalous.sum())
+        num_normal, num_anomalous = round(normal.sum()), round(anomalous.sum())
         if not num_normal or not num_anomalous:
             undefined = float("nan")
             return PixelMetrics(undefined, undefined, num_normal + num_anomalous, num_anomalous, self.regions, 0.0)
         below = np.cumsum(normal) - normal
         pairs = float(num_normal) * num_anomalous
         auc = float((anomalous * (below + normal / 2)).sum() / pairs)
-        bound = float((anomalous * normal).sum() / (2 * pairs)) if self._dropped_bits else 0.0
+        bound = float((anomalous * normal).sum() / (2 * pairs)) if self._shift else 0.0
         fpr = np.concatenate([[0.0], np.cumsum(normal[::-1]) / num_normal])
         pro = np.concatenate([[0.0], np.cumsum(weight[::-1]) / self.regions])
         pixels = num_normal + num_anomalous
@@ -116,15 +153,24 @@ class PixelCurve:
 
 
 def pixel_metrics(videos: Iterable[tuple[np.ndarray, np.ndarray]], fpr_limit: float = 0.3) -> PixelMetrics:
-    """Pixel AUC and AUPRO over (maps (n, H, W), masks (n, H, W)) of each video; see :meth:`PixelCurve.metrics`."""
+    """Pixel AUC and AUPRO over (maps (n, h, w), masks (n, H, W)) of each video; see :meth:`PixelCurve.metrics`."""
     curve = PixelCurve()
     for maps, masks in videos:
         curve.add(maps, masks)
     return curve.metrics(fpr_limit)
 
 
+def _cells(size: tuple[int, int], target: tuple[int, int], keep_aspect: bool) -> np.ndarray:
+    """Which cell of a map of ``size`` each pixel of a frame of ``target`` lies in, int64 (H * W,); h * w: in none."""
+    left, top, right, bottom = crop_box(*target, size, keep_aspect)
+    rows = np.floor((np.arange(target[0]) + 0.5 - top) / (bottom - top) * size[0]).astype(np.int64)
+    columns = np.floor((np.arange(target[1]) + 0.5 - left) / (right - left) * size[1]).astype(np.int64)
+    shown = ((rows >= 0) & (rows < size[0]))[:, None] & ((columns >= 0) & (columns < size[1]))
+    return np.where(shown, rows[:, None] * size[1] + columns, size[0] * size[1]).ravel()
+
+
 def _sortable(scores: np.ndarray) -> np.ndarray:
-    """float32 -> uint32 whose order is that of the scores."""
+    """float32 -> uint32 whose order is that of the scores; 0 is below them all."""
     bits = (scores + np.float32(0)).view(np.uint32)  # + 0 turns -0 into 0
     return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
 

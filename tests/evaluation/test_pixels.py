@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
@@ -76,28 +78,89 @@ def test_a_small_region_counts_as_much_as_a_large_one():
     assert result.pixel_auc == pytest.approx(25 / 26 + 0.5 / 26)
 
 
-def test_few_distinct_values_are_kept_and_the_error_is_bounded():
+def test_joined_values_bound_their_error():
     videos = random_case(1, ties=False)
     exact = pixel_metrics(videos)
-    coarse = PixelCurve(max_values=40)
+    coarse = PixelCurve(exact_cells=40, dropped_bits=21)
     for maps, masks in videos:
         coarse.add(maps, masks)
     result = coarse.metrics()
     assert 0 < abs(result.pixel_auc - exact.pixel_auc) <= result.error_bound < 0.1
+    assert abs(result.aupro - exact.aupro) < 0.1
 
 
-def test_frames_in_pieces_are_the_same_as_at_once(monkeypatch):
+@pytest.mark.parametrize("exact_cells", [1 << 21, 40])
+def test_frames_in_pieces_are_the_same_as_at_once(monkeypatch, exact_cells):
     videos = random_case(2, ties=False)
-    whole = pixel_metrics(videos)
+    whole = PixelCurve(exact_cells, dropped_bits=18)
+    for maps, masks in videos:
+        whole.add(maps, masks)
     monkeypatch.setattr("ramvid_vad.evaluation.pixels._BUFFER", 100)
-    assert pixel_metrics((m[i : i + 1], k[i : i + 1]) for m, k in videos for i in range(4)) == pytest.approx(whole)
+    merged = PixelCurve(exact_cells, dropped_bits=18)
+    for maps, masks in videos:
+        part = PixelCurve(exact_cells, dropped_bits=18)
+        for i in range(4):
+            part.add(maps[i : i + 1], masks[i : i + 1])
+        merged.merge(part)
+    assert merged.metrics() == pytest.approx(whole.metrics())
+    assert (whole.metrics().error_bound > 0) == (exact_cells == 40)
+
+
+def test_a_coarse_curve_takes_an_exact_one_and_the_other_way_round():
+    (first, second, _), expected = random_case(3, ties=False), pixel_metrics(random_case(3, ties=False)[:2])
+    for order in ((first, second), (second, first)):
+        merged, exact = PixelCurve(exact_cells=1), PixelCurve()
+        merged.add(*order[0])
+        exact.add(*order[1])
+        merged.merge(exact)
+        assert merged.metrics().pixel_auc == pytest.approx(expected.pixel_auc, abs=1e-4)
+        exact.merge(merged)
+        assert exact.metrics().pixels == expected.pixels + order[1][0].size
+
+
+@settings(max_examples=40)
+@given(
+    size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    more=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    seed=st.integers(0, 2**16),
+)
+def test_a_coarse_map_is_that_map_enlarged_to_the_mask(size, more, seed):
+    """Each pixel centre, in units of the map's cells, says which cell it takes."""
+    rng = np.random.default_rng(seed)
+    target = size[0] + more[0], size[1] + more[1]
+    maps, masks = rng.integers(0, 4, (2, *size)).astype(float), rng.random((2, *target)) < 0.4
+    rows = [int((y + 0.5) * size[0] / target[0] + 1e-9) for y in range(target[0])]
+    columns = [int((x + 0.5) * size[1] / target[1] + 1e-9) for x in range(target[1])]
+    enlarged = maps[:, rows][:, :, columns]
+    coarse, fine = pixel_metrics([(maps, masks)]), pixel_metrics([(enlarged, masks)])
+    np.testing.assert_allclose(coarse[:2], fine[:2], atol=1e-12)
+    assert coarse[2:] == fine[2:]
+
+
+def test_what_the_crop_does_not_show_has_the_lowest_score():
+    """A square map of a frame twice as wide as high shows its middle half."""
+    mask = np.zeros((1, 4, 8), bool)
+    mask[0, 1:3, 3:5] = True
+    maps = np.full((1, 4, 4), -1.0)
+    maps[0, 1:3, 1:3] = 1
+    curve = PixelCurve()
+    curve.add(maps, mask, keep_aspect=True)
+    assert curve.metrics()[:4] == (1.0, 1.0, 32, 4)
+    hidden = np.zeros((1, 4, 8), bool)
+    hidden[0, :, 0] = True  # never seen, so never found
+    curve = PixelCurve()
+    curve.add(maps, hidden, keep_aspect=True)
+    # 4 anomalous pixels tie with the 12 normal ones that are not shown either, the 16 shown are above them
+    assert curve.metrics().pixel_auc == pytest.approx(4 * (12 / 2) / (4 * 28))
 
 
 def test_undefined_and_refused():
     maps, mask = np.zeros((1, 3, 3)), np.zeros((1, 3, 3), bool)
     assert np.isnan(pixel_metrics([(maps, mask)])[:2]).all()
     assert np.isnan(pixel_metrics([(maps, ~mask)])[:2]).all()
+    assert np.isnan(pixel_metrics([(maps[:0], mask[:0])])[:2]).all()
     with pytest.raises(InputError, match="not finite"):
         pixel_metrics([(maps * np.nan, mask)])
-    with pytest.raises(InputError, match="one shape"):
-        pixel_metrics([(maps, mask[:, :2])])
+    for wrong in (mask[0], np.zeros((2, 3, 3), bool)):
+        with pytest.raises(InputError, match="same frames"):
+            pixel_metrics([(maps, wrong)])
