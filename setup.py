@@ -80,7 +80,7 @@ setup(
         Extension(
             "ramvid_vad.ops._cpu_kernel",
             sources=["ramvid_vad/ops/cpu_kernel.cpp"],
-            depends=[f"ramvid_vad/ops/cpu_{name}.h" for name in ("vector", "scan", "conv")],
+            depends=[f"ramvid_vad/ops/cpu_{name}.h" for name in ("vector", "scan", "conv", "norm")],
             optional=True,  # a missing library is not copied, and no error
         )
     ],

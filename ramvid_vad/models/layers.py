@@ -6,18 +6,46 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..ops import group_norm
+
 
 class GroupNorm32(nn.GroupNorm):
-    """Group norm over 32 groups, computed in float32 whatever the input's type."""
+    """Group norm over 32 groups, computed in float32 whatever the input's type; with ``silu``, SiLU behind it."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, silu: bool = False):
         super().__init__(32, channels)
+        self.silu = silu
+
+    def forward(
+        self, x: torch.Tensor, scale: torch.Tensor | None = None, shift: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """x (B,C,...); scale, shift (B,C): modulate what is normalised, norm(x) * (1 + scale) + shift."""
+        return group_norm(x, self.num_groups, self.weight, self.bias, scale, shift, self.eps, self.silu)
+
+
+class Fused(nn.Identity):
+    """Stands where RaMViD's sequence has a layer that the one before it does here, so that the keys stay."""
+
+
+class PointwiseConv(nn.Conv3d):
+    """A 1x1x1 convolution as one matrix product over all positions, which is faster on CPU, backward above all."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            if x.device.type == "cpu":  # takes half-precision input with float32 weights, and computes in float32
-                return F.group_norm(x, 32, self.weight, self.bias, self.eps)
-            return F.group_norm(x.float(), 32, self.weight, self.bias, self.eps).to(x.dtype)
+        rows = x.movedim(1, -1)  # (B,T,H,W,C)
+        # as one matrix, whose strides stay plain with one window too: nothing after it then mistakes the layout
+        y = F.linear(rows.flatten(0, -2), self.weight.flatten(1), self.bias)
+        return y.unflatten(0, rows.shape[:-1]).movedim(-1, 1)
+
+
+def channels_last_gradient(x: torch.Tensor) -> torch.Tensor:
+    """x, whose gradient is brought into the layout of x: that of a concatenation is a slice, that of an interpolation
+    contiguous, and what comes after would copy either more than once."""
+    if x.requires_grad:
+        x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last_3d))
+    return x
 
 
 def zero_module(module: nn.Module) -> nn.Module:
@@ -80,7 +108,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         t, h, w = x.shape[2:]
-        return self.conv(F.interpolate(x, (self.frames or t, 2 * h, 2 * w), mode="nearest"))
+        return self.conv(F.interpolate(channels_last_gradient(x), (self.frames or t, 2 * h, 2 * w), mode="nearest"))
 
 
 class ResBlock(nn.Module):
@@ -98,26 +126,27 @@ class ResBlock(nn.Module):
     ):
         super().__init__()
         self.scale_shift_norm = scale_shift_norm
-        self.in_layers = nn.Sequential(GroupNorm32(channels), nn.SiLU(), conv3(channels, out_channels, factorized))
+        self.in_layers = nn.Sequential(
+            GroupNorm32(channels, silu=True), Fused(), conv3(channels, out_channels, factorized)
+        )
         self.emb_layers = nn.Sequential(
             nn.SiLU(), nn.Linear(emb_channels, 2 * out_channels if scale_shift_norm else out_channels)
         )
         self.out_layers = nn.Sequential(
-            GroupNorm32(out_channels),
-            nn.SiLU(),
+            GroupNorm32(out_channels, silu=True),
+            Fused(),
             nn.Dropout(dropout),
             zero_conv3(out_channels, out_channels, factorized),
         )
         same = out_channels == channels
-        self.skip_connection = nn.Identity() if same else nn.Conv3d(channels, out_channels, 1)
+        self.skip_connection = nn.Identity() if same else PointwiseConv(channels, out_channels)
 
     def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
         h = self.in_layers(x)
-        emb = self.emb_layers(emb)[:, :, None, None, None].to(h.dtype)
+        emb = self.emb_layers(emb)  # (B, 2 C_out) or (B, C_out)
         if self.scale_shift_norm:
             scale, shift = emb.chunk(2, dim=1)
-            h = torch.addcmul(shift, self.out_layers[0](h), 1 + scale)
-            h = self.out_layers[1:](h)
+            h = self.out_layers[1:](self.out_layers[0](h, scale, shift))
         else:
-            h = self.out_layers(h + emb)
+            h = self.out_layers(h + emb[:, :, None, None, None].to(h.dtype))
         return self.skip_connection(x) + h

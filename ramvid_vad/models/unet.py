@@ -6,7 +6,17 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
-from .layers import Downsample, GroupNorm32, ResBlock, Upsample, conv3, timestep_embedding, zero_conv3
+from .layers import (
+    Downsample,
+    Fused,
+    GroupNorm32,
+    ResBlock,
+    Upsample,
+    channels_last_gradient,
+    conv3,
+    timestep_embedding,
+    zero_conv3,
+)
 from .mixers import AttentionMixer, MambaMixer
 
 CHANNEL_MULT = {256: (1, 1, 2, 2, 4, 4), 128: (1, 2, 3, 4), 64: (1, 2, 3, 4), 32: (1, 2, 2, 2)}
@@ -129,7 +139,9 @@ class UNet(nn.Module):
                     layers.append(Upsample(channels, frames[level - 1] or None))
                     factor //= 2
                 self.output_blocks.append(Stage(*layers))
-        self.out = nn.Sequential(GroupNorm32(channels), nn.SiLU(), zero_conv3(channels, out_channels, factorized_conv))
+        self.out = nn.Sequential(
+            GroupNorm32(channels, silu=True), Fused(), zero_conv3(channels, out_channels, factorized_conv)
+        )
         self.to(memory_format=torch.channels_last_3d)  # the layout that convolutions and the scan kernel are fastest in
 
     def forward(
@@ -168,8 +180,8 @@ class UNet(nn.Module):
 
     def _run(self, stage: nn.Module, h: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
         if self.use_checkpoint and torch.is_grad_enabled():
-            return checkpoint(stage, h, emb, use_reentrant=False)
-        return stage(h, emb)
+            return channels_last_gradient(checkpoint(stage, h, emb, use_reentrant=False))
+        return channels_last_gradient(stage(h, emb))
 
 
 def space_to_depth(x: torch.Tensor, patch: int) -> torch.Tensor:

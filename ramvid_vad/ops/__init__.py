@@ -1,9 +1,11 @@
-"""The two sequence operations of a Mamba block, each with interchangeable backends.
+"""The two sequence operations of a Mamba block and group norm, each with interchangeable backends.
 
-`selective_scan.py` holds the public functions and the choice of backend; `reference.py`, `cpu.py`, `cuda.py` and
-`triton.py` implement them.
+`selective_scan.py` and `group_norm.py` hold the public functions, `backends.py` the choice; `reference.py`, `cpu.py`,
+`cuda.py` and `triton.py` implement them.
 """
 
-from ramvid_vad.ops.selective_scan import available_backends, causal_conv1d, selective_scan
+from ramvid_vad.ops.backends import available_backends
+from ramvid_vad.ops.group_norm import group_norm
+from ramvid_vad.ops.selective_scan import causal_conv1d, selective_scan
 
-__all__ = ["available_backends", "causal_conv1d", "selective_scan"]
+__all__ = ["available_backends", "causal_conv1d", "group_norm", "selective_scan"]

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 
 from ramvid_vad.ops import cpu_library
-from ramvid_vad.ops.cpu_library import TILE, Conv, Scan, call, strides
+from ramvid_vad.ops.cpu_library import TILE, Conv, Scan, call, element_type, strides
+from ramvid_vad.ops.cpu_norm import group_norm
+
+__all__ = ["causal_conv1d", "group_norm", "selective_scan", "unavailable"]
 
 CONV_CHUNK = 256  # tokens of the convolution walked by one thread at a time
 PARTIAL_SUMS = 8  # over the batch; a larger batch has one per element
@@ -68,10 +71,6 @@ def _rows(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | None]:
     return rows
 
 
-def _element(*tensors: Tensor | None) -> torch.dtype:
-    return torch.bfloat16 if all(x is None or x.dtype == torch.bfloat16 for x in tensors) else torch.float32
-
-
 def _parameter(x: Tensor | None) -> Tensor | None:
     return None if x is None else x.to(torch.float32).contiguous()
 
@@ -105,7 +104,7 @@ def _scan(
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(y, last state, checkpoints (B, tiles, D / 16, N, 16), empty unless `keep`)."""
-    dtype = _element(u, delta, B, C, z)
+    dtype = element_type(u, delta, B, C, z)
     rows = _rows(dtype, u, delta, B, C, z)
     y = torch.empty(rows[0].shape, dtype=dtype)
     last, checkpoints = _scan_state(u, A, keep)
@@ -118,7 +117,9 @@ def _scan_state(u: Tensor, A: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     batch, dim, length = u.shape
     last = u.new_empty((batch, dim, A.shape[1]), dtype=torch.float32)
     tiles = -(-length // TILE) if keep else 0
-    return last, u.new_empty((batch, tiles, -(-dim // LANES), A.shape[1], LANES), dtype=torch.float32)
+    # the last stripe may have channels that no vector covers: defined, that equal calls give equal results
+    new = u.new_zeros if dim % LANES else u.new_empty
+    return last, new((batch, tiles, -(-dim // LANES), A.shape[1], LANES), dtype=torch.float32)
 
 
 def _call_scan(
@@ -171,7 +172,7 @@ def _scan_backward(
     """Gradients of u, delta, A, B, C, D, z, delta_bias; empty for those that are None."""
     batch, dim, length = u.shape
     states, group = A.shape[1], _group(batch, dim)
-    dtype = _element(dy, u, delta, B, C, z)
+    dtype = element_type(dy, u, delta, B, C, z)
     rows = _rows(dtype, u, delta, B, C, z)
     du, ddelta = (torch.empty(rows[0].shape, dtype=dtype) for _ in range(2))
     dz = torch.empty(rows[0].shape if z is not None else (0,), dtype=dtype)
@@ -223,7 +224,7 @@ _scan.register_autograd(_scan_gradients, setup_context=_scan_context)
 
 @torch.library.custom_op("ramvid_vad::causal_conv1d", mutates_args=(), device_types="cpu")
 def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
-    dtype = _element(x)
+    dtype = element_type(x)
     (rows,) = _rows(dtype, x)
     y = torch.empty(rows.shape, dtype=dtype)
     _call_conv("conv_forward", rows, weight, bias, reverse, y=y)
@@ -262,7 +263,7 @@ def _conv_backward(
     dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, weight and bias, the last empty if bias is None."""
-    dtype = _element(dy, x)
+    dtype = element_type(dy, x)
     rows, dy = _rows(dtype, x, dy)
     batch, length, dim = rows.shape
     chunks = batch * -(-length // CONV_CHUNK)

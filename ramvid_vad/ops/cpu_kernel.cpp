@@ -1,4 +1,4 @@
-// Selective scan and depthwise causal convolution for CPUs: plain C ABI, no torch headers.
+// Selective scan, depthwise causal convolution and group norm for CPUs: plain C ABI, no torch headers.
 //
 // This file is compiled once per instruction set (KERNEL_ISA = avx512, avx2, baseline, with the flags that go with it)
 // into one library; cpu_library.py picks the functions by their suffix. All sequences are channels-last: the channel
@@ -31,6 +31,8 @@ namespace {  // internal linkage: two instruction sets must never share an inlin
 #include "cpu_scan.h"
 //
 #include "cpu_conv.h"
+//
+#include "cpu_norm.h"
 
 // A large result is fresh memory, and the first touch of its pages of 4 kB would cost half as much as computing it: ask
 // for huge ones.
@@ -64,8 +66,9 @@ void scan_tasks(const Scan& a, Task task) {
     });
 }
 
-template <class Task>
-void conv_tasks(const Conv& a, Task task) {
+// Of a Conv or a Norm: a task walks a chunk of rows.
+template <class Rows, class Task>
+void chunk_tasks(const Rows& a, Task task) {
     const int64_t chunks = (a.length + a.chunk - 1) / a.chunk;
     parallel(a.batch * chunks, a.threads, [&](int64_t i) {
         const int64_t begin = i % chunks * a.chunk, end = begin + a.chunk;
@@ -87,20 +90,34 @@ EXPORT(scan_backward)(const Scan* a) {
 
 EXPORT(conv_forward)(const Conv* a) {
     fresh(a->y, a->bytes());
-    conv_tasks(*a, a->half ? a->width == 4 ? conv_forward<Bfloat16, 4> : conv_forward<Bfloat16, 0>
+    chunk_tasks(*a, a->half ? a->width == 4 ? conv_forward<Bfloat16, 4> : conv_forward<Bfloat16, 0>
                            : a->width == 4 ? conv_forward<float, 4> : conv_forward<float, 0>);
 }
 
 EXPORT(conv_backward)(const Conv* a) {
     fresh(a->dx, a->bytes());
-    conv_tasks(*a, a->half ? a->width == 4 ? conv_backward<Bfloat16, 4> : conv_backward<Bfloat16, 0>
+    chunk_tasks(*a, a->half ? a->width == 4 ? conv_backward<Bfloat16, 4> : conv_backward<Bfloat16, 0>
                            : a->width == 4 ? conv_backward<float, 4> : conv_backward<float, 0>);
+}
+
+EXPORT(norm_moments)(const Norm* a) { chunk_tasks(*a, a->half ? norm_moments<Bfloat16> : norm_moments<float>); }
+
+EXPORT(norm_apply)(const Norm* a) {
+    fresh(a->y, a->bytes());
+    chunk_tasks(*a, a->half ? norm_apply<Bfloat16> : norm_apply<float>);
+}
+
+EXPORT(norm_sums)(const Norm* a) { chunk_tasks(*a, a->half ? norm_sums<Bfloat16> : norm_sums<float>); }
+
+EXPORT(norm_gradient)(const Norm* a) {
+    fresh(a->dx, a->bytes());
+    chunk_tasks(*a, a->half ? norm_gradient<Bfloat16> : norm_gradient<float>);
 }
 
 #if defined(KERNEL_QUERIES)  // once in the library
 
 // Raised with every change of an argument struct or of TILE; cpu_library.py refuses a library of another number.
-extern "C" __attribute__((visibility("default"))) int ramvid_vad_kernel_version() { return 2; }
+extern "C" __attribute__((visibility("default"))) int ramvid_vad_kernel_version() { return 3; }
 
 // The best instruction set of this machine: 0 baseline, 1 avx2, 2 avx512.
 extern "C" __attribute__((visibility("default"))) int ramvid_vad_best_isa() {

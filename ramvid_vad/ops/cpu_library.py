@@ -6,11 +6,12 @@ import warnings
 from functools import cache
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ramvid_vad.errors import InputError
 
-VERSION = 2  # ramvid_vad_kernel_version() in cpu_kernel.cpp
+VERSION = 3  # ramvid_vad_kernel_version() in cpu_kernel.cpp
 TILE = 32  # as in cpu_scan.h
 ISA_VARIABLE = "RAMVID_VAD_ISA"
 ISAS = ("baseline", "avx2", "avx512")  # as ramvid_vad_best_isa() counts them
@@ -27,7 +28,7 @@ def _structure(name: str, *fields: tuple[type, str]) -> type[ctypes.Structure]:
     return type(name, (ctypes.Structure,), {"_fields_": [(key, kind) for kind, keys in fields for key in keys.split()]})
 
 
-# Field by field the structs of cpu_scan.h and cpu_conv.h.
+# Field by field the structs of cpu_scan.h, cpu_conv.h and cpu_norm.h.
 Scan = _structure(
     "Scan",
     (ctypes.c_int64, "batch dim length states group softplus reverse half threads"),
@@ -41,6 +42,11 @@ Conv = _structure(
     (ctypes.c_void_p, "x dy"),
     (Strides, "x_strides dy_strides"),
     (ctypes.c_void_p, "weight bias y dx dweight dbias"),
+)
+Norm = _structure(
+    "Norm",
+    (ctypes.c_int64, "batch dim length chunk silu half threads"),
+    (ctypes.c_void_p, "x dy gain offset center constant slope y dx sums"),
 )
 
 
@@ -75,6 +81,11 @@ def instruction_set() -> str:
             f"{ISA_VARIABLE}={wish}: this machine runs {', '.join(ISAS[: best + 1])}; unset it or choose one"
         )
     return wish
+
+
+def element_type(*tensors: Tensor | None) -> torch.dtype:
+    """In which the kernel reads and writes these tensors together."""
+    return torch.bfloat16 if all(x is None or x.dtype == torch.bfloat16 for x in tensors) else torch.float32
 
 
 def strides(x: Tensor | None) -> Strides:

@@ -99,3 +99,17 @@ def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None = None, reverse
     if bias is not None:
         y = y + bias.to(dtype)[:, None]
     return F.silu(y).to(x.dtype)
+
+
+def group_norm(x: Tensor, groups: int, gain: Tensor, offset: Tensor, eps: float, silu: bool) -> Tensor:
+    """y = act(gain x^ + offset), x^ normalised over each group: x (B, C, ...); gain, offset (B or 1, C)."""
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    gain, offset = gain.to(dtype), offset.to(dtype)
+    # group_norm and addcmul would run in half precision under some autocasts
+    with torch.autocast(x.device.type, enabled=False):
+        if gain.shape[0] == 1:
+            y = F.group_norm(x.to(dtype), groups, gain[0], offset[0], eps)
+        else:
+            gain, offset = (values[(...,) + (None,) * (x.dim() - 2)] for values in (gain, offset))
+            y = torch.addcmul(offset, F.group_norm(x.to(dtype), groups, None, None, eps), gain)
+        return (F.silu(y) if silu else y).to(x.dtype)

@@ -1,52 +1,8 @@
-"""The selective scan (Gu and Dao 2023, arXiv 2312.00752) and its causal convolution: the public functions, and the one
-place where a backend is chosen."""
+"""The selective scan (Gu and Dao 2023, arXiv 2312.00752) and its causal convolution: the public functions."""
 
-import os
-from typing import Protocol
-
-import torch
 from torch import Tensor
 
-from ramvid_vad.errors import InputError
-from ramvid_vad.ops import cpu, cuda, reference, triton
-
-BACKEND_VARIABLE = "RAMVID_VAD_BACKEND"
-
-
-class Backend(Protocol):
-    """What a backend module offers; shapes as in the public functions, arguments already checked."""
-
-    def unavailable(self, operation: str, device: torch.device, dtype: torch.dtype) -> str | None:
-        """Why `operation` cannot run on such a tensor, with the remedy; None if it can."""
-
-    def selective_scan(
-        self,
-        u: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor | None,
-        z: Tensor | None,
-        delta_bias: Tensor | None,
-        delta_softplus: bool,
-        reverse: bool,
-    ) -> tuple[Tensor, Tensor]: ...
-
-    def causal_conv1d(self, x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor: ...
-
-
-# Best first: with no wish of the user's, a tensor gets the first backend of this table that can take it.
-BACKENDS: dict[str, Backend] = {"cuda": cuda, "cpu": cpu, "triton": triton, "reference": reference}
-
-
-def available_backends(
-    device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, operation: str = "selective_scan"
-) -> list[str]:
-    """Names of the backends that can run `operation` ("selective_scan" or "causal_conv1d") on tensors of this device
-    and dtype, best first. "reference" is always among them."""
-    device = torch.device(device)
-    return [name for name, module in BACKENDS.items() if module.unavailable(operation, device, dtype) is None]
+from ramvid_vad.ops.backends import choose_backend
 
 
 def selective_scan(
@@ -131,25 +87,6 @@ def causal_conv1d(
                 f"causal_conv1d: {name} has shape {tuple(tensor.shape)}, expected {shape} for x {tuple(x.shape)}"
             )
     return choose_backend("causal_conv1d", x, backend).causal_conv1d(x, weight, bias, reverse)
-
-
-def choose_backend(operation: str, tensor: Tensor, backend: str | None = None) -> Backend:
-    """The module for `tensor`: the argument's, else the environment variable RAMVID_VAD_BACKEND's, else the best."""
-    return BACKENDS[_choose(operation, tensor.device, tensor.dtype, backend)]
-
-
-@torch.compiler.assume_constant_result  # torch.compile must not trace into the loading of libraries
-def _choose(operation: str, device: torch.device, dtype: torch.dtype, backend: str | None) -> str:
-    wish = backend or os.environ.get(BACKEND_VARIABLE) or None
-    if wish is None:
-        return next(name for name, module in BACKENDS.items() if module.unavailable(operation, device, dtype) is None)
-    if wish not in BACKENDS:
-        names = ", ".join(BACKENDS)
-        raise InputError(f"unknown backend {wish!r} (argument or {BACKEND_VARIABLE}): choose one of {names}")
-    reason = BACKENDS[wish].unavailable(operation, device, dtype)
-    if reason is not None:
-        raise InputError(f"backend {wish!r} cannot run {operation}: {reason}; or choose another backend")
-    return wish
 
 
 def _shape(name: str, tensor: Tensor, meaning: str) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from scan_oracles import assert_near, double, golden_scan, naive_conv, naive_sca
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.ops import available_backends, causal_conv1d, reference, selective_scan
-from ramvid_vad.ops.selective_scan import BACKEND_VARIABLE, choose_backend
+from ramvid_vad.ops.backends import BACKEND_VARIABLE, choose_backend
 
 ON_CPU = available_backends("cpu")
 every_backend = pytest.mark.parametrize("backend", ON_CPU)

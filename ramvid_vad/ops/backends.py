@@ -1,0 +1,76 @@
+"""The one place where a backend is chosen for an operation."""
+
+import os
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.ops import cpu, cuda, reference, triton
+
+BACKEND_VARIABLE = "RAMVID_VAD_BACKEND"
+
+
+class Backend(Protocol):
+    """What a backend module offers; shapes as in the public functions, arguments already checked."""
+
+    def unavailable(self, operation: str, device: torch.device, dtype: torch.dtype) -> str | None:
+        """Why `operation` cannot run on such a tensor, with the remedy; None if it can."""
+
+    def selective_scan(
+        self,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        z: Tensor | None,
+        delta_bias: Tensor | None,
+        delta_softplus: bool,
+        reverse: bool,
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def causal_conv1d(self, x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor: ...
+
+    def group_norm(self, x: Tensor, groups: int, gain: Tensor, offset: Tensor, eps: float, silu: bool) -> Tensor:
+        """A backend may be without it; another one runs it then."""
+
+
+# Best first: with no wish of the user's, a tensor gets the first backend of this table that can take it.
+BACKENDS: dict[str, Backend] = {"cuda": cuda, "cpu": cpu, "triton": triton, "reference": reference}
+
+
+def available_backends(
+    device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, operation: str = "selective_scan"
+) -> list[str]:
+    """Names of the backends that can run `operation` ("selective_scan", "causal_conv1d" or "group_norm") on tensors of
+    this device and dtype, best first. "reference" is always among them."""
+    device = torch.device(device)
+    return [name for name in BACKENDS if _reason(name, operation, device, dtype) is None]
+
+
+def choose_backend(operation: str, tensor: Tensor, backend: str | None = None) -> Backend:
+    """The module for `tensor`: the argument's, else the environment variable RAMVID_VAD_BACKEND's, else the best."""
+    return BACKENDS[_choose(operation, tensor.device, tensor.dtype, backend)]
+
+
+@torch.compiler.assume_constant_result  # torch.compile must not trace into the loading of libraries
+def _choose(operation: str, device: torch.device, dtype: torch.dtype, backend: str | None) -> str:
+    wish = backend or os.environ.get(BACKEND_VARIABLE) or None
+    if wish is not None and wish not in BACKENDS:
+        names = ", ".join(BACKENDS)
+        raise InputError(f"unknown backend {wish!r} (argument or {BACKEND_VARIABLE}): choose one of {names}")
+    if wish is None or not hasattr(BACKENDS[wish], operation):  # a wish for the scan must not stop the norms
+        return available_backends(device, dtype, operation)[0]
+    reason = _reason(wish, operation, device, dtype)
+    if reason is not None:
+        raise InputError(f"backend {wish!r} cannot run {operation}: {reason}; or choose another backend")
+    return wish
+
+
+def _reason(name: str, operation: str, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why a backend cannot run `operation` on such a tensor; None if it can."""
+    module = BACKENDS[name]
+    return module.unavailable(operation, device, dtype) if hasattr(module, operation) else f"it has no {operation}"

@@ -1,0 +1,114 @@
+// Group norm and SiLU over channels-last rows. Included by cpu_kernel.cpp only, inside its unnamed namespace.
+//
+// Statistics, weights and the modulation by the timestep are folded into one gain and one offset per batch element and
+// channel by cpu_norm.py; what is left over all positions are these four walks. Sums are taken over chunks of rows in
+// float32 and over the chunks in double, so no rounding depends on the number of threads.
+
+struct Norm {  // mirrored field by field in cpu_library.py
+    int64_t batch, dim, length, chunk;  // chunk: rows walked by one task
+    int64_t silu, half, threads;
+    const void *x, *dy;                                     // elements (batch, length, dim): float, or bfloat16 if half
+    const float *gain, *offset, *center, *constant, *slope;  // (batch, dim)
+    void *y, *dx;                                           // elements (batch, length, dim)
+    float* sums;                                            // (batch, chunks, 2, dim)
+
+    int64_t bytes() const { return batch * length * dim * (half ? 2 : 4); }
+    int64_t chunks() const { return (length + chunk - 1) / chunk; }
+};
+
+// The block of channels d ... d + count - 1 of one batch element, and its rows.
+template <class E, bool FULL>
+struct Channels {
+    const Norm& a;
+    const int64_t batch, d;
+    const int count;
+
+    Vec parameter(const float* values) const { return load<FULL>(values + batch * a.dim + d, count); }
+    Vec read(const void* rows, int64_t t) const {
+        return load<FULL>((const E*)rows + (batch * a.length + t) * a.dim + d, count);
+    }
+    void write(void* rows, int64_t t, Vec v) const {
+        store<FULL>((E*)rows + (batch * a.length + t) * a.dim + d, v, count);
+    }
+    void write_sums(int64_t chunk, Vec first, Vec second) const {
+        float* to = a.sums + (batch * a.chunks() + chunk) * 2 * a.dim + d;
+        store<FULL>(to, first, count);
+        store<FULL>(to + a.dim, second, count);
+    }
+};
+
+// Calls task(channels) for every block of channels.
+template <class E, class Task>
+void channel_blocks(const Norm& a, int64_t batch, Task task) {
+    int64_t d = 0;
+    for (; d + LANES <= a.dim; d += LANES) task(Channels<E, true>{a, batch, d, LANES});
+    if (d < a.dim) task(Channels<E, false>{a, batch, d, (int)(a.dim - d)});
+}
+
+// Sums over the chunk of x - center and of its square.
+template <class E>
+void norm_moments(const Norm& a, int64_t batch, int64_t chunk, int64_t begin, int64_t end) {
+    channel_blocks<E>(a, batch, [&](auto channels) {
+        const Vec center = channels.parameter(a.center);
+        Vec first{}, second{};
+        for (int64_t t = begin; t < end; t++) {
+            const Vec x = channels.read(a.x, t) - center;
+            first += x;
+            second += x * x;
+        }
+        channels.write_sums(chunk, first, second);
+    });
+}
+
+// y = gain x + offset, through SiLU if asked.
+template <class E>
+void norm_apply(const Norm& a, int64_t batch, int64_t, int64_t begin, int64_t end) {
+    channel_blocks<E>(a, batch, [&](auto channels) {
+        const Vec gain = channels.parameter(a.gain), offset = channels.parameter(a.offset);
+        if (a.silu)
+            for (int64_t t = begin; t < end; t++) {
+                const Vec v = gain * channels.read(a.x, t) + offset;
+                channels.write(a.y, t, v * sigmoid(v));
+            }
+        else
+            for (int64_t t = begin; t < end; t++) channels.write(a.y, t, gain * channels.read(a.x, t) + offset);
+    });
+}
+
+// The gradient of gain x + offset from that of y.
+inline Vec before_silu(const Norm& a, Vec dy, Vec v) {
+    if (!a.silu) return dy;
+    const Vec open = sigmoid(v);
+    return dy * open * (1.0f + v * (1.0f - open));
+}
+
+// Sums over the chunk of that gradient g and of g (x - center).
+template <class E>
+void norm_sums(const Norm& a, int64_t batch, int64_t chunk, int64_t begin, int64_t end) {
+    channel_blocks<E>(a, batch, [&](auto channels) {
+        const Vec gain = channels.parameter(a.gain), offset = channels.parameter(a.offset);
+        const Vec center = channels.parameter(a.center);
+        Vec first{}, second{};
+        for (int64_t t = begin; t < end; t++) {
+            const Vec x = channels.read(a.x, t);
+            const Vec g = before_silu(a, channels.read(a.dy, t), gain * x + offset);
+            first += g;
+            second += g * (x - center);
+        }
+        channels.write_sums(chunk, first, second);
+    });
+}
+
+// dx = gain g + constant + slope x
+template <class E>
+void norm_gradient(const Norm& a, int64_t batch, int64_t, int64_t begin, int64_t end) {
+    channel_blocks<E>(a, batch, [&](auto channels) {
+        const Vec gain = channels.parameter(a.gain), offset = channels.parameter(a.offset);
+        const Vec constant = channels.parameter(a.constant), slope = channels.parameter(a.slope);
+        for (int64_t t = begin; t < end; t++) {
+            const Vec x = channels.read(a.x, t);
+            const Vec g = before_silu(a, channels.read(a.dy, t), gain * x + offset);
+            channels.write(a.dx, t, gain * g + slope * x + constant);
+        }
+    });
+}
