@@ -15,7 +15,7 @@ from ramvid_vad.video.cache import crop_box
 
 EXACT_CELLS = 1 << 21  # distinct scores up to which all are kept apart
 DROPPED_BITS = 11  # of a float32's 23-bit mantissa beyond that: scores that agree to 1 part in 4096 are joined
-_BUFFER = 1 << 22  # cells gathered before they are counted
+_BUFFER = 1 << 21  # cells gathered before they are counted
 
 
 class PixelMetrics(NamedTuple):
@@ -77,7 +77,7 @@ class PixelCurve:
 
     def merge(self, other: "PixelCurve") -> None:
         """Add all that another curve holds."""
-        other._flush()
+        other.compact()
         self.regions += other.regions
         self.dropped_bits = max(self.dropped_bits, other.dropped_bits)
         if other._shift:
@@ -98,10 +98,10 @@ class PixelCurve:
         self._waiting.append((keys, counts))
         self._num_waiting += len(keys)
         if self._num_waiting > _BUFFER:
-            self._flush()
+            self.compact()
 
-    def _flush(self) -> None:
-        """Count the waiting cells into the table of distinct scores."""
+    def compact(self) -> None:
+        """Count the waiting cells into the table of distinct scores: what is left is small."""
         if not self._waiting:
             return
         keys = np.concatenate([self._keys, *(keys >> np.uint32(self._shift) for keys, _ in self._waiting)])
@@ -136,7 +136,7 @@ class PixelCurve:
         """
         if not 0 < fpr_limit <= 1:
             raise InputError(f"the FPR limit of AUPRO must lie in (0, 1], not {fpr_limit}")
-        self._flush()
+        self.compact()
         normal, anomalous, weight = self._counts
         num_normal, num_anomalous = round(normal.sum()), round(anomalous.sum())
         if not num_normal or not num_anomalous:

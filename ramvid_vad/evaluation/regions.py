@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.video.cache import crop_box
 from ramvid_vad.video.masks import pairwise_iou
 
 
@@ -27,10 +28,16 @@ class RegionMetrics(NamedTuple):
     tbdr: np.ndarray
 
 
-def scale_boxes(boxes: np.ndarray, size: tuple[int, int], target: tuple[int, int]) -> np.ndarray:
-    """Boxes (..., 4) of frames resized to ``size`` (height, width), in the pixels of frames of ``target``; float64."""
-    factor = np.array([target[1] / size[1], target[0] / size[0]] * 2)
-    return np.asarray(boxes, np.float64) * factor
+def scale_boxes(
+    boxes: np.ndarray, size: tuple[int, int], target: tuple[int, int], keep_aspect: bool = False
+) -> np.ndarray:
+    """Boxes (..., 4) of frames resized to ``size`` (height, width), in the pixels of frames of ``target``; float64.
+
+    keep_aspect: the resized frames show the largest centred part of the frame that has their aspect.
+    """
+    left, top, right, bottom = crop_box(*target, size, keep_aspect)
+    factor = np.array([(right - left) / size[1], (bottom - top) / size[0]] * 2)
+    return np.asarray(boxes, np.float64) * factor + np.array([left, top] * 2)
 
 
 def region_metrics(

@@ -35,11 +35,16 @@ def negative_psnr(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
     return 10 * np.log10(np.maximum(mse(x, x_hat), 10 ** (-PSNR_CAP / 10)))
 
 
-def box_mse(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
-    """The highest mean squared error of a box of BOX x BOX pixels around any pixel; borders are mirrored."""
+def box_map(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+    """Mean squared error of the box of BOX x BOX pixels around each pixel, float64 (n, H, W); borders are mirrored."""
     box = tuple(min(BOX, side) for side in x.shape[1:3])
     error = np.square(x - x_hat, dtype=np.float64).mean(axis=3)
-    return uniform_filter(error, (0, *box), mode="mirror").max(axis=(1, 2))
+    return uniform_filter(error, (0, *box), mode="mirror")
+
+
+def box_mse(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
+    """The highest value of :func:`box_map`."""
+    return box_map(x, x_hat).max(axis=(1, 2))
 
 
 def ssim_distance(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:

@@ -1,10 +1,11 @@
 """RBDC and TBDC against closed cases and a brute-force implementation of the definitions, threshold by threshold."""
 
-import time
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.regions import region_metrics, scale_boxes
@@ -172,17 +173,35 @@ def test_boxes_are_scaled_to_the_size_of_the_ground_truth():
     assert scale_boxes(np.array([[2, 4, 6, 8]]), (128, 128), (240, 360)).tolist() == [[5.625, 7.5, 16.875, 15.0]]
 
 
-def test_forty_thousand_frames_within_a_minute():
-    rng = np.random.default_rng(0)
-    videos, length, per_frame = 100, 400, 10
-    detections, tracks = [], []
-    for _ in range(videos):
-        corner = rng.integers(0, 800, (length * per_frame, 2))
-        frames = np.repeat(np.arange(length), per_frame)
-        detections.append(np.column_stack([frames, corner, corner + 40, rng.random(len(frames))]))
-        tracks.append(
-            np.array([[t, f, 40 * t + f, 90, 40 * t + f + 50, 200] for t in range(3) for f in range(100, 300)])
-        )
-    start = time.perf_counter()
-    region_metrics(detections, tracks, [length] * videos)
-    assert time.perf_counter() - start < 30
+def test_boxes_of_a_cropped_frame_lie_in_the_part_that_it_shows():
+    """120 x 120 of a 240 x 360 frame shows its middle 240 x 240."""
+    scaled = scale_boxes(np.array([[0, 0, 120, 120], [10, 20, 30, 40]]), (120, 120), (240, 360), keep_aspect=True)
+    assert scaled.tolist() == [[60, 0, 300, 240], [80, 40, 120, 80]]
+
+
+@st.composite
+def cases(draw):
+    """One to three short videos on a small grid, so that boxes overlap, scores tie and tracks are missed."""
+    number = st.integers
+    num_frames = draw(st.lists(number(1, 4), min_size=1, max_size=3))
+
+    def boxes(length, first):
+        corner, side = number(0, 8), number(1, 6)
+        row = st.tuples(first, number(0, length - 1), corner, corner, side, side)
+        rows = [[a, f, x, y, x + w, y + h] for a, f, x, y, w, h in draw(st.lists(row, max_size=8))]
+        return np.array(rows).reshape(-1, 6)
+
+    tracks = [boxes(length, number(0, 2)) for length in num_frames]
+    scored = [boxes(length, number(0, 3)) for length in num_frames]
+    return [np.column_stack([rows[:, 1:], rows[:, 0]]) for rows in scored], tracks, num_frames
+
+
+@settings(max_examples=150)
+@given(cases(), st.sampled_from([0.1, 0.3, 1.0]), st.sampled_from([0.1, 0.5, 1.0]))
+def test_equals_brute_force_on_any_boxes(case, iou, alpha):
+    detections, tracks, num_frames = case
+    result = region_metrics(detections, tracks, num_frames, iou, alpha)
+    if not sum(map(len, tracks)):
+        assert np.isnan(result[:2]).all()
+    else:
+        assert result[:2] == pytest.approx(brute_force(detections, tracks, num_frames, iou, alpha), abs=1e-12)
