@@ -15,17 +15,16 @@ The peers hold (B, D, L, N) tensors, so they run up to --peer_length only. A sec
 """
 
 import argparse
-import json
-import platform
-import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import torch
 import torch.nn.functional as F
+from measure import alternate, machine, write_report
 from torch import Tensor
 
+from ramvid_vad.allocator import keep_freed_memory
 from ramvid_vad.ops import available_backends, causal_conv1d, selective_scan
 
 Case = dict[str, Tensor]
@@ -86,15 +85,11 @@ def training_seconds(function: Callable[..., Tensor], case: Case) -> float:
     return time.perf_counter() - start
 
 
-def alternate(
+def medians(
     functions: dict[str, Callable[..., Tensor]], case: Case, measure: Callable, repeats: int
 ) -> dict[str, float]:
-    """Median seconds of each function; one call of each in turn, after a first call that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeats + 1):
-        for name, function in functions.items():
-            seconds[name].append(measure(function, case))
-    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    """Median seconds of each function."""
+    return alternate({name: partial(measure, function, case) for name, function in functions.items()}, repeats)
 
 
 def check(functions: dict[str, Callable[..., Tensor]], case: Case) -> None:
@@ -121,9 +116,9 @@ def scan_rows(arguments: argparse.Namespace) -> list[dict]:
         functions = {"cpu": ours("cpu")} | (peers if length <= arguments.peer_length else {})
         check(functions, case)
         for what, measure in (("forward", forward_seconds), ("forward + backward", training_seconds)):
-            seconds = alternate(functions, case, measure, arguments.repeats)
+            seconds = medians(functions, case, measure, arguments.repeats)
             if len(functions) == 1:  # cheap enough for a steadier median
-                seconds = alternate(functions, case, measure, 3 * arguments.repeats)
+                seconds = medians(functions, case, measure, 3 * arguments.repeats)
             rows.append(
                 {"what": what, "length": length, "milliseconds": {name: 1e3 * s for name, s in seconds.items()}}
                 | {"ratio_to_cpu": {name: s / seconds["cpu"] for name, s in seconds.items() if name != "cpu"}}
@@ -143,7 +138,7 @@ def convolution_rows(arguments: argparse.Namespace) -> list[dict]:
     check(functions, case)
     rows = []
     for what, measure in (("forward", forward_seconds), ("forward + backward", training_seconds)):
-        seconds = alternate(functions, case, measure, arguments.repeats)
+        seconds = medians(functions, case, measure, arguments.repeats)
         rows.append(
             {"what": what, "length": arguments.peer_length, "milliseconds": {k: 1e3 * s for k, s in seconds.items()}}
             | {"ratio_to_cpu": {"torch": seconds["torch"] / seconds["cpu"]}}
@@ -178,11 +173,9 @@ def main() -> None:
         raise SystemExit("the C++ kernel was not built: there is nothing to compare (install g++, pip install -e .)")
     from ramvid_vad.ops.cpu_library import instruction_set
 
-    report = {
-        "machine": platform.processor() or platform.machine(),
+    keep_freed_memory()
+    report = machine() | {
         "instruction_set": instruction_set(),
-        "threads": arguments.threads,
-        "torch": torch.__version__,
         "shape": {"batch": 1, "dim": arguments.dim, "states": arguments.states},
         "scan": scan_rows(arguments),
         "convolution": convolution_rows(arguments),
@@ -196,10 +189,7 @@ def main() -> None:
     print("\ncost of cpu per token and channel (ns)")
     for row in report["scan"]:
         print(f"  {row['what']:20s} L = {row['length']:6d}: {row['cpu_ns_per_token_and_channel']:.2f}")
-    out = Path(arguments.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"written to {out}")
+    write_report(arguments.out, report)
 
 
 if __name__ == "__main__":

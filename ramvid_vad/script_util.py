@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from . import dist_util, options
+from .allocator import keep_freed_memory
 from .diffusion.gaussian import GaussianDiffusion
 from .diffusion.schedule import named_betas, respaced_timesteps
 from .errors import InputError, RunError
@@ -172,6 +173,7 @@ def run_command(name: str, description: str | None, command: Callable[[SimpleNam
 
     An InputError becomes one line on stderr and exit code 2, a RunError exit code 1, Ctrl-C exit code 130.
     """
+    keep_freed_memory()
     try:
         command(parse_command(description or name, COMMAND_SECTIONS[name]))
     except (InputError, RunError) as error:
