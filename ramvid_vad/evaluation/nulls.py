@@ -74,7 +74,7 @@ def motion(frames: Iterable[np.ndarray], *, flow: bool = True) -> dict[str, np.n
     scores: dict[str, list[float]] = {"frame_difference": [], **({"optical_flow": []} if flow else {})}
     before = None
     for frame in frames:
-        now = _reduced(frame)
+        now = reduced(frame)[..., 0]
         if before is not None:
             scores["frame_difference"].append(_busiest(cv2.absdiff(now, before).astype(np.float32)))
             if dis is not None:
@@ -89,12 +89,12 @@ def _busiest(field: np.ndarray) -> float:
     return float(cv2.blur(field, (BOX, BOX)).max())
 
 
-def _reduced(frame: np.ndarray) -> np.ndarray:
-    """Grey (H, W, 1) -> contiguous (h, w) with a shorter side of at most SIDE pixels, at least 16 for the flow."""
-    frame = np.ascontiguousarray(frame[..., 0])
-    height, width = frame.shape
+def reduced(frame: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, C) -> (h, w, C) with a shorter side of at most SIDE pixels, and at least 16 for the flow."""
+    height, width, channels = frame.shape
     scale = max(min(1.0, SIDE / min(height, width)), 16 / min(height, width))
     if scale == 1.0:
-        return frame
+        return np.ascontiguousarray(frame)
     size = (round(width * scale), round(height * scale))
-    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(frame, size, interpolation=interpolation).reshape(*size[::-1], channels)
