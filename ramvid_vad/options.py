@@ -193,7 +193,7 @@ class EvalOptions:
     """Scoring reconstructions against the real frames and evaluating the scores against labels."""
 
     reconstructions: str = option("", "folder that video_sample.py wrote, one NAME.npz per video")
-    data_dir: str = option("", "folder of the videos that were infilled; local or remote")
+    data_dir: str = option("", "folder of the test videos, those that were infilled; local or remote")
     labels: str = option(
         "", "folder with NAME.npy, NAME.txt or NAME.csv per video: 0 (normal) or 1 (abnormal) for every frame"
     )
@@ -218,8 +218,18 @@ class EvalOptions:
         False, "default protocol: scale each video to 0..1. Offline: it needs the whole video and flatters normal ones"
     )
     nulls: str = option(
-        "linear_blend,previous_frame,frame_difference,optical_flow,constant,noise,triangle,ramp",
-        "baselines without a model, through the same steps, comma-separated. optical_flow takes about 20 ms per frame",
+        "all",
+        "baselines without a model, through the same steps, comma-separated, of linear_blend, previous_frame, "
+        "frame_difference, optical_flow, features, calibrated, constant, noise, triangle, ramp; all: all that the "
+        "input allows. optical_flow takes about 20 ms per frame, features and calibrated about 100 ms",
+    )
+    nulls_only: bool = option(
+        False, "evaluate the baselines alone, from --data_dir and --labels: nothing is trained or infilled"
+    )
+    normal_dir: str = option(
+        "",
+        "folder of normal training videos, which the nulls features and calibrated compare with (they need "
+        "pip install 'ramvid_vad[features]')",
     )
     noise_seeds: int = option(20, "draws of the noise baseline")
     plots: bool = option(True, "one picture per video: the score curve over the ground truth")

@@ -5,7 +5,7 @@ null baselines go through the same steps: those that stand in for the model from
 protocol on.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,20 +13,24 @@ import numpy as np
 from ramvid_vad import __version__
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import nulls
+from ramvid_vad.evaluation.calibrated import learn_normal
+from ramvid_vad.evaluation.features import installed
 from ramvid_vad.evaluation.metrics import frame_metrics
 from ramvid_vad.evaluation.protocols import Protocol, choose
-from ramvid_vad.evaluation.raw_scores import MOTION, STAND_INS, VideoScorer, in_threads
+from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL, STAND_INS, VideoScorer, in_threads
 from ramvid_vad.evaluation.reconstructions import common_settings, find_reconstructions, load_reconstruction
+from ramvid_vad.evaluation.spatial import VideoRegions, find_truth, spatial_metrics, video_regions
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.scoring.residuals import MEASURES
+from ramvid_vad.video.benchmarks import name_label_set
 from ramvid_vad.video.cache import FrameCache
-from ramvid_vad.video.labels import read_labels
+from ramvid_vad.video.labels import Labels, read_labels
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
 
 SCHEMA = 1  # of metrics.json; raise it when a key changes its meaning
 BLIND = ("constant", "noise", "triangle", "ramp")
-NULLS = (*STAND_INS, *MOTION, *BLIND)
+NULLS = (*STAND_INS, *MOTION, *NORMAL, *BLIND)
 
 Scores = list[np.ndarray]  # one array (n_i,) per video
 
@@ -52,7 +56,8 @@ class Row:
 class Evaluation:
     """All results of one run. labels: of the frames the protocol keeps; full_labels: of all frames.
 
-    provenance: what made the result (versions, settings, hashes), fit for JSON.
+    provenance: what made the result (versions, settings, hashes), fit for JSON.  spatial: of the model ("") and of its
+    stand-ins, where masks or tracks lie beside the labels: pixel_auc, aupro, rbdc, tbdc (``evaluation.spatial``).
     """
 
     names: list[str]
@@ -61,6 +66,7 @@ class Evaluation:
     rows: list[Row]
     protocol: Protocol
     provenance: dict[str, Any]
+    spatial: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
     def row(self, measure: str, null: str = "") -> Row:
         """The row of a measure (null "": of the model). KeyError if it was not asked for."""
@@ -76,11 +82,9 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
     cache_dir: where decoded frames are kept. InputError: videos, reconstructions and labels that do not belong
     together, or an option that does not fit.
     """
-    measures = _chosen(options.measures, tuple(MEASURES), "measures")
-    null_names = _chosen(options.nulls, NULLS, "nulls")
+    measures = check_measures(options)
+    null_names, left_out = chosen_nulls(options)
     protocol = choose(options.protocol, options.sigma, options.per_video_min_max)
-    if options.noise_seeds < 1:
-        raise InputError(f"--noise_seeds {options.noise_seeds}: must be at least 1")
     for name in ("reconstructions", "data_dir", "labels"):
         if not getattr(options, name):
             raise InputError(f"--{name}: give the folder")
@@ -98,21 +102,50 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
         if found != length:
             raise InputError(f"{files[name]}: made from a video of {length} frames, but {path} has {found}")
 
-    wmse = {"threshold": options.tau, "min_area": options.min_area, "weight": options.weight}
-    scorer = VideoScorer(measures, [n for n in null_names if n not in BLIND], wmse)
+    full_labels = [np.asarray(y) for y in truth.values]
+    places = find_truth(options.labels, names, full_labels)
+    scorer = make_scorer(options, measures, null_names, progress)
     with _bar(scorer, files, progress) as bar:
 
-        def score(video: tuple[str, str]) -> tuple[dict[tuple[str, str], np.ndarray], int]:
+        def score(video: tuple[str, str]) -> tuple[dict[tuple[str, str], np.ndarray], int, dict[str, VideoRegions]]:
             path, name = video
             real, made = cache.frames(path), load_reconstruction(files[name])
             if made.frames.shape[1:] != real.shape[1:]:
                 raise InputError(f"{files[name]}: frames {made.frames.shape[1:]}, but {path} gives {real.shape[1:]}")
-            return scorer(path, real, made, bar.update), made.num_frames - len(np.unique(made.frame))
+            uncovered = made.num_frames - len(np.unique(made.frame))
+            regions = {}
+            if places:
+                aspect = settings["keep_aspect"]
+                for null, frame, fake in scorer.reconstructions(real, made):
+                    regions[null] = video_regions(places, name, path, real, frame, fake, scorer.wmse, aspect)
+            return scorer(path, real, made, bar.update), uncovered, regions
 
         scored = in_threads(score, list(zip(paths, names, strict=True)))
-    raw = {key: [scores[key] for scores, _ in scored] for key in scored[0][0]}
+    raw = {key: [scores[key] for scores, _, _ in scored] for key in scored[0][0]}
+    provenance = {
+        "frames_never_reconstructed": sum(uncovered for _, uncovered, _ in scored),
+        "reconstructions": settings,
+        "nulls_left_out": left_out,
+        **({"spatial": places.about()} if places else {}),
+    }
+    evaluation = assemble(options, names, truth, raw, protocol, null_names, provenance)
+    spatial = {null: spatial_metrics([regions[null] for _, _, regions in scored]) for null in scored[0][2]}
+    return replace(evaluation, spatial=spatial)
 
+
+def assemble(
+    options: EvalOptions,
+    names: list[str],
+    truth: Labels,
+    raw: dict[tuple[str, str], Scores],
+    protocol: Protocol,
+    null_names: list[str],
+    provenance: dict[str, Any],
+) -> Evaluation:
+    """Raw scores of every row that looks at the video, and the blind rows -> the evaluation."""
     full_labels = [np.asarray(y) for y in truth.values]
+    published = name_label_set(options.labels)
+    measures = list(dict.fromkeys(measure for measure, _ in raw if measure))
     labels = [protocol.trim(y) for y in full_labels]
     rows = [_row(key, scores, full_labels, labels, protocol, names) for key, scores in _ordered(raw, measures)]
     rows += [
@@ -122,13 +155,52 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
         "schema": SCHEMA,
         "version": __version__,
         "protocol": asdict(protocol) | {"line": protocol.describe()},
-        "labels": {"folder": options.labels, "sha256": truth.sha256, "files_without_a_video": truth.unused},
+        "labels": {
+            "folder": options.labels,
+            "benchmark": published.benchmark,
+            "set": published.name,
+            "set_known_by_content": published.by_content,
+            "sha256": truth.sha256,
+            "files_without_a_video": truth.unused,
+        },
         "wmse": {"tau": options.tau, "min_area": options.min_area, "weight": options.weight},
         "merge": "max over windows",
-        "frames_never_reconstructed": sum(uncovered for _, uncovered in scored),
-        "reconstructions": settings,
+        **provenance,
     }
     return Evaluation(names, labels, full_labels, rows, protocol, provenance)
+
+
+def check_measures(options: EvalOptions) -> list[str]:
+    """The measures asked for."""
+    return _chosen(options.measures, tuple(MEASURES), "measures")
+
+
+def chosen_nulls(options: EvalOptions) -> tuple[list[str], dict[str, str]]:
+    """The baselines asked for, and those of "all" that the input does not allow, each with what is lacking."""
+    if options.noise_seeds < 1:
+        raise InputError(f"--noise_seeds {options.noise_seeds}: must be at least 1")
+    lacking = {}
+    if not options.normal_dir:
+        lacking = dict.fromkeys(NORMAL, "give --normal_dir, a folder of normal videos")
+    elif not installed():
+        lacking = dict.fromkeys(NORMAL, "pip install 'ramvid_vad[features]'")
+    if options.nulls.strip() == "all":
+        return [null for null in NULLS if null not in lacking], lacking
+    names = _chosen(options.nulls, NULLS, "nulls")
+    for name in names:
+        if name in lacking:
+            raise InputError(f"--nulls {name}: {lacking[name]}")
+    return names, {}
+
+
+def make_scorer(
+    options: EvalOptions, measures: list[str], null_names: list[str], progress: bool, model: bool = True
+) -> VideoScorer:
+    """The scorer of the options; learns normal video if a null needs it."""
+    wmse = {"threshold": options.tau, "min_area": options.min_area, "weight": options.weight}
+    seeing = [null for null in null_names if null not in BLIND]
+    normal = learn_normal(find_videos(options.normal_dir), progress) if set(seeing) & set(NORMAL) else None
+    return VideoScorer(measures, seeing, wmse, normal, model)
 
 
 def _chosen(text: str, known: tuple[str, ...], flag: str) -> list[str]:
@@ -151,7 +223,8 @@ def _bar(scorer: VideoScorer, files: dict[str, str], progress: bool) -> Any:
 
 def _ordered(raw: dict[tuple[str, str], Scores], measures: list[str]) -> list[tuple[tuple[str, str], Scores]]:
     """The model's row of each measure, each followed by its nulls; then the nulls that have no measure."""
-    keys = [(measure, null) for measure in measures for null in ("", *STAND_INS)] + [("", null) for null in MOTION]
+    keys = [(measure, null) for measure in measures for null in ("", *STAND_INS)]
+    keys += [("", null) for null in (*MOTION, *NORMAL)]
     return [(key, raw[key]) for key in keys if key in raw]
 
 

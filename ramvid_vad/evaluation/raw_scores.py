@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ramvid_vad.evaluation import nulls
+from ramvid_vad.evaluation.calibrated import NormalReference, calibrated_sum
 from ramvid_vad.evaluation.reconstructions import Reconstruction
 from ramvid_vad.scoring.blobs import wmse_scores
 from ramvid_vad.scoring.residuals import MEASURES, PERFECT
@@ -23,6 +24,7 @@ from ramvid_vad.video.windows import merge_max
 
 STAND_INS = ("linear_blend", "previous_frame")  # reconstructions that no model made: scored by every measure
 MOTION = ("frame_difference", "optical_flow")
+NORMAL = ("features", "calibrated")  # know normal video
 _BATCH = 32  # frames scored at once
 _MOST_WORKERS = 8
 
@@ -31,16 +33,28 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 
 @dataclass(frozen=True)
 class VideoScorer:
-    """What to score. measures: names of MEASURES.  nulls: of STAND_INS and MOTION.  wmse: arguments of wmse_scores."""
+    """What to score. measures: names of MEASURES.  nulls: of STAND_INS, MOTION and NORMAL.  wmse: arguments of
+    wmse_scores.  normal: what the nulls of NORMAL need.  model: False where there is none, but its windows.
+    """
 
     measures: list[str]
     nulls: list[str]
     wmse: dict[str, Any]
+    normal: NormalReference | None = None
+    model: bool = True
+
+    @property
+    def _moving(self) -> bool:
+        return "calibrated" in self.nulls or bool(set(self.nulls) & set(MOTION))
+
+    @property
+    def _feature(self) -> bool:
+        return bool(set(self.nulls) & set(NORMAL))
 
     def steps(self, made: Reconstruction) -> int:
         """Frames that one video makes to score, for a progress bar."""
-        per_frame = ("previous_frame" in self.nulls) + bool(set(self.nulls) & set(MOTION))
-        return len(made.frame) * (1 + ("linear_blend" in self.nulls)) + made.num_frames * per_frame
+        per_frame = ("previous_frame" in self.nulls) + self._moving + self._feature
+        return len(made.frame) * (self.model + ("linear_blend" in self.nulls)) + made.num_frames * per_frame
 
     def __call__(
         self, path: str, real: np.ndarray, made: Reconstruction, tick: Callable[[int], Any]
@@ -48,24 +62,31 @@ class VideoScorer:
         """(measure, null) -> float64 (n,); null "" is the model, measure "" a null that has none.
 
         path: the video itself.  real: its frames uint8 (n, H, W, C) at the size of ``made``.  tick: called with the
-        number of frames just scored. A frame without a reconstruction has the score of a perfect one.
+        number of frames just scored. A frame that the model did not reconstruct has the score of a perfect one; where
+        there is no model, that of its neighbours.
         """
         scores = {}
-        for null, rows, fake in self._reconstructions(real, made):
+        for null, rows, fake in self.reconstructions(real, made):
             values = self._residuals(real, rows, fake, tick)
             for measure in self.measures:
-                scores[measure, null] = merge_max(values[measure], rows, len(real), fill=PERFECT[measure])
-        if set(self.nulls) & set(MOTION):
+                merged = merge_max(values[measure], rows, len(real), fill=PERFECT[measure] if self.model else np.nan)
+                scores[measure, null] = merged if self.model else _from_neighbours(merged)
+        alone = {}
+        if self._moving:
             frames = _ticking(read_frames(path, rgb=False), tick)
-            moving = nulls.motion(frames, flow="optical_flow" in self.nulls)
-            scores |= {("", null): moving[null] for null in MOTION if null in self.nulls}
-        return scores
+            alone |= nulls.motion(frames, flow="calibrated" in self.nulls or "optical_flow" in self.nulls)
+        if self._feature:
+            alone["features"] = self.normal.features(path, tick)
+        if "calibrated" in self.nulls:
+            alone["calibrated"] = calibrated_sum(alone, self.normal.scales)
+        return scores | {("", null): alone[null] for null in (*MOTION, *NORMAL) if null in self.nulls}
 
-    def _reconstructions(
+    def reconstructions(
         self, real: np.ndarray, made: Reconstruction
-    ) -> Iterator[tuple[str, np.ndarray, Callable[[slice], np.ndarray]]]:
+    ) -> Iterator[tuple[str, np.ndarray, Callable[[slice | np.ndarray], np.ndarray]]]:
         """(null, true frame of each row, rows -> reconstructed frames): the model's, then its stand-ins."""
-        yield "", made.frame, lambda rows: made.frames[rows]
+        if self.model:
+            yield "", made.frame, lambda rows: made.frames[rows]
         if "linear_blend" in self.nulls:
             windows = real, made.starts, made.anchors
             yield (
@@ -118,6 +139,12 @@ def _single_threaded_libraries() -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         cv2.setNumThreads(before[1])
+
+
+def _from_neighbours(scores: np.ndarray) -> np.ndarray:
+    """NaN (n,) filled in by straight lines between the finite scores around them."""
+    known = np.flatnonzero(np.isfinite(scores))
+    return np.interp(np.arange(len(scores)), known, scores[known]) if len(known) else np.zeros(len(scores))
 
 
 def _ticking(frames: Iterator[np.ndarray], tick: Callable[[int], Any]) -> Iterator[np.ndarray]:

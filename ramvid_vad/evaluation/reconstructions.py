@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.video.windows import covering_starts, masked_rows
 
 ONE_RUN = ("image_size", "rgb", "keep_aspect", "seq_len", "stride", "sampler", "timestep_respacing", "seed", "model")
 """Settings that all files of a folder must share; the first three say how the real frames were read."""
@@ -92,6 +93,15 @@ def common_settings(paths: dict[str, str]) -> tuple[dict[str, Any], list[int]]:
                     "the files of a folder must come from one run"
                 )
     return {key: value for key, value in shared.items() if key != "video"}, lengths
+
+
+def windows_alone(num_frames: int, anchors: np.ndarray, stride: int) -> Reconstruction:
+    """The regular windows of a video with nothing generated, frames (R, 0): what a blend of the anchors needs."""
+    starts = covering_starts(num_frames, len(anchors), stride, anchors, extra=False)
+    window, index, frame = masked_rows(num_frames, starts, anchors)
+    return Reconstruction(
+        np.zeros((len(frame), 0), np.uint8), frame, window, index, np.array(starts), anchors, num_frames, settings={}
+    )
 
 
 def _files(folder: str) -> Iterator[str]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ramvid_vad.evaluation.evaluate import Evaluation, Row
+from ramvid_vad.evaluation.evaluate import BLIND, Evaluation, Row
+from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL
+from ramvid_vad.evaluation.spread import NullResult, verdict
 
 COLUMNS = (  # heading, metric; * marks a threshold chosen on the test labels
     ("micro AUC", "micro_auc"),
@@ -25,6 +27,8 @@ TITLES = {
     "previous_frame": "previous frame",
     "frame_difference": "frame difference, 240 lines",
     "optical_flow": "optical flow (DIS), 240 lines",
+    "features": "nearest frozen feature",
+    "calibrated": "difference + flow + feature",
     "constant": "constant",
     "noise": "noise",
     "triangle": "triangle, mid-video",
@@ -38,7 +42,8 @@ def format_table(evaluation: Evaluation) -> str:
     labels = evaluation.provenance["labels"]
     lines = [
         f"{some['videos']} videos ({some['one_class_videos']} of one class), {some['frames']} frames, "
-        f"{some['abnormal_frames']} abnormal; labels {labels['folder']} (sha256 {labels['sha256'][:12]})",
+        f"{some['abnormal_frames']} abnormal; labels {labels['folder']} ({_label_set(labels)}"
+        f"sha256 {labels['sha256'][:12]})",
         f"protocol {evaluation.protocol.describe()}",
         "macro: mean over videos, one-class videos skipped; padded: over all, each with a normal frame added below its "
         "scores and an abnormal one above",
@@ -51,6 +56,8 @@ def format_table(evaluation: Evaluation) -> str:
         if row.sd:
             sd = [None, *(row.sd.get(key) for _, key in COLUMNS)]
             lines.append(f"{'  standard deviation over seeds':<36}" + "".join(f"{_percent(v):>13}" for v in sd))
+    if evaluation.spatial:
+        lines += ["", *_spatial_lines(evaluation)]
     lines += ["", *_reading(evaluation)]
     return "\n".join(lines)
 
@@ -83,7 +90,8 @@ def metrics_document(evaluation: Evaluation) -> dict[str, Any]:
         }
         for row in evaluation.rows
     ]
-    return evaluation.provenance | {"videos": evaluation.names, "rows": rows}
+    spatial = {null or "model": figures for null, figures in evaluation.spatial.items()}
+    return evaluation.provenance | {"videos": evaluation.names, "rows": rows} | ({"where": spatial} if spatial else {})
 
 
 def score_arrays(evaluation: Evaluation) -> Iterator[tuple[str, np.ndarray]]:
@@ -104,7 +112,7 @@ def row_key(row: Row) -> str:
 
 def _saved(evaluation: Evaluation) -> list[Row]:
     """Rows whose scores are worth keeping: the blind nulls are functions of the lengths alone."""
-    return [row for row in evaluation.rows if row.measure or row.null in ("frame_difference", "optical_flow")]
+    return [row for row in evaluation.rows if row.measure or row.null in (*MOTION, *NORMAL)]
 
 
 def _write_csv(evaluation: Evaluation, path: str) -> None:
@@ -123,6 +131,13 @@ def _write_csv(evaluation: Evaluation, path: str) -> None:
             for frame, label in enumerate(evaluation.full_labels[video]):
                 values = ["" if np.isnan(c[frame]) else f"{c[frame]:.9g}" for c in columns]
                 writer.writerow([name, frame, int(label), *values])
+
+
+def _label_set(labels: dict[str, Any]) -> str:
+    """The set by name, as "label set liu2018 of avenue, "."""
+    if not labels["set"]:
+        return ""
+    return f"label set {labels['set']}{' of ' + labels['benchmark'] if labels['benchmark'] else ' by its folder'}, "
 
 
 def _title(row: Row) -> str:
@@ -144,21 +159,46 @@ def _reading(evaluation: Evaluation) -> list[str]:
         f"{_percent(m['accuracy_all_abnormal'])} %; the better of the two per video: "
         f"{_percent(m['accuracy_best_constant_per_video'])} %."
     ]
-    uncovered = evaluation.provenance["frames_never_reconstructed"]
+    uncovered = evaluation.provenance.get("frames_never_reconstructed")
     if uncovered:
         lines.append(f"{uncovered} frames were never reconstructed; they have the score of a perfect reconstruction.")
+    lines += [f"left out: null {name} ({why})" for name, why in evaluation.provenance.get("nulls_left_out", {}).items()]
     if m["micro_auc"] is None:
         return [*lines, "All frames are of one class: AUC, AP, EER and oracle figures are undefined (-)."]
+    nulls = [row for row in evaluation.rows if row.null]
     # the first measure, not the best one: a measure picked after looking at these labels would flatter
-    first, rivals = evaluation.rows[0], [row for row in evaluation.rows if row.null]
-    if rivals:
-        rival = max(rivals, key=lambda row: row.metrics["micro_auc"])
-        gap = 100 * (first.metrics["micro_auc"] - rival.metrics["micro_auc"])
-        verdict = f"{gap:.1f} points above" if gap > 0 else f"{-gap:.1f} points below"
-        lines.append(
-            f"{first.measure} (micro AUC {_percent(first.metrics['micro_auc'])}) is {verdict} the best null row, "
-            f"{TITLES[rival.null]}{' by ' + rival.measure if rival.measure else ''} "
-            f"({_percent(rival.metrics['micro_auc'])})."
-            + (" A model below a null row has shown nothing that needs learning." if gap <= 0 else "")
-        )
+    first = evaluation.rows[0]
+    if not first.null:
+        lines.append(verdict(first.measure, first.metrics["micro_auc"], [_as_null(row) for row in nulls]))
+    elif nulls:
+        best = max(nulls, key=lambda row: row.metrics["micro_auc"])
+        figure = _percent(best.metrics["micro_auc"])
+        lines.append(f"The row that any model has to beat: {_full_title(best)} (micro AUC {figure}).")
+    return [line for line in lines if line]
+
+
+def _as_null(row: Row) -> NullResult:
+    """A null row, for the verdict."""
+    return NullResult(
+        _full_title(row), row.metrics["micro_auc"], row.sd.get("micro_auc", 0.0), sees_video=row.null not in BLIND
+    )
+
+
+def _full_title(row: Row) -> str:
+    return TITLES[row.null] + (f" by {row.measure}" if row.measure else "")
+
+
+def _spatial_lines(evaluation: Evaluation) -> list[str]:
+    """Where the anomalies are: the second table."""
+    about = evaluation.provenance["spatial"]
+    headings = ("pixel AUC", "AUPRO", "RBDC", "TBDC")
+    lines = [" " * 36 + "".join(f"{title:>13}" for title in headings)]
+    for null, figures in evaluation.spatial.items():
+        title = f"  {TITLES[null]}" if null else "residual and its blobs"
+        values = (figures[key] for key in ("pixel_auc", "aupro", "rbdc", "tbdc"))
+        lines.append(f"{title:<36}" + "".join(f"{_percent(value):>13}" for value in values))
+    lines.append(
+        f"pixels of {about['videos_with_masks']}, tracks of {about['videos_with_tracks']} of {about['videos']} videos "
+        f"({about['tracks_linked_from_masks']} linked from masks); AUPRO up to FPR 0.3; RBDC, TBDC: IoU and alpha 0.1"
+    )
     return lines

@@ -58,8 +58,11 @@ def read_labels(labels_dir: str, names: Sequence[str], num_frames: Sequence[int]
     return Labels(values, digest.hexdigest(), len(present) - len(values))
 
 
-def parse_labels(content: bytes, path: str, num_frames: int) -> np.ndarray:
-    """Content of one label file -> uint8 (num_frames,) of 0 and 1. path: for the kind of file, and for messages."""
+def parse_labels(content: bytes, path: str, num_frames: int | None = None) -> np.ndarray:
+    """Content of one label file -> uint8 (num_frames,) of 0 and 1. path: for the kind of file, and for messages.
+
+    num_frames: of the video; None: not known, any number will do.
+    """
     try:
         if path.lower().endswith(".npy"):
             array = np.load(io.BytesIO(content), allow_pickle=False)
@@ -73,7 +76,7 @@ def parse_labels(content: bytes, path: str, num_frames: int) -> np.ndarray:
             f"{path}: an array {numbers.shape} is not one label per frame (pixel masks are another matter)"
         )
     numbers = numbers.reshape(-1)
-    if len(numbers) != num_frames:
+    if num_frames is not None and len(numbers) != num_frames:
         raise InputError(
             f"{path}: {len(numbers)} labels, but the video has {num_frames} frames: one per frame is needed"
         )

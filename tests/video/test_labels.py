@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.video.benchmarks import name_label_set
 from ramvid_vad.video.labels import read_labels
 
 LABELS = np.array([0, 0, 1, 1, 0], np.uint8)
@@ -111,3 +112,25 @@ def test_real_labels_have_the_published_counts(shared, folder, lengths, abnormal
     labels = read_labels(str(shared / "data" / folder), [f.stem for f in files], lengths)
     assert sum(int(v.sum()) for v in labels.values) == abnormal
     assert labels.unused == 0
+
+
+def test_a_published_set_is_known_by_its_content(shared, tmp_path):
+    part = shared / "data" / "avenue_part"
+    assert name_label_set(str(part / "labels_vollabel")) == ("avenue", "vollabel", True)
+    assert name_label_set(str(shared / "data" / "ped2" / "labels")) == ("ped2", "official", True)
+    (tmp_path / "mine").symlink_to(part / "labels_liu2018")
+    assert name_label_set(str(tmp_path / "mine") + "/") == ("avenue", "liu2018", True)
+    (tmp_path / "labels_vollabel").symlink_to(part / "labels_liu2018")
+    with pytest.raises(InputError, match="named 'vollabel', but these are the labels 'liu2018' of CUHK Avenue"):
+        name_label_set(str(tmp_path / "labels_vollabel"))
+
+
+def test_another_set_is_known_by_its_folder_or_not_at_all(tmp_path):
+    for folder in ("labels_mine", "truth"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "01.npy", np.zeros(3))
+    assert name_label_set(str(tmp_path / "labels_mine")) == ("", "mine", False)
+    assert name_label_set(str(tmp_path / "truth")) == ("", "", False)
+    (tmp_path / "truth" / "02.txt").write_text("0 1 2")  # wrong, but of no video that is evaluated
+    assert name_label_set(str(tmp_path / "truth")) == ("", "", False)
+    assert name_label_set("gs://somewhere/labels_x") == ("", "x", False)

@@ -7,6 +7,7 @@ write_standard(BENCHMARKS["ped2"], found, checked, source, "data/ped2")
 
 from ramvid_vad.video.benchmarks.catalogue import BENCHMARKS, find
 from ramvid_vad.video.benchmarks.check import Checked, check
+from ramvid_vad.video.benchmarks.identify import LabelSetName, name_label_set
 from ramvid_vad.video.benchmarks.model import Benchmark, Counts, Found, LabelSet, labels_digest
 from ramvid_vad.video.benchmarks.standard import read_info, write_standard
 
@@ -17,9 +18,11 @@ __all__ = [
     "Counts",
     "Found",
     "LabelSet",
+    "LabelSetName",
     "check",
     "find",
     "labels_digest",
+    "name_label_set",
     "read_info",
     "write_standard",
 ]

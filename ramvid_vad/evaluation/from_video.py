@@ -1,0 +1,74 @@
+"""The null baselines alone, from video and labels: what a benchmark gives away before anything is trained.
+
+The blend of the anchors and the previous frame are compared at SIZE, grey and reduced by area averaging, over windows
+of 30 frames every 15; all that moves is measured at the video's own resolution (up to 240 lines).
+"""
+
+import cv2
+import numpy as np
+
+from ramvid_vad.diffusion.anchors import selective_anchors
+from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation.evaluate import (
+    BLIND,
+    Evaluation,
+    Scores,
+    assemble,
+    check_measures,
+    chosen_nulls,
+    make_scorer,
+)
+from ramvid_vad.evaluation.protocols import choose
+from ramvid_vad.evaluation.raw_scores import STAND_INS, in_threads
+from ramvid_vad.evaluation.reconstructions import windows_alone
+from ramvid_vad.options import EvalOptions
+from ramvid_vad.video.labels import read_labels
+from ramvid_vad.video.reader import find_videos, read_frames, video_name
+
+SIZE = 128  # pixels, both sides, of the frames that a blend or the previous frame stands in for
+SEQ_LEN, STRIDE = 30, 15
+
+
+def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
+    """All baselines that the options ask for, of --data_dir against --labels. Deterministic.
+
+    InputError: videos and labels that do not belong together, or an option that does not fit.
+    """
+    from tqdm import tqdm
+
+    null_names, left_out = chosen_nulls(options)
+    if not null_names:
+        raise InputError("--nulls_only: no baseline is left, name some in --nulls")
+    measures = check_measures(options) if set(null_names) & set(STAND_INS) else []
+    protocol = choose(options.protocol, options.sigma, options.per_video_min_max)
+    if options.reconstructions:
+        raise InputError("--reconstructions: not read with --nulls_only True; give one of the two")
+    for name in ("data_dir", "labels"):
+        if not getattr(options, name):
+            raise InputError(f"--{name}: give the folder")
+    paths = find_videos(options.data_dir)
+    names = [video_name(path, options.data_dir) for path in paths]
+    # the frames are at hand only one video at a time: labels are checked against them further down
+    sees_video = set(null_names) - set(BLIND)
+    scorer = make_scorer(options, measures, null_names, progress, model=False)
+    anchors = selective_anchors(SEQ_LEN).numpy()
+    with tqdm(desc="scoring", unit="frame", disable=not progress) as bar:
+
+        def score(path: str) -> tuple[int, dict[tuple[str, str], np.ndarray]]:
+            real = np.stack([_small(frame) for frame in read_frames(path, rgb=False)])
+            made = windows_alone(len(real), anchors, STRIDE)
+            return len(real), scorer(path, real, made, bar.update) if sees_video else {}
+
+        scored = in_threads(score, paths)
+    truth = read_labels(options.labels, names, [length for length, _ in scored])
+    raw: dict[tuple[str, str], Scores] = {key: [scores[key] for _, scores in scored] for key in scored[0][1]}
+    provenance = {
+        "nulls_left_out": left_out,
+        "stand_ins": {"image_size": [SIZE, SIZE], "rgb": False, "seq_len": SEQ_LEN, "stride": STRIDE},
+    }
+    return assemble(options, names, truth, raw, protocol, null_names, provenance)
+
+
+def _small(frame: np.ndarray) -> np.ndarray:
+    """Grey (H, W, 1) -> (SIZE, SIZE, 1)."""
+    return cv2.resize(frame, (SIZE, SIZE), interpolation=cv2.INTER_AREA)[..., None]

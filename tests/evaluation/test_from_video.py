@@ -1,0 +1,220 @@
+"""Nulls from video alone: one command, the same rows as beside a model, and the two label sets of Avenue by name."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ramvid_vad.commands.evaluate import evaluate
+from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation import features
+from ramvid_vad.evaluation.calibrated import PARTS, calibrated_sum, learn_normal, log_scale
+from ramvid_vad.evaluation.evaluate import NULLS
+from ramvid_vad.evaluation.features import PatchMemory, evenly, feature_scores, patch_memory
+from ramvid_vad.evaluation.from_video import evaluate_nulls
+from ramvid_vad.evaluation.nulls import motion
+from ramvid_vad.options import EvalOptions
+from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command
+from ramvid_vad.video.reader import read_frames
+
+HAS_PACKAGE = features.installed()
+needs_package = pytest.mark.skipif(not HAS_PACKAGE, reason="pip install 'ramvid_vad[features]'")
+
+
+def write_video(folder: Path, frames: int, jump: int | None = None, seed: int = 0) -> None:
+    """A textured wall with a square that moves one pixel per frame, and from frame ``jump`` on seven."""
+    rng = np.random.default_rng(seed)
+    wall = rng.integers(90, 110, (64, 96), dtype=np.uint8)
+    folder.mkdir(parents=True)
+    x = 0
+    for t in range(frames):
+        picture = wall.copy()
+        x += 7 if jump is not None and t >= jump else 1
+        picture[20:44, x % 70 : x % 70 + 24] = 220
+        Image.fromarray(picture).save(folder / f"{t:03d}.png")
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two test videos with an anomaly each and three normal ones, with labels."""
+    (tmp_path / "labels").mkdir()
+    for name, frames, jump in (("01", 40, 25), ("02", 32, 20)):
+        write_video(tmp_path / "testing" / name, frames, jump)
+        np.save(tmp_path / "labels" / f"{name}.npy", (np.arange(frames) >= jump).astype(np.uint8))
+    for name in ("a", "b", "c"):
+        write_video(tmp_path / "training" / name, 12, seed=ord(name))
+    return tmp_path
+
+
+def options_for(data: Path, **changes) -> EvalOptions:
+    given = {
+        "data_dir": str(data / "testing"),
+        "labels": str(data / "labels"),
+        "nulls_only": True,
+        "measures": "mse,box",
+    }
+    return EvalOptions(**given | {"noise_seeds": 3} | changes)
+
+
+def test_every_null_without_a_model(data):
+    evaluation = evaluate_nulls(options_for(data), progress=False)
+    keys = [(row.measure, row.null) for row in evaluation.rows]
+    assert keys == [
+        *((measure, null) for measure in ("mse", "box") for null in ("linear_blend", "previous_frame")),
+        *(("", null) for null in ("frame_difference", "optical_flow", "constant", "noise", "triangle", "ramp")),
+    ]
+    assert all(np.isfinite(s).all() for row in evaluation.rows for s in row.raw)
+    assert evaluation.row("", "frame_difference").metrics["micro_auc"] > 0.9
+    assert evaluation.row("", "constant").metrics["micro_auc"] == 0.5
+    assert set(evaluation.provenance["nulls_left_out"]) == {"features", "calibrated"}
+
+
+def test_motion_rows_are_those_of_the_video(data):
+    evaluation = evaluate_nulls(options_for(data, nulls="frame_difference", measures="wmse"), progress=False)
+    (row,) = evaluation.rows
+    expected = motion(read_frames(str(data / "testing" / "01"), rgb=False), flow=False)["frame_difference"]
+    np.testing.assert_array_equal(row.raw[0], expected)
+
+
+def test_the_command_names_the_label_set_and_the_row_to_beat(data, capsys):
+    arguments = ["--nulls_only", "True", "--data_dir", str(data / "testing"), "--labels", str(data / "labels")]
+    arguments += ["--nulls", "frame_difference,constant", "--out_dir", str(data / "out"), "--plots", "False"]
+    evaluate(parse_command("", COMMAND_SECTIONS["vad_eval"], arguments))
+    said = capsys.readouterr().out
+    assert "The row that any model has to beat: frame difference" in said
+    document = json.loads((data / "out" / "metrics.json").read_text())
+    assert [row["null"] for row in document["rows"]] == ["frame_difference", "constant"]
+    assert "frame_difference/raw/01" in np.load(data / "out" / "scores.npz")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nulls": ""}, "no baseline is left"),
+        ({"nulls": "features"}, "--nulls features: give --normal_dir"),
+        ({"reconstructions": "x"}, "--reconstructions: not read with --nulls_only"),
+        ({"data_dir": ""}, "--data_dir: give"),
+        ({"noise_seeds": 0}, "--noise_seeds 0"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(data, changes, message):
+    with pytest.raises(InputError, match=message):
+        evaluate_nulls(options_for(data, **changes), progress=False)
+
+
+def test_labels_that_are_not_of_the_video_are_refused(data):
+    np.save(data / "labels" / "02.npy", np.zeros(31))
+    with pytest.raises(InputError, match=r"02\.npy: 31 labels, but the video has 32"):
+        evaluate_nulls(options_for(data, nulls="ramp"), progress=False)
+
+
+# --- what needs normal video ------------------------------------------------------------------------------------------
+
+
+def test_the_nearest_patch_by_brute_force():
+    rng = np.random.default_rng(0)
+    patches, queries = rng.normal(size=(3000, 7)) * 3 ** np.arange(7), rng.normal(size=(2, 5, 7)) * 3 ** np.arange(7)
+    memory = PatchMemory(torch.tensor(patches, dtype=torch.float32))
+    scale = patches.std(axis=0, ddof=1)
+    expected = np.linalg.norm(queries[:, :, None] / scale - patches / scale, axis=-1).min(axis=-1)
+    np.testing.assert_allclose(memory.distances(torch.tensor(queries, dtype=torch.float32)), expected, rtol=1e-4)
+    known = torch.tensor(patches[:4], dtype=torch.float32)
+    np.testing.assert_allclose(memory.distances(known), 0, atol=5e-3)
+
+
+def test_evenly_keeps_a_stride_that_is_a_power_of_two():
+    frames = [np.full((16, 16, 1), t, np.uint8) for t in range(100)]
+    for least, step in ((200, 1), (60, 1), (40, 2), (10, 8), (1, 128)):
+        assert [int(f[0, 0, 0]) for f in evenly(frames, least)] == list(range(0, 100, step))
+    assert evenly([], 3) == []
+
+
+def pooled(frames):
+    """Stands in for the network: means of 8 x 8 pixels, as one channel and its square."""
+    x = torch.from_numpy(frames).float().mean(dim=3, keepdim=True)
+    x = torch.nn.functional.avg_pool2d(x.permute(0, 3, 1, 2), 8).permute(0, 2, 3, 1)
+    return torch.cat([x, x.square() / 256], dim=3)
+
+
+def test_a_place_that_normal_video_never_showed_scores_high(data):
+    paths = [str(data / "training" / name) for name in "abc"]
+    ticks = []
+    memory = patch_memory(paths, pooled, ticks.append)
+    assert sum(ticks) == 36
+    frames = [frame.copy() for frame in read_frames(paths[2])]
+    frames[5][:, 40:] = 0
+    scores = feature_scores(frames, pooled, memory, ticks.append)
+    assert scores.argmax() == 5 and scores[5] > 5 * np.delete(scores, 5).max()
+    again = feature_scores(frames, pooled, patch_memory(paths, pooled, ticks.append), ticks.append)
+    np.testing.assert_array_equal(scores, again)
+
+
+def test_log_scale_standardises_normal_scores_and_bears_zeros():
+    normal = np.exp(np.random.default_rng(0).normal(3, 2, 500))
+    scale = log_scale(normal)
+    assert scale(normal).mean() == pytest.approx(0, abs=1e-12) and scale(normal).std() == pytest.approx(1)
+    with_zero = log_scale(np.array([0, 1, np.e, np.e**2]))
+    assert with_zero(np.array([0.0]))[0] == with_zero(np.array([1.0]))[0]
+    assert np.isfinite(log_scale(np.zeros(5))(np.array([0.0, 3.0]))).all()
+    scores = {"x": np.array([1.0, 10]), "y": np.array([2.0, 4]), "unused": np.zeros(2)}
+    scales = {"x": log_scale(np.array([1.0, 100])), "y": log_scale(np.array([1.0, 4]))}
+    np.testing.assert_allclose(calibrated_sum(scores, scales), [-1, 1], atol=1e-12)
+
+
+def test_the_calibrated_row_adds_its_three_parts(data, monkeypatch):
+    monkeypatch.setattr("ramvid_vad.evaluation.calibrated.FrozenFeatures", lambda: pooled)
+    monkeypatch.setattr("ramvid_vad.evaluation.evaluate.installed", lambda: True)
+    options = options_for(data, normal_dir=str(data / "training"), measures="mse")
+    evaluation = evaluate_nulls(options, progress=False)
+    assert {row.null for row in evaluation.rows} == set(NULLS)
+    reference = learn_normal([str(data / "training" / name) for name in "abc"], progress=False)
+    parts = {part: evaluation.row("", part).raw[1] for part in PARTS}
+    np.testing.assert_allclose(
+        evaluation.row("", "calibrated").raw[1], sum(reference.scales[p](parts[p]) for p in PARTS), rtol=1e-12
+    )
+    assert evaluation.row("", "calibrated").metrics["micro_auc"] > 0.9
+
+
+def test_too_little_normal_video_is_refused():
+    with pytest.raises(InputError, match=r"--normal_dir: 2 videos; .* at least 3"):
+        learn_normal(["a", "b"])
+
+
+def test_a_missing_package_is_left_out_or_named(data, monkeypatch):
+    monkeypatch.setattr("ramvid_vad.evaluation.evaluate.installed", lambda: False)
+    options = {"normal_dir": str(data / "training"), "measures": "mse"}
+    evaluation = evaluate_nulls(options_for(data, **options), progress=False)
+    assert "pip install" in evaluation.provenance["nulls_left_out"]["features"]
+    with pytest.raises(InputError, match=r"--nulls calibrated: pip install"):
+        evaluate_nulls(options_for(data, nulls="calibrated", **options), progress=False)
+
+
+@needs_package
+def test_the_network_sees_what_its_package_says():
+    network = features.FrozenFeatures()
+    frames = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+    maps = network(frames)
+    assert maps.shape == (2, 8, 12, network.channels) and maps.dtype == torch.float32
+    np.testing.assert_allclose(maps[1], network(frames[1:])[0], atol=1e-4)
+    assert network(frames[:, :50, :70]).shape == (2, 7, 9, 120)
+
+
+# --- real frames ------------------------------------------------------------------------------------------------------
+
+
+def test_the_two_label_sets_of_avenue_give_two_results_by_name(shared, tmp_path, capsys):
+    part, aucs = shared / "data" / "avenue_part", {}
+    for name in ("liu2018", "vollabel"):
+        arguments = ["--nulls_only", "True", "--nulls", "frame_difference,constant", "--plots", "False"]
+        arguments += ["--data_dir", str(part / "testing"), "--labels", str(part / f"labels_{name}")]
+        evaluate(parse_command("", COMMAND_SECTIONS["vad_eval"], [*arguments, "--out_dir", str(tmp_path / name)]))
+        document = json.loads((tmp_path / name / "metrics.json").read_text())
+        assert document["labels"]["set"] == name
+        assert f"label set {name}" in capsys.readouterr().out
+        (row,) = (row for row in document["rows"] if row["null"] == "frame_difference")
+        aucs[name] = row["metrics"]["micro_auc"], row["metrics"]["abnormal_frames"]
+    assert aucs["liu2018"][1] == 972 and aucs["vollabel"][1] == 1061
+    assert abs(aucs["liu2018"][0] - aucs["vollabel"][0]) > 0.005
