@@ -5,7 +5,7 @@ null baselines go through the same steps: those that stand in for the model from
 protocol on.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ramvid_vad.evaluation.metrics import frame_metrics
 from ramvid_vad.evaluation.protocols import Protocol, choose
 from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL, STAND_INS, VideoScorer, in_threads
 from ramvid_vad.evaluation.reconstructions import common_settings, find_reconstructions, load_reconstruction
+from ramvid_vad.evaluation.schema import SCHEMA, Evaluation, Row, Scores
 from ramvid_vad.evaluation.spatial import VideoRegions, find_truth, spatial_metrics, video_regions
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.scoring.residuals import MEASURES
@@ -28,52 +29,8 @@ from ramvid_vad.video.labels import Labels, read_labels
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
 
-SCHEMA = 1  # of metrics.json; raise it when a key changes its meaning
 BLIND = ("constant", "noise", "triangle", "ramp")
 NULLS = (*STAND_INS, *MOTION, *NORMAL, *BLIND)
-
-Scores = list[np.ndarray]  # one array (n_i,) per video
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table. null: "" for the model, else the baseline.  measure: "" where a baseline has none.
-
-    raw: scores of all frames, processed: after the protocol, both one array per video (of noise: the first seed's).
-    metrics, raw_metrics: of frame_metrics.  sd: of ``metrics`` over the seeds of noise, else empty.
-    """
-
-    measure: str
-    null: str
-    raw: Scores
-    processed: Scores
-    metrics: dict[str, Any]
-    raw_metrics: dict[str, Any]
-    sd: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """All results of one run. labels: of the frames the protocol keeps; full_labels: of all frames.
-
-    provenance: what made the result (versions, settings, hashes), fit for JSON.  spatial: of the model ("") and of its
-    stand-ins, where masks or tracks lie beside the labels: pixel_auc, aupro, rbdc, tbdc (``evaluation.spatial``).
-    """
-
-    names: list[str]
-    labels: Scores
-    full_labels: Scores
-    rows: list[Row]
-    protocol: Protocol
-    provenance: dict[str, Any]
-    spatial: dict[str, dict[str, float | None]] = field(default_factory=dict)
-
-    def row(self, measure: str, null: str = "") -> Row:
-        """The row of a measure (null "": of the model). KeyError if it was not asked for."""
-        for row in self.rows:
-            if (row.measure, row.null) == (measure, null):
-                return row
-        raise KeyError(f"no row {measure!r} {null!r}")
 
 
 def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: bool = True) -> Evaluation:

@@ -4,13 +4,13 @@ import os
 
 import numpy as np
 
-from ramvid_vad.evaluation.evaluate import Evaluation, Row
+from ramvid_vad.evaluation.schema import Evaluation, Row
 
 MODEL, BLEND = "#0072B2", "#D55E00"  # blue, vermilion: apart for all common kinds of colour blindness
 
 
 def plot_videos(evaluation: Evaluation, folder: str, progress: bool = True) -> None:
-    """``folder/NAME.png`` per video: scores of the first measure, raw and processed, the linear blend, abnormal spans.
+    """``folder/NAME.png`` per video: the headline row's scores, raw and processed, the linear blend, abnormal spans.
 
     Scores of all videos share one scale, as the micro AUC sees them. Written without date or version: equal input gives
     equal files.
@@ -18,7 +18,8 @@ def plot_videos(evaluation: Evaluation, folder: str, progress: bool = True) -> N
     from matplotlib.figure import Figure
     from tqdm import tqdm
 
-    model = next(row for row in evaluation.rows if not row.null)
+    model = evaluation.headline
+    title = model.measure or model.null
     blend = next((r for r in evaluation.rows if (r.measure, r.null) == (model.measure, "linear_blend")), None)
     low, high = _range(model, blend)
     for video, name in enumerate(tqdm(evaluation.names, desc="plots", unit="video", disable=not progress)):
@@ -37,7 +38,7 @@ def plot_videos(evaluation: Evaluation, folder: str, progress: bool = True) -> N
             )
         kept = evaluation.protocol.first + np.arange(len(model.processed[video]))
         if not evaluation.protocol.min_max:  # on a scale of its own otherwise
-            axes.plot(model.raw[video], color="0.3", linewidth=0.8, linestyle=":", label=f"{model.measure}, raw")
+            axes.plot(model.raw[video], color="0.3", linewidth=0.8, linestyle=":", label=f"{title}, raw")
         if blend:
             axes.plot(
                 kept,
@@ -47,7 +48,7 @@ def plot_videos(evaluation: Evaluation, folder: str, progress: bool = True) -> N
                 linestyle="--",
                 label="linear blend of the anchors",
             )
-        axes.plot(kept, model.processed[video], color=MODEL, linewidth=1.8, label=f"{model.measure}, processed")
+        axes.plot(kept, model.processed[video], color=MODEL, linewidth=1.8, label=f"{title}, processed")
         axes.set(xlim=(-0.5, len(labels) - 0.5), ylim=(low, high), xlabel="frame", ylabel="anomaly score", title=name)
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize="small")

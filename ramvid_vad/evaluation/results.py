@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ramvid_vad.evaluation.evaluate import BLIND, Evaluation, Row
+from ramvid_vad.evaluation.evaluate import BLIND
 from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL
+from ramvid_vad.evaluation.schema import Evaluation, Row
 from ramvid_vad.evaluation.spread import NullResult, verdict
 
 COLUMNS = (  # heading, metric; * marks a threshold chosen on the test labels
@@ -171,7 +172,7 @@ def _reading(evaluation: Evaluation) -> list[str]:
     if not first.null:
         lines.append(verdict(first.measure, first.metrics["micro_auc"], [_as_null(row) for row in nulls]))
     elif nulls:
-        best = max(nulls, key=lambda row: row.metrics["micro_auc"])
+        best = evaluation.headline
         figure = _percent(best.metrics["micro_auc"])
         lines.append(f"The row that any model has to beat: {_full_title(best)} (micro AUC {figure}).")
     return [line for line in lines if line]

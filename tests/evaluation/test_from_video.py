@@ -81,12 +81,13 @@ def test_motion_rows_are_those_of_the_video(data):
 
 def test_the_command_names_the_label_set_and_the_row_to_beat(data, capsys):
     arguments = ["--nulls_only", "True", "--data_dir", str(data / "testing"), "--labels", str(data / "labels")]
-    arguments += ["--nulls", "frame_difference,constant", "--out_dir", str(data / "out"), "--plots", "False"]
+    arguments += ["--nulls", "frame_difference,constant", "--out_dir", str(data / "out")]
     evaluate(parse_command("", COMMAND_SECTIONS["vad_eval"], arguments))
     said = capsys.readouterr().out
     assert "The row that any model has to beat: frame difference" in said
     document = json.loads((data / "out" / "metrics.json").read_text())
     assert [row["null"] for row in document["rows"]] == ["frame_difference", "constant"]
+    assert (data / "out" / "plots" / "01.png").is_file()
     assert "frame_difference/raw/01" in np.load(data / "out" / "scores.npz")
 
 
