@@ -11,8 +11,6 @@ from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.evaluate import (
     BLIND,
-    Evaluation,
-    Scores,
     assemble,
     check_measures,
     chosen_nulls,
@@ -21,6 +19,7 @@ from ramvid_vad.evaluation.evaluate import (
 from ramvid_vad.evaluation.protocols import choose
 from ramvid_vad.evaluation.raw_scores import STAND_INS, in_threads
 from ramvid_vad.evaluation.reconstructions import windows_alone
+from ramvid_vad.evaluation.schema import Evaluation, Scores
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.video.labels import read_labels
 from ramvid_vad.video.reader import find_videos, read_frames, video_name

@@ -23,9 +23,12 @@ class Protocol:
     min_max: bool = False  # per-video min-max after smoothing: offline, needs the whole video
     first: int = 0  # frames without a score at the beginning of each video
     last: int = 0  # ... and at its end
+    already_trimmed: bool = False  # scores and labels come without those frames: their author dropped them
 
     def trim(self, values: np.ndarray) -> np.ndarray:
         """Scores or labels (n,) without the frames that the protocol drops. InputError: nothing is left."""
+        if self.already_trimmed:
+            return values
         if len(values) <= self.first + self.last:
             raise InputError(
                 f"protocol {self.name!r} drops {self.first} + {self.last} frames, but a video has only {len(values)}"
@@ -44,6 +47,8 @@ class Protocol:
     def describe(self) -> str:
         """The protocol in one line, for tables and reports."""
         parts = [f"trimmed {self.first} + {self.last} frames per video"]
+        if self.already_trimmed:
+            parts[0] += " (the scores came without them)"
         if self.sigma:
             border = f"zero-padded, {self.zero_padded_taps} taps" if self.zero_padded_taps else "mirrored borders"
             parts.append(f"Gaussian sigma {self.sigma:g} per video ({border})")
@@ -104,8 +109,10 @@ PROTOCOLS = {
 }
 
 
-def choose(name: str, sigma: float, per_video_min_max: bool) -> Protocol:
-    """The protocol ``name``; ``sigma`` and ``per_video_min_max`` belong to the default one only.
+def choose(name: str, sigma: float, per_video_min_max: bool, trim: tuple[int, int] = (0, 0)) -> Protocol:
+    """The protocol ``name``; ``sigma``, ``per_video_min_max`` and ``trim`` belong to the default one only.
+
+    trim: frames dropped at the beginning and at the end of each video.
 
     InputError: an unknown name, or a setting that would change a published protocol.
     """
@@ -114,7 +121,9 @@ def choose(name: str, sigma: float, per_video_min_max: bool) -> Protocol:
     if sigma < 0:
         raise InputError(f"--sigma {sigma}: a standard deviation in frames, 0 or more")
     if name == "default":
-        return replace(PROTOCOLS[name], sigma=sigma, min_max=per_video_min_max)
+        return replace(PROTOCOLS[name], sigma=sigma, min_max=per_video_min_max, first=trim[0], last=trim[1])
     if per_video_min_max:
         raise InputError(f"--per_video_min_max: protocol {name!r} fixes its own normalisation; use --protocol default")
+    if trim != (0, 0):
+        raise InputError(f"--trim {trim[0]},{trim[1]}: protocol {name!r} fixes its own trim; use --protocol default")
     return PROTOCOLS[name]

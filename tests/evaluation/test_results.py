@@ -70,7 +70,7 @@ def test_figures_follow_from_the_score_files(run, protocol):
 def test_metrics_name_what_made_them(run):
     write_results(run.evaluate(tau=0.05), str(run.root), plots=False)
     document = json.loads((run.root / "metrics.json").read_text())
-    assert document["schema"] == 1 and document["version"]
+    assert document["schema"] == 2 and document["version"]
     assert document["wmse"] == {"tau": 0.05, "min_area": 12, "weight": "area"}
     assert document["protocol"]["line"].startswith("default: trimmed 0 + 0 frames per video, Gaussian sigma 2")
     assert len(document["labels"]["sha256"]) == 64
