@@ -91,6 +91,13 @@ class Evaluation:
         """True index of the first processed score of every video."""
         return self.protocol.first
 
+    @property
+    def headline(self) -> Row:
+        """The model's first measure; without a model, the null row with the highest micro AUC: the one to beat."""
+        if not self.rows[0].null:
+            return self.rows[0]
+        return max(self.rows, key=lambda row: row.metrics["micro_auc"] or 0.0)
+
     def row(self, measure: str, null: str = "") -> Row:
         """The row of a measure (null "": of the model). KeyError if it was not asked for."""
         for row in self.rows:
