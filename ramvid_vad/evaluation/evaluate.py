@@ -62,7 +62,7 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
     full_labels = [np.asarray(y) for y in truth.values]
     places = find_truth(options.labels, names, full_labels)
     scorer = make_scorer(options, measures, null_names, progress)
-    with _bar(scorer, files, progress) as bar:
+    with _bar(scorer, files, places is not None, progress) as bar:
 
         def score(video: tuple[str, str]) -> tuple[dict[tuple[str, str], np.ndarray], int, dict[str, VideoRegions]]:
             path, name = video
@@ -74,7 +74,9 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
             if places:
                 aspect = settings["keep_aspect"]
                 for null, frame, fake in scorer.reconstructions(real, made):
-                    regions[null] = video_regions(places, name, path, real, frame, fake, scorer.wmse, aspect)
+                    regions[null] = video_regions(
+                        places, name, path, real, frame, fake, scorer.wmse, aspect, bar.update
+                    )
             return scorer(path, real, made, bar.update), uncovered, regions
 
         scored = in_threads(score, list(zip(paths, names, strict=True)))
@@ -171,10 +173,10 @@ def _chosen(text: str, known: tuple[str, ...], flag: str) -> list[str]:
     return names
 
 
-def _bar(scorer: VideoScorer, files: dict[str, str], progress: bool) -> Any:
+def _bar(scorer: VideoScorer, files: dict[str, str], regions: bool, progress: bool) -> Any:
     from tqdm import tqdm
 
-    total = sum(scorer.steps(load_reconstruction(path, frames=False)) for path in files.values())
+    total = sum(scorer.steps(load_reconstruction(path, frames=False), regions) for path in files.values())
     return tqdm(total=total, desc="scoring", unit="frame", disable=not progress)
 
 

@@ -51,10 +51,11 @@ class VideoScorer:
     def _feature(self) -> bool:
         return bool(set(self.nulls) & set(NORMAL))
 
-    def steps(self, made: Reconstruction) -> int:
-        """Frames that one video makes to score, for a progress bar."""
-        per_frame = ("previous_frame" in self.nulls) + self._moving + self._feature
-        return len(made.frame) * (self.model + ("linear_blend" in self.nulls)) + made.num_frames * per_frame
+    def steps(self, made: Reconstruction, regions: bool = False) -> int:
+        """Frames that one video makes to score, for a progress bar. regions: maps and blobs are asked for too."""
+        stand_ins = len(made.frame) * (self.model + ("linear_blend" in self.nulls))
+        stand_ins += made.num_frames * ("previous_frame" in self.nulls)
+        return stand_ins * (1 + regions) + made.num_frames * (self._moving + self._feature)
 
     def __call__(
         self, path: str, real: np.ndarray, made: Reconstruction, tick: Callable[[int], Any]

@@ -5,6 +5,7 @@ The map of a frame is the mean squared error in the 9 x 9 box around each pixel 
 the frame its score, each with its mean squared residual. Ground truth is in the pixels of the video itself.
 """
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,6 +46,7 @@ class SpatialTruth:
             "videos_with_masks": len(self.masks),
             "videos_with_tracks": len(self.tracks),
             "tracks_linked_from_masks": linked,
+            "sha256": _digest([*self.masks.values(), *self.tracks.values()]),
         }
 
 
@@ -89,12 +91,13 @@ def video_regions(
     fake: Callable[[np.ndarray], np.ndarray],
     blob_options: dict[str, Any],
     keep_aspect: bool,
+    tick: Callable[[int], Any] = lambda count: None,
 ) -> VideoRegions:
     """Maps and blobs of one video.
 
     path: the video itself.  real: its frames at the model's size, uint8 (n, h, w, C).  frame (R,): true frame of each
-    reconstruction.  fake: rows -> reconstructions uint8 (k, h, w, C).  blob_options: of :func:`wmse`. InputError:
-    ground truth that does not fit the video.
+    reconstruction.  fake: rows -> reconstructions uint8 (k, h, w, C).  blob_options: of :func:`wmse`.  tick: called
+    with the number of reconstructions just seen. InputError: ground truth that does not fit the video.
     """
     size = next(iter(read_frames(path, rgb=False))).shape[:2]
     masks, tracks = _truth(truth, name, len(real), size)
@@ -112,6 +115,7 @@ def video_regions(
             curve.add(maps, masks[first:last], keep_aspect)
         if tracks is not None:
             detections.append(_detections(x, x_hat, frame[rows], blob_options))
+        tick(len(rows))
     if curve is not None:
         curve.compact()
     found = np.concatenate([np.zeros((0, 6)), *detections])
@@ -138,6 +142,15 @@ def spatial_metrics(videos: Iterable[VideoRegions]) -> dict[str, float | None]:
         "tbdc": regions.tbdc,
     }
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
+
+
+def _digest(files: Iterable[str]) -> str:
+    """SHA-256 of the files end to end, each once."""
+    digest = hashlib.sha256()
+    for file in dict.fromkeys(file for file in files if file):
+        with open(file, "rb") as content:
+            digest.update(content.read())
+    return digest.hexdigest()
 
 
 def _detections(x: np.ndarray, x_hat: np.ndarray, frame: np.ndarray, blob_options: dict[str, Any]) -> np.ndarray:

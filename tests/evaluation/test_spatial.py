@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+from known_run import LENGTHS
+from known_run import SIZE as RUN_SIZE
 from PIL import Image
 from test_regions import brute_force
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.pixels import pixel_metrics
+from ramvid_vad.evaluation.reconstructions import load_reconstruction
+from ramvid_vad.evaluation.results import format_table, metrics_document
 from ramvid_vad.evaluation.spatial import find_truth, spatial_metrics, video_regions
 from ramvid_vad.scoring.blobs import wmse
 from ramvid_vad.scoring.residuals import box_map
@@ -142,3 +146,33 @@ def test_ground_truth_that_does_not_fit_is_named(tmp_path):
     save_masks(tmp_path / "masks" / "01.npz", np.zeros((12, 40, 64), bool))
     with pytest.raises(InputError, match=r"01\.npz: masks .* \(12, 40, 64\), but the video has \(12, 48, 64\)"):
         folder.regions("01", real, np.arange(12), fake)
+
+
+def test_an_evaluation_with_masks_beside_its_labels_says_where(run):
+    """Rows, table, metrics.json and provenance; the model's figures are those of its reconstructions alone."""
+    assert run.evaluate().spatial == {}
+    for name, labels in run.labels.items():
+        masks = np.zeros((len(labels), *RUN_SIZE), bool)
+        masks[labels == 1, 4:12, 6:20] = True
+        (run.root / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+        save_masks(run.root / "masks" / f"{name}.npz", masks)
+    evaluation = run.evaluate()
+    assert list(evaluation.spatial) == ["", "linear_blend", "previous_frame"]
+    truth = find_truth(str(run.root / "labels"), list(LENGTHS), list(run.labels.values()))
+    videos = []
+    for name in LENGTHS:
+        made = load_reconstruction(str(run.file(name)))
+        arguments = (run.frames[name], made.frame, lambda rows, made=made: made.frames[rows], BLOBS, False)
+        videos.append(video_regions(truth, name, str(run.root / "videos" / name), *arguments))
+    assert evaluation.spatial[""] == spatial_metrics(videos)
+    assert len({figures["pixel_auc"] for figures in evaluation.spatial.values()}) == 3
+    assert evaluation.provenance["spatial"]["videos_with_masks"] == 3
+    table = format_table(evaluation)
+    assert "pixels of 3, tracks of 3 of 3 videos (3 linked from masks)" in table
+    (line,) = (line for line in table.splitlines() if line.startswith("residual and its blobs"))
+    assert line.split()[4] == f"{100 * evaluation.spatial['']['pixel_auc']:.1f}"
+    document = metrics_document(evaluation)
+    assert document["where"]["model"] == evaluation.spatial[""]
+    assert run.evaluate().spatial == evaluation.spatial
+    (run.root / "masks" / "02.npz").unlink()
+    assert run.evaluate().provenance["spatial"]["sha256"] != evaluation.provenance["spatial"]["sha256"]
