@@ -26,6 +26,7 @@ from ramvid_vad.video.reader import find_videos, read_frames, video_name
 
 SIZE = 128  # pixels, both sides, of the frames that a blend or the previous frame stands in for
 SEQ_LEN, STRIDE = 30, 15
+STAND_IN_SETTINGS = {"image_size": [SIZE, SIZE], "rgb": False, "seq_len": SEQ_LEN, "stride": STRIDE}
 
 
 def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
@@ -33,8 +34,6 @@ def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
 
     InputError: videos and labels that do not belong together, or an option that does not fit.
     """
-    from tqdm import tqdm
-
     null_names, left_out = chosen_nulls(options)
     if not null_names:
         raise InputError("--nulls_only: no baseline is left, name some in --nulls")
@@ -45,9 +44,22 @@ def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
     for name in ("data_dir", "labels"):
         if not getattr(options, name):
             raise InputError(f"--{name}: give the folder")
+    names, lengths, raw = null_scores(options, null_names, measures, progress)
+    truth = read_labels(options.labels, names, lengths)
+    provenance = {"nulls_left_out": left_out, "stand_ins": STAND_IN_SETTINGS}
+    return assemble(options, names, truth, raw, protocol, null_names, provenance)
+
+
+def null_scores(
+    options: EvalOptions, null_names: list[str], measures: list[str], progress: bool
+) -> tuple[list[str], list[int], dict[tuple[str, str], Scores]]:
+    """Names and lengths of the videos of --data_dir, and (measure, null) -> raw scores of each baseline that sees them.
+
+    One video at a time is held in memory; their lengths are known only when they have been read.
+    """
+    from tqdm import tqdm
+
     paths = find_videos(options.data_dir)
-    names = [video_name(path, options.data_dir) for path in paths]
-    # the frames are at hand only one video at a time: labels are checked against them further down
     sees_video = set(null_names) - set(BLIND)
     scorer = make_scorer(options, measures, null_names, progress, model=False)
     anchors = selective_anchors(SEQ_LEN).numpy()
@@ -59,13 +71,8 @@ def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
             return len(real), scorer(path, real, made, bar.update) if sees_video else {}
 
         scored = in_threads(score, paths)
-    truth = read_labels(options.labels, names, [length for length, _ in scored])
-    raw: dict[tuple[str, str], Scores] = {key: [scores[key] for _, scores in scored] for key in scored[0][1]}
-    provenance = {
-        "nulls_left_out": left_out,
-        "stand_ins": {"image_size": [SIZE, SIZE], "rgb": False, "seq_len": SEQ_LEN, "stride": STRIDE},
-    }
-    return assemble(options, names, truth, raw, protocol, null_names, provenance)
+    raw = {key: [scores[key] for _, scores in scored] for key in scored[0][1]}
+    return [video_name(path, options.data_dir) for path in paths], [length for length, _ in scored], raw
 
 
 def _small(frame: np.ndarray) -> np.ndarray:

@@ -95,6 +95,15 @@ def test_one_frame_scores_nothing():
     }
 
 
+@pytest.mark.parametrize(("folder", "expected"), [("ped2/labels", 84.0), ("avenue_part/labels_liu2018", 73.0)])
+def test_what_a_per_video_constant_can_reach(shared, folder, expected):
+    """An oracle that knows each video's share of abnormal frames and nothing within it: no macro AUC, but a micro."""
+    labels = [np.load(file) for file in sorted((shared / "data" / folder).glob("*.npy"))]
+    figures = frame_metrics([np.full(len(y), y.mean()) for y in labels], labels)
+    assert 100 * figures["micro_auc"] == pytest.approx(expected, abs=0.1)
+    assert figures["macro_auc"] == 0.5
+
+
 @pytest.fixture(scope="module")
 def ped2(shared):
     """Grey frames (n, 240, 360, 1) and labels of the 12 test videos."""

@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 import tiny_benchmarks as tb
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation.spatial import find_truth
 from ramvid_vad.video.benchmarks import BENCHMARKS, Counts, check, find, read_info, write_standard
 from ramvid_vad.video.labels import read_labels
 from ramvid_vad.video.masks import load_masks, load_tracks
@@ -163,6 +164,62 @@ def test_the_cell_of_a_matlab_file_may_hold_one_video_or_an_empty_range(tmp_path
     assert matlab_ranges(tmp_path / "a.mat") == [[(2, 4)], []]
     tb.savemat(tmp_path / "b.mat", {"gt": np.array([[3, 9], [5, 11]])})
     assert matlab_ranges(tmp_path / "b.mat") == [[(3, 5), (9, 11)]]
+
+
+@pytest.mark.parametrize("name", ["ped1", "ped2", "avenue"])
+@pytest.mark.parametrize("write", [tb.write_avi, tb.write_mp4])
+def test_numbered_sets_converted_to_video_files(tmp_path, name, write):
+    """training/01.mp4 and testing/01.mp4, as many copies of UCSD have them, and frames 1.avi without a leading zero."""
+    root = tmp_path / name
+    suffix = "avi" if write is tb.write_avi else "mp4"
+    for split, videos in (("training", tb.TRAINING), ("testing", tb.LENGTHS)):
+        for number, frames in videos.items():
+            write(root / split / f"{int(number) if suffix == 'avi' else number}.{suffix}", frames)
+    tb.write_gt_mat(root / f"{name}.mat")
+    checked = examined(tb.tiny(name), root)
+    assert (checked.training, checked.testing) == (tb.TRAINING, tb.LENGTHS)
+    assert_labels(next(iter(checked.labels.values())), tb.LABELS)
+
+
+@pytest.mark.parametrize("file", ["frame_labels_shanghai.npy", "shanghai.mat"])
+@pytest.mark.parametrize("videos", [True, False])
+def test_shanghaitech_converted(tmp_path, file, videos):
+    """Test clips as video files or frames, labels of all of them in one file in the plain order of their names."""
+    root = tmp_path / "shanghai"
+    for name, frames in tb.TRAINING.items():
+        tb.write_pictures(root / "training" / "frames" / f"{name}_001", frames)
+    for name, scene in tb.SCENES.items():
+        if videos:
+            tb.write_avi(root / "testing" / "videos" / f"{scene}.avi", tb.LENGTHS[name])
+        else:
+            tb.write_pictures(root / "testing" / "frames" / scene, tb.LENGTHS[name])
+    if file.endswith("npy"):
+        np.save(root / file, np.concatenate([*tb.LABELS.values()]))
+    else:
+        tb.write_gt_mat(root / file)
+    checked = examined(tb.tiny("shanghaitech"), root)
+    assert_labels(checked.labels["official"], {tb.SCENES[name]: labels for name, labels in tb.LABELS.items()})
+
+
+def test_published_tracks_of_avenue_come_before_linked_ones(tmp_path):
+    """Georgescu et al. publish tracks of Avenue too; a video without a file has its tracks linked from its masks."""
+    tb.avenue(tmp_path)
+    folder = tmp_path / "AED" / "annotations" / "Avenue"
+    folder.mkdir(parents=True)
+    (folder / "02.txt").write_text("7,0,1,2,3,4\n7,1,1,2,3,4\n")
+    info = prepared(tb.tiny("avenue"), tmp_path, tmp_path / "out")
+    assert info["tracks"] == {"01": "linked from masks", "02": "published", "03": "linked from masks"}
+    assert load_tracks(tmp_path / "out" / "tracks" / "02.txt").tolist() == [[7, 0, 1, 2, 4, 5], [7, 1, 1, 2, 4, 5]]
+
+
+def test_ped1_has_masks_of_some_videos_only(tmp_path):
+    folder = tb.ucsd(tmp_path, 1)
+    shutil.rmtree(folder / "Test" / "Test002_gt")
+    info = prepared(tb.tiny("ped1"), folder, tmp_path / "out")
+    assert (info["complete"], info["masks"], list(info["tracks"])) == (True, ["01", "03"], ["01", "03"])
+    labels = [np.load(tmp_path / "out" / "labels" / f"{name}.npy") for name in tb.LENGTHS]
+    truth = find_truth(str(tmp_path / "out" / "labels"), list(tb.LENGTHS), labels)
+    assert (sorted(truth.masks), sorted(truth.tracks), truth.videos) == (["01", "03"], ["01", "03"], 3)
 
 
 def ubnormal_frames(root):
