@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from ramvid_vad.evaluation.alarms import spans
 from ramvid_vad.evaluation.schema import Evaluation, Row
 
 MODEL, BLEND = "#0072B2", "#D55E00"  # blue, vermilion: apart for all common kinds of colour blindness
@@ -26,7 +27,7 @@ def plot_videos(evaluation: Evaluation, folder: str, progress: bool = True) -> N
         figure = Figure(figsize=(9, 3), dpi=100, layout="constrained")
         axes = figure.add_subplot()
         labels = evaluation.full_labels[video]
-        for number, (begin, end) in enumerate(abnormal_spans(labels)):
+        for number, (begin, end) in enumerate(spans(labels)):
             axes.axvspan(
                 begin - 0.5,
                 end - 0.5,
@@ -55,12 +56,6 @@ def plot_videos(evaluation: Evaluation, folder: str, progress: bool = True) -> N
         path = os.path.join(folder, name + ".png")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         figure.savefig(path, metadata={"Software": None})
-
-
-def abnormal_spans(labels: np.ndarray) -> list[tuple[int, int]]:
-    """Runs of 1 in labels (n,) as (first frame, first frame after it)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(labels, dtype=np.int8), [0]])))
-    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
 def _range(model: Row, blend: Row | None) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.scoring.extremes import finite_normal
 
 
 def smooth(scores: np.ndarray, sigma: float) -> np.ndarray:
@@ -38,7 +39,4 @@ def threshold_from_normal(scores: Sequence[np.ndarray], quantile: float = 0.99) 
     """
     if not 0 <= quantile <= 1:
         raise InputError(f"the quantile of normal scores must lie in [0, 1], not {quantile}")
-    pooled = np.concatenate([np.asarray(s, dtype=np.float64) for s in scores]) if len(scores) else np.empty(0)
-    if not len(pooled) or not np.isfinite(pooled).all():
-        raise InputError("a threshold needs finite scores of at least one frame of normal video")
-    return float(np.quantile(pooled, quantile, method="higher"))
+    return float(np.quantile(finite_normal(scores), quantile, method="higher"))

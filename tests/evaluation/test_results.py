@@ -13,7 +13,6 @@ from known_run import LENGTHS
 from PIL import Image
 
 from ramvid_vad.evaluation import frame_metrics
-from ramvid_vad.evaluation.plots import abnormal_spans
 from ramvid_vad.evaluation.results import format_table, write_results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,11 +113,6 @@ def test_undefined_is_written_as_such(run):
     assert line.split() == ["mse", *"---------"]
     write_results(evaluation, str(run.root), progress=False)
     assert json.loads((run.root / "metrics.json").read_text())["rows"][0]["metrics"]["micro_auc"] is None
-
-
-def test_spans_by_hand():
-    assert abnormal_spans(np.array([1, 1, 0, 0, 1, 0, 1], np.uint8)) == [(0, 2), (4, 5), (6, 7)]
-    assert abnormal_spans(np.zeros(3)) == []
 
 
 def test_plots_show_curve_and_bands(run):
