@@ -4,6 +4,7 @@ Each score's logarithm is standardised by its mean and standard deviation on hel
 standardised logarithms are added. No test frame and no label takes part in the calibration.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -46,15 +47,21 @@ def calibrated_sum(scores: Mapping[str, np.ndarray], scales: Mapping[str, LogSca
 
 @dataclass(frozen=True)
 class NormalReference:
-    """What is known of normal video: its patches, and the scales of three scores."""
+    """What is known of normal video: its patches, and the scales of three scores. held_out: videos that set these."""
 
     network: Callable[[np.ndarray], torch.Tensor]
     memory: PatchMemory
     scales: dict[str, LogScale]
+    held_out: list[str]
 
     def features(self, path: str, tick: Callable[[int], Any]) -> np.ndarray:
         """Feature score of each frame of a video, float64 (n,)."""
         return feature_scores(read_frames(path), self.network, self.memory, tick)
+
+    def about(self) -> dict[str, Any]:
+        """For the provenance."""
+        scales = {part: scale._asdict() for part, scale in self.scales.items()}
+        return {"patches": len(self.memory), "held_out": self.held_out, "log_scales": scales}
 
 
 def learn_normal(paths: Sequence[str], progress: bool = True) -> NormalReference:
@@ -78,4 +85,6 @@ def learn_normal(paths: Sequence[str], progress: bool = True) -> NormalReference
             scores["features"] = feature_scores(read_frames(path), network, memory, bar.update)
             for part in PARTS:
                 seen[part].append(scores[part])
-    return NormalReference(network, memory, {part: log_scale(np.concatenate(values)) for part, values in seen.items()})
+    scales = {part: log_scale(np.concatenate(values)) for part, values in seen.items()}
+    held_out = [os.path.basename(path.rstrip("/")) for path in paths[-HELD_OUT:]]
+    return NormalReference(network, memory, scales, held_out)

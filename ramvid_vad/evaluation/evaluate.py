@@ -86,6 +86,7 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
         "reconstructions": settings,
         "nulls_left_out": left_out,
         **({"spatial": places.about()} if places else {}),
+        **({"normal": scorer.normal.about()} if scorer.normal else {}),
     }
     evaluation = assemble(options, names, truth, raw, protocol, null_names, provenance)
     spatial = {null: spatial_metrics([regions[null] for _, _, regions in scored]) for null in scored[0][2]}

@@ -74,6 +74,9 @@ class PatchMemory:
         bank = patches / self._scale
         self._bank, self._norms = bank.T.contiguous(), bank.square().sum(dim=1)
 
+    def __len__(self) -> int:
+        return len(self._norms)
+
     def distances(self, features: torch.Tensor) -> torch.Tensor:
         """Euclidean distance of each patch (..., channels) to the nearest one in memory, (...)."""
         queries = (features / self._scale).reshape(-1, features.shape[-1])

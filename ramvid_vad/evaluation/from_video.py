@@ -4,6 +4,8 @@ The blend of the anchors and the previous frame are compared at SIZE, grey and r
 of 30 frames every 15; all that moves is measured at the video's own resolution (up to 240 lines).
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -44,16 +46,17 @@ def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
     for name in ("data_dir", "labels"):
         if not getattr(options, name):
             raise InputError(f"--{name}: give the folder")
-    names, lengths, raw = null_scores(options, null_names, measures, progress)
+    names, lengths, raw, made_from = null_scores(options, null_names, measures, progress)
     truth = read_labels(options.labels, names, lengths)
-    provenance = {"nulls_left_out": left_out, "stand_ins": STAND_IN_SETTINGS}
+    provenance = {"nulls_left_out": left_out, **made_from}
     return assemble(options, names, truth, raw, protocol, null_names, provenance)
 
 
 def null_scores(
     options: EvalOptions, null_names: list[str], measures: list[str], progress: bool
-) -> tuple[list[str], list[int], dict[tuple[str, str], Scores]]:
-    """Names and lengths of the videos of --data_dir, and (measure, null) -> raw scores of each baseline that sees them.
+) -> tuple[list[str], list[int], dict[tuple[str, str], Scores], dict[str, Any]]:
+    """Names and lengths of the videos of --data_dir, (measure, null) -> raw scores of each baseline that sees them,
+    and what these were made from, for the provenance.
 
     One video at a time is held in memory; their lengths are known only when they have been read.
     """
@@ -72,7 +75,10 @@ def null_scores(
 
         scored = in_threads(score, paths)
     raw = {key: [scores[key] for _, scores in scored] for key in scored[0][1]}
-    return [video_name(path, options.data_dir) for path in paths], [length for length, _ in scored], raw
+    made_from: dict[str, Any] = {"stand_ins": STAND_IN_SETTINGS} if measures else {}
+    if scorer.normal:
+        made_from["normal"] = scorer.normal.about()
+    return [video_name(path, options.data_dir) for path in paths], [length for length, _ in scored], raw, made_from
 
 
 def _small(frame: np.ndarray) -> np.ndarray:

@@ -177,6 +177,8 @@ def test_the_calibrated_row_adds_its_three_parts(data, monkeypatch):
         evaluation.row("", "calibrated").raw[1], sum(reference.scales[p](parts[p]) for p in PARTS), rtol=1e-12
     )
     assert evaluation.row("", "calibrated").metrics["micro_auc"] > 0.9
+    about = evaluation.provenance["normal"]
+    assert (about["held_out"], set(about["log_scales"]), about["patches"]) == (["b", "c"], set(PARTS), 12 * 8 * 12)
 
 
 def test_too_little_normal_video_is_refused():
@@ -219,3 +221,29 @@ def test_the_two_label_sets_of_avenue_give_two_results_by_name(shared, tmp_path,
         aucs[name] = row["metrics"]["micro_auc"], row["metrics"]["abnormal_frames"]
     assert aucs["liu2018"][1] == 972 and aucs["vollabel"][1] == 1061
     assert abs(aucs["liu2018"][0] - aucs["vollabel"][0]) > 0.005
+
+
+def test_the_training_free_rows_of_ped2(shared):
+    """All but the two that need the optional package: measured once with another program, to half a point."""
+    ped2 = shared / "data" / "ped2"
+    options = EvalOptions(
+        data_dir=str(ped2 / "testing"),
+        labels=str(ped2 / "labels"),
+        nulls="linear_blend,previous_frame,frame_difference,optical_flow",
+        measures="mse,box,wmse",
+        sigma=3.0,
+    )
+    evaluation = evaluate_nulls(options, progress=False)
+    for measure, null, raw, smoothed in (
+        ("", "frame_difference", 91.5, 93.4),
+        ("", "optical_flow", 95.7, 96.9),
+        ("mse", "linear_blend", 66.3, 70.5),
+        ("box", "linear_blend", 75.0, 82.5),
+        ("wmse", "linear_blend", 60.7, 66.2),
+        ("box", "previous_frame", 83.5, 83.5),  # "82 to 85", depending on the reduction
+    ):
+        row, within = evaluation.row(measure, null), 1.5 if null == "previous_frame" else 0.5
+        assert 100 * row.raw_metrics["micro_auc"] == pytest.approx(raw, abs=within)
+        assert 100 * row.metrics["micro_auc"] == pytest.approx(smoothed, abs=within)
+    assert evaluation.headline.null == "optical_flow"
+    assert evaluation.provenance["labels"]["benchmark"] == "ped2"

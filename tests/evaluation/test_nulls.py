@@ -1,4 +1,4 @@
-"""Null baselines: by hand on small input, and the measured training-free rows on the real Ped2 frames."""
+"""Null baselines by hand on small input. The rows measured on real frames are in test_from_video.py."""
 
 import cv2
 import numpy as np
@@ -7,11 +7,7 @@ import pytest
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import frame_metrics
 from ramvid_vad.evaluation.nulls import constant, linear_blend, motion, noise, previous_frames, ramp, triangle
-from ramvid_vad.scoring.curves import smooth
-from ramvid_vad.scoring.residuals import MEASURES
-from ramvid_vad.video.labels import read_labels
-from ramvid_vad.video.reader import find_videos, read_frames, video_name
-from ramvid_vad.video.windows import covering_starts, masked_rows, merge_max, window_starts
+from ramvid_vad.video.windows import covering_starts, masked_rows
 
 SELECTIVE = np.isin(np.arange(30), [0, 1, 10, 11, 20, 21, 28, 29])
 
@@ -102,60 +98,3 @@ def test_what_a_per_video_constant_can_reach(shared, folder, expected):
     figures = frame_metrics([np.full(len(y), y.mean()) for y in labels], labels)
     assert 100 * figures["micro_auc"] == pytest.approx(expected, abs=0.1)
     assert figures["macro_auc"] == 0.5
-
-
-@pytest.fixture(scope="module")
-def ped2(shared):
-    """Grey frames (n, 240, 360, 1) and labels of the 12 test videos."""
-    root = shared / "data" / "ped2"
-    paths = find_videos(str(root / "testing"))
-    videos = [np.stack(list(read_frames(path, rgb=False))) for path in paths]
-    names = [video_name(path, str(root / "testing")) for path in paths]
-    return videos, read_labels(str(root / "labels"), names, [len(v) for v in videos]).values
-
-
-def micro(scores, labels, sigma):
-    return 100 * frame_metrics([smooth(s, sigma) for s in scores], labels)["micro_auc"]
-
-
-@pytest.fixture(scope="module")
-def small(ped2):
-    """The frames at 128 x 128, by area averaging, as in the measured rows."""
-    return [
-        np.stack([cv2.resize(f, (128, 128), interpolation=cv2.INTER_AREA) for f in video])[..., None]
-        for video in ped2[0]
-    ]
-
-
-def test_motion_on_ped2(ped2):
-    videos, labels = ped2
-    scores = [motion(video) for video in videos]
-    for name, raw, smoothed in (("frame_difference", 91.5, 93.4), ("optical_flow", 95.7, 96.9)):
-        assert micro([s[name] for s in scores], labels, 0) == pytest.approx(raw, abs=0.5)
-        assert micro([s[name] for s in scores], labels, 3) == pytest.approx(smoothed, abs=0.5)
-
-
-@pytest.mark.parametrize(
-    ("measure", "raw", "smoothed"), [("mse", 66.3, 70.5), ("box", 75.0, 82.5), ("wmse", 60.7, 66.2)]
-)
-def test_linear_blend_on_ped2(ped2, small, measure, raw, smoothed):
-    """Windows of 30 every 15, no extra ones; frames that are anchors in all of them take their neighbours' scores."""
-    scores = []
-    for frames in small:
-        n = len(frames)
-        starts = window_starts(n, 30, 15)
-        window, index, frame = masked_rows(n, starts, SELECTIVE)
-        blend = linear_blend(frames, np.array(starts), SELECTIVE, window, index)
-        values = MEASURES[measure](frames[frame] / np.float32(255), blend / np.float32(255))
-        merged = merge_max(values, frame, n, fill=np.nan)
-        covered = np.flatnonzero(np.isfinite(merged))
-        scores.append(np.interp(np.arange(n), covered, merged[covered]))
-    assert micro(scores, ped2[1], 0) == pytest.approx(raw, abs=0.5)
-    assert micro(scores, ped2[1], 3) == pytest.approx(smoothed, abs=0.5)
-
-
-def test_previous_frame_at_128_pixels_on_ped2(ped2, small):
-    """The highest 9 x 9 box of the squared difference: 82 to 85, depending on how the frames were reduced."""
-    scores = [MEASURES["box"](v / np.float32(255), v[previous_frames(len(v))] / np.float32(255)) for v in small]
-    assert 82 - 0.5 <= micro(scores, ped2[1], 0) <= 85 + 0.5
-    assert 82 - 0.5 <= micro(scores, ped2[1], 3) <= 85 + 0.5
