@@ -190,8 +190,26 @@ class PrepareOptions:
 
 @dataclass
 class EvalOptions:
-    """Scoring reconstructions against the real frames and evaluating the scores against labels."""
+    """Evaluating frame scores against labels: of reconstructions, of any method, or of baselines alone."""
 
+    scores: str = option(
+        "",
+        "per-frame scores of any method, higher = more abnormal, instead of --reconstructions: .npz with one array per "
+        "video, .npy or .txt with all videos end to end, .csv with columns video,frame,score, or a folder of one file "
+        "per video",
+    )
+    method: str = option("", "name of the method of --scores in tables; in a scores.npz of ours, the one to take")
+    lengths: str = option(
+        "",
+        "--scores end to end: frames of each video, 180,180,150 or a file; empty: those of the labels",
+        unit="frames",
+    )
+    benchmark: str = option(
+        "",
+        "data set that --labels is of, prepared or as its authors offer it; names the label set and checks it",
+        choices=("", "ped1", "ped2", "avenue", "shanghaitech", "ubnormal", "own"),
+    )
+    label_set: str = option("", "which labels, where there are several: liu2018 or vollabel (Avenue)")
     reconstructions: str = option("", "folder that video_sample.py wrote, one NAME.npz per video")
     data_dir: str = option("", "folder of the test videos, those that were infilled; local or remote")
     labels: str = option(
@@ -217,6 +235,9 @@ class EvalOptions:
     per_video_min_max: bool = option(
         False, "default protocol: scale each video to 0..1. Offline: it needs the whole video and flatters normal ones"
     )
+    trim: str = option(
+        "0,0", "default protocol: frames dropped at the beginning and the end of each video, FIRST,LAST", unit="frames"
+    )
     nulls: str = option(
         "all",
         "baselines without a model, through the same steps, comma-separated, of linear_blend, previous_frame, "
@@ -232,4 +253,23 @@ class EvalOptions:
         "pip install 'ramvid_vad[features]')",
     )
     noise_seeds: int = option(20, "draws of the noise baseline")
+    bootstrap: int = option(1000, "draws of videos behind the 95 % intervals; 0: no intervals")
+    seed: int = option(0, "seed of the draws")
+    normal_scores: str = option(
+        "", "scores of normal training video, files as --scores: they set the alarm thresholds, no test label does"
+    )
+    normal_reconstructions: str = option(
+        "", "the same from reconstructions of the normal training videos in --normal_dir"
+    )
+    quantile: float = option(0.99, "alarm threshold: this quantile of the normal scores", unit="share of frames")
+    alarm_period: float = option(
+        10000, "extreme-value threshold: normal frames in which one false alarm is expected", unit="frames"
+    )
+    merge_gap: int = option(10, "alarms with at most so many frames between them are one", unit="frames")
+    fps: float = option(
+        0.0,
+        "frame rate of the test videos, for false alarms per hour and delays in seconds; 0: the benchmark's (ped1 and "
+        "ped2 10, avenue 25), else these figures are left out",
+        unit="frames per second",
+    )
     plots: bool = option(True, "one picture per video: the score curve over the ground truth")

@@ -5,31 +5,27 @@ null baselines go through the same steps: those that stand in for the model from
 protocol on.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ramvid_vad import __version__
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation import nulls
+from ramvid_vad.evaluation.assemble import BLIND, assemble, check, chosen_protocol
 from ramvid_vad.evaluation.calibrated import learn_normal
 from ramvid_vad.evaluation.features import installed
-from ramvid_vad.evaluation.metrics import frame_metrics
-from ramvid_vad.evaluation.protocols import Protocol, choose
+from ramvid_vad.evaluation.provenance import files_sha256
 from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL, STAND_INS, VideoScorer, in_threads
 from ramvid_vad.evaluation.reconstructions import common_settings, find_reconstructions, load_reconstruction
-from ramvid_vad.evaluation.schema import SCHEMA, Evaluation, Row, Scores
+from ramvid_vad.evaluation.schema import Evaluation
 from ramvid_vad.evaluation.spatial import VideoRegions, find_truth, spatial_metrics, video_regions
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.scoring.residuals import MEASURES
-from ramvid_vad.video.benchmarks import name_label_set
 from ramvid_vad.video.cache import FrameCache
-from ramvid_vad.video.labels import Labels, read_labels
+from ramvid_vad.video.labels import read_labels
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
 
-BLIND = ("constant", "noise", "triangle", "ramp")
 NULLS = (*STAND_INS, *MOTION, *NORMAL, *BLIND)
 
 
@@ -41,7 +37,8 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
     """
     measures = check_measures(options)
     null_names, left_out = chosen_nulls(options)
-    protocol = choose(options.protocol, options.sigma, options.per_video_min_max)
+    protocol = chosen_protocol(options)
+    check(options)
     for name in ("reconstructions", "data_dir", "labels"):
         if not getattr(options, name):
             raise InputError(f"--{name}: give the folder")
@@ -84,6 +81,8 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
     provenance = {
         "frames_never_reconstructed": sum(uncovered for _, uncovered, _ in scored),
         "reconstructions": settings,
+        "reconstructions_sha256": files_sha256(files[name] for name in names),
+        **residual_settings(options),
         "nulls_left_out": left_out,
         **({"spatial": places.about()} if places else {}),
         **({"normal": scorer.normal.about()} if scorer.normal else {}),
@@ -93,41 +92,12 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
     return replace(evaluation, spatial=spatial)
 
 
-def assemble(
-    options: EvalOptions,
-    names: list[str],
-    truth: Labels,
-    raw: dict[tuple[str, str], Scores],
-    protocol: Protocol,
-    null_names: list[str],
-    provenance: dict[str, Any],
-) -> Evaluation:
-    """Raw scores of every row that looks at the video, and the blind rows -> the evaluation."""
-    full_labels = [np.asarray(y) for y in truth.values]
-    published = name_label_set(options.labels)
-    measures = list(dict.fromkeys(measure for measure, _ in raw if measure))
-    labels = [protocol.trim(y) for y in full_labels]
-    rows = [_row(key, scores, full_labels, labels, protocol, names) for key, scores in _ordered(raw, measures)]
-    rows += [
-        _blind_row(null, full_labels, labels, protocol, options.noise_seeds) for null in BLIND if null in null_names
-    ]
-    provenance = {
-        "schema": SCHEMA,
-        "version": __version__,
-        "protocol": asdict(protocol) | {"line": protocol.describe()},
-        "labels": {
-            "folder": options.labels,
-            "benchmark": published.benchmark,
-            "set": published.name,
-            "set_known_by_content": published.by_content,
-            "sha256": truth.sha256,
-            "files_without_a_video": truth.unused,
-        },
+def residual_settings(options: EvalOptions) -> dict[str, Any]:
+    """How residuals become frame scores, for the provenance."""
+    return {
         "wmse": {"tau": options.tau, "min_area": options.min_area, "weight": options.weight},
         "merge": "max over windows",
-        **provenance,
     }
-    return Evaluation(names, labels, full_labels, rows, protocol, provenance)
 
 
 def check_measures(options: EvalOptions) -> list[str]:
@@ -179,41 +149,3 @@ def _bar(scorer: VideoScorer, files: dict[str, str], regions: bool, progress: bo
 
     total = sum(scorer.steps(load_reconstruction(path, frames=False), regions) for path in files.values())
     return tqdm(total=total, desc="scoring", unit="frame", disable=not progress)
-
-
-def _ordered(raw: dict[tuple[str, str], Scores], measures: list[str]) -> list[tuple[tuple[str, str], Scores]]:
-    """The model's row of each measure, each followed by its nulls; then the nulls that have no measure."""
-    keys = [(measure, null) for measure in measures for null in ("", *STAND_INS)]
-    keys += [("", null) for null in (*MOTION, *NORMAL)]
-    return [(key, raw[key]) for key in keys if key in raw]
-
-
-def _row(
-    key: tuple[str, str], raw: Scores, full_labels: Scores, labels: Scores, protocol: Protocol, names: list[str]
-) -> Row:
-    processed = [protocol(s) for s in raw]
-    return Row(
-        *key, raw, processed, frame_metrics(processed, labels, names), frame_metrics(raw, full_labels, names), sd={}
-    )
-
-
-def _blind_row(null: str, full_labels: Scores, labels: Scores, protocol: Protocol, seeds: int) -> Row:
-    """A baseline that knows the lengths only; of noise, mean and standard deviation of the metrics over the seeds."""
-    lengths = [len(y) for y in full_labels]
-    if null != "noise":
-        scores = {"constant": nulls.constant, "triangle": nulls.triangle, "ramp": nulls.ramp}[null](lengths)
-        names = [str(i) for i in range(len(lengths))]
-        return _row(("", null), scores, full_labels, labels, protocol, names)
-    draws = [nulls.noise(lengths, seed) for seed in range(seeds)]
-    if protocol.zero_padded_taps:  # what zeros beyond the border reward is a score that is never negative
-        draws = [[np.abs(s) for s in draw] for draw in draws]
-    processed = [[protocol(s) for s in draw] for draw in draws]
-    after = [frame_metrics(scores, labels) for scores in processed]
-    before = [frame_metrics(scores, full_labels) for scores in draws]
-    sd = {k: float(np.std([m[k] for m in after])) for k in after[0] if isinstance(after[0][k], float)}
-    return Row("", null, draws[0], processed[0], _mean_of(after), _mean_of(before), sd)
-
-
-def _mean_of(metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    first = metrics[0]
-    return {k: float(np.mean([m[k] for m in metrics])) if isinstance(v, float) else v for k, v in first.items()}

@@ -11,14 +11,8 @@ import numpy as np
 
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.evaluate import (
-    BLIND,
-    assemble,
-    check_measures,
-    chosen_nulls,
-    make_scorer,
-)
-from ramvid_vad.evaluation.protocols import choose
+from ramvid_vad.evaluation.assemble import BLIND, assemble, chosen_protocol
+from ramvid_vad.evaluation.evaluate import check_measures, chosen_nulls, make_scorer, residual_settings
 from ramvid_vad.evaluation.raw_scores import STAND_INS, in_threads
 from ramvid_vad.evaluation.reconstructions import windows_alone
 from ramvid_vad.evaluation.schema import Evaluation, Scores
@@ -40,7 +34,7 @@ def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
     if not null_names:
         raise InputError("--nulls_only: no baseline is left, name some in --nulls")
     measures = check_measures(options) if set(null_names) & set(STAND_INS) else []
-    protocol = choose(options.protocol, options.sigma, options.per_video_min_max)
+    protocol = chosen_protocol(options)
     if options.reconstructions:
         raise InputError("--reconstructions: not read with --nulls_only True; give one of the two")
     for name in ("data_dir", "labels"):
@@ -48,7 +42,7 @@ def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
             raise InputError(f"--{name}: give the folder")
     names, lengths, raw, made_from = null_scores(options, null_names, measures, progress)
     truth = read_labels(options.labels, names, lengths)
-    provenance = {"nulls_left_out": left_out, **made_from}
+    provenance = {"nulls_left_out": left_out, **made_from, **residual_settings(options)}
     return assemble(options, names, truth, raw, protocol, null_names, provenance)
 
 

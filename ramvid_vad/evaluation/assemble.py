@@ -1,0 +1,144 @@
+"""From raw scores of every row to the evaluation: protocol, metrics, intervals, operating points, null baselines."""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation import nulls
+from ramvid_vad.evaluation.bootstrap import intervals
+from ramvid_vad.evaluation.metrics import frame_metrics
+from ramvid_vad.evaluation.operating import AlarmRules, operating_points
+from ramvid_vad.evaluation.protocols import Protocol, choose
+from ramvid_vad.evaluation.provenance import code, last_name, settings
+from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL, STAND_INS
+from ramvid_vad.evaluation.schema import SCHEMA, Evaluation, Row, Scores
+from ramvid_vad.options import EvalOptions
+from ramvid_vad.video.benchmarks import BENCHMARKS, LabelSetName, name_label_set
+from ramvid_vad.video.labels import Labels
+
+BLIND = ("constant", "noise", "triangle", "ramp")
+FPS = {"ped1": 10.0, "ped2": 10.0, "avenue": 25.0}  # frames per second: Avenue's files say it, UCSD's is a convention
+
+
+def assemble(
+    options: EvalOptions,
+    names: list[str],
+    truth: Labels,
+    raw: dict[tuple[str, str], Scores],
+    protocol: Protocol,
+    null_names: list[str],
+    provenance: dict[str, Any],
+    published: LabelSetName | None = None,
+    normal: dict[str, Scores] | None = None,
+) -> Evaluation:
+    """Raw scores of every row that looks at the video, and the blind rows -> the evaluation.
+
+    truth: labels of the scored frames.  published: the label set's name, None: as its folder and content say.
+    normal: measure -> raw scores of normal training videos, which calibrate the model's rows.
+    """
+    check(options)
+    full_labels = [np.asarray(y) for y in truth.values]
+    published = name_label_set(options.labels) if published is None else published
+    benchmark = options.benchmark or published.benchmark
+    scenes = [name.split("_")[0] for name in names] if benchmark == "shanghaitech" else None
+    rules = alarm_rules(options, benchmark)
+    measures = list(dict.fromkeys(measure for measure, _ in raw if measure))
+    labels = [protocol.trim(y) for y in full_labels]
+    rows = []
+    for key, scores in _ordered(raw, measures):
+        row = _row(key, scores, full_labels, labels, protocol, names, scenes)
+        row = replace(row, intervals=intervals(row.processed, labels, options.bootstrap, options.seed))
+        if not row.null and normal is not None:
+            row = replace(row, operating=operating_points(row.processed, labels, normal[key[0]], protocol, rules))
+        rows.append(row)
+    rows += [
+        _blind_row(null, full_labels, labels, protocol, options.noise_seeds) for null in BLIND if null in null_names
+    ]
+    provenance = {
+        "schema": SCHEMA,
+        **code(),
+        "protocol": asdict(protocol) | {"line": protocol.describe()},
+        "labels": {
+            "folder": last_name(options.labels) if options.labels else "",
+            "benchmark": benchmark,
+            "set": published.name,
+            "set_known_by_content": published.by_content,
+            "sha256": truth.sha256,
+            "files_without_a_video": truth.unused,
+        },
+        "settings": settings(options),
+        "intervals": {"level": 0.95, "of": "videos, drawn with replacement", "draws": options.bootstrap},
+        "alarms": asdict(rules) | {"calibrated": normal is not None},
+        **provenance,
+    }
+    return Evaluation(names, labels, full_labels, rows, protocol, provenance)
+
+
+def check(options: EvalOptions) -> None:
+    """Options that no step below would name. InputError."""
+    if options.bootstrap < 0 or options.seed < 0:
+        raise InputError(f"--bootstrap {options.bootstrap}, --seed {options.seed}: must be 0 or more")
+    if options.benchmark and options.benchmark not in BENCHMARKS:
+        raise InputError(f"--benchmark {options.benchmark!r}: choose one of {', '.join(BENCHMARKS)}")
+    alarm_rules(options, options.benchmark)
+
+
+def alarm_rules(options: EvalOptions, benchmark: str) -> AlarmRules:
+    """How thresholds are set and alarms counted; frames per second of the benchmark where none are given."""
+    return AlarmRules(options.quantile, options.alarm_period, options.merge_gap, options.fps or FPS.get(benchmark, 0.0))
+
+
+def chosen_protocol(options: EvalOptions) -> Protocol:
+    """The protocol of the options."""
+    try:
+        first, last = (int(part) for part in options.trim.split(","))
+    except ValueError:
+        raise InputError(f"--trim {options.trim!r}: two whole numbers FIRST,LAST, e.g. 4,0") from None
+    if min(first, last) < 0:
+        raise InputError(f"--trim {options.trim}: frames dropped cannot be fewer than 0")
+    return choose(options.protocol, options.sigma, options.per_video_min_max, (first, last))
+
+
+def _ordered(raw: dict[tuple[str, str], Scores], measures: list[str]) -> list[tuple[tuple[str, str], Scores]]:
+    """The model's row of each measure, each followed by its nulls; then the nulls that have no measure."""
+    keys = [(measure, null) for measure in measures for null in ("", *STAND_INS)]
+    keys += [("", null) for null in (*MOTION, *NORMAL)]
+    return [(key, raw[key]) for key in keys if key in raw]
+
+
+def _row(
+    key: tuple[str, str],
+    raw: Scores,
+    full_labels: Scores,
+    labels: Scores,
+    protocol: Protocol,
+    names: list[str],
+    scenes: list[str] | None = None,
+) -> Row:
+    processed = [protocol(s) for s in raw]
+    after = frame_metrics(processed, labels, names, scenes)
+    return Row(*key, raw, processed, after, frame_metrics(raw, full_labels, names, scenes), sd={})
+
+
+def _blind_row(null: str, full_labels: Scores, labels: Scores, protocol: Protocol, seeds: int) -> Row:
+    """A baseline that knows the lengths only; of noise, mean and standard deviation of the metrics over the seeds."""
+    lengths = [len(y) for y in full_labels]
+    if null != "noise":
+        scores = {"constant": nulls.constant, "triangle": nulls.triangle, "ramp": nulls.ramp}[null](lengths)
+        names = [str(i) for i in range(len(lengths))]
+        return _row(("", null), scores, full_labels, labels, protocol, names)
+    draws = [nulls.noise(lengths, seed) for seed in range(seeds)]
+    if protocol.zero_padded_taps:  # what zeros beyond the border reward is a score that is never negative
+        draws = [[np.abs(s) for s in draw] for draw in draws]
+    processed = [[protocol(s) for s in draw] for draw in draws]
+    after = [frame_metrics(scores, labels) for scores in processed]
+    before = [frame_metrics(scores, full_labels) for scores in draws]
+    sd = {k: float(np.std([m[k] for m in after])) for k in after[0] if isinstance(after[0][k], float)}
+    return Row("", null, draws[0], processed[0], _mean_of(after), _mean_of(before), sd)
+
+
+def _mean_of(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    first = metrics[0]
+    return {k: float(np.mean([m[k] for m in metrics])) if isinstance(v, float) else v for k, v in first.items()}

@@ -1,0 +1,63 @@
+"""What made a result: code version, settings, hashes. No path of this machine and no time, so that it can be repeated.
+
+The hashes are SHA-256 of file contents, end to end in a stated order.
+"""
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterable
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any
+
+from ramvid_vad import __version__
+from ramvid_vad.options import EvalOptions
+
+# where things lie says nothing about the result; what lies there is hashed
+PLACES = (
+    *("reconstructions", "data_dir", "labels", "scores", "lengths", "normal_scores", "normal_reconstructions"),
+    *("normal_dir", "out_dir", "cache_dir"),
+)
+
+
+def code() -> dict[str, Any]:
+    """version of the package; commit of its git checkout, ending in "+" where files were changed, None outside one."""
+    return {"version": __version__, "commit": _commit()}
+
+
+@lru_cache(maxsize=1)
+def _commit() -> str | None:
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", package, *arguments], capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:  # no checkout, or somebody else's
+        return None
+    commit, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no", "--", ".")
+    return f"{commit}+" if commit and changed else commit
+
+
+def settings(options: EvalOptions) -> dict[str, Any]:
+    """Every option but the places of files."""
+    return {spec.name: getattr(options, spec.name) for spec in fields(options) if spec.name not in PLACES}
+
+
+def files_sha256(paths: Iterable[str]) -> str:
+    """SHA-256 of the files' bytes, end to end in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def last_name(folder: str) -> str:
+    """The folder's own name."""
+    return os.path.basename(os.path.abspath(folder))

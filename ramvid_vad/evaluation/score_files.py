@@ -1,0 +1,239 @@
+"""Per-frame scores of any method, from a file or a folder.
+
+- ``.npz``: one array (n,) per video, named as the video. A ``scores.npz`` of this project holds several methods
+  (``METHOD/raw/VIDEO``): name one.
+- ``.npy``, ``.txt`` or a ``.csv`` of one column: the frames of all videos end to end; their lengths say where to cut.
+- ``.csv`` with a heading: columns ``video``, ``score`` and, optionally, ``frame`` (from 0 or from 1, without gaps).
+- a folder: ``VIDEO.npy``, ``.npz`` (one array), ``.txt`` or ``.csv`` (one score per line, or columns ``score`` and
+  optionally ``frame``), or a single file as above.
+
+Arrays of objects (pickles) are never opened.
+"""
+
+import csv
+import hashlib
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ramvid_vad.errors import InputError
+
+EXTENSIONS = (".npz", ".npy", ".csv", ".txt")
+
+
+class ScoreFile(NamedTuple):
+    """scores: video -> float64 (n,), finite.  joined: all videos end to end, where the file does not name them.
+
+    One of the two is empty. sha256: of the files' bytes, in order of name.  source: file or folder, for messages.
+    """
+
+    scores: dict[str, np.ndarray]
+    joined: np.ndarray
+    sha256: str
+    source: str
+
+
+def read_scores(path: str, method: str = "", flag: str = "scores") -> ScoreFile:
+    """The scores in ``path``. method: which of those in a scores.npz of this project.
+
+    InputError, in one line: nothing there, a file that cannot be read, a score that is no finite number.
+    """
+    where = f"--{flag} {path}"
+    if os.path.isdir(path):
+        files = {_video(file, path): file for file in _walk(path)}
+        if not files:
+            raise InputError(f"{where}: no {', '.join(EXTENSIONS)} file in this folder")
+        if len(files) == 1 and (single := _read(next(iter(files.values())), method)).scores:
+            return single._replace(source=path)
+        parts = {video: _one_video(file, method) for video, file in files.items()}
+        digest = hashlib.sha256(b"".join(content for _, content in parts.values())).hexdigest()
+        return ScoreFile({video: scores for video, (scores, _) in parts.items()}, np.zeros(0), digest, path)
+    if not os.path.isfile(path):
+        raise InputError(f"{where}: no such file or folder: give scores as {', '.join(EXTENSIONS)} or a folder of them")
+    return _read(path, method)
+
+
+def cut(joined: np.ndarray, names: Sequence[str], lengths: Sequence[int], source: str) -> dict[str, np.ndarray]:
+    """Scores end to end (n,) -> per video, in the order of ``names``. InputError: the total is another."""
+    if sum(lengths) != len(joined):
+        raise InputError(f"{source}: {len(joined)} scores, but the {len(names)} videos have {sum(lengths)} frames")
+    return dict(zip(names, np.split(joined, np.cumsum(lengths)[:-1]), strict=True))
+
+
+def read_lengths(text: str) -> list[int]:
+    """``--lengths``: counts as 180,180,150, or a file of them (.npy, or text)."""
+    content = text
+    if os.path.isfile(text):
+        if text.lower().endswith(".npy"):
+            content = " ".join(str(value) for value in np.ravel(_array(text, _bytes(text))))
+        else:
+            content = _bytes(text).decode(errors="replace")
+    try:
+        lengths = [float(part) for part in content.replace(",", " ").split()]
+    except ValueError:
+        raise InputError(f"--lengths {text}: give frames per video as 180,180,150, or a file of them") from None
+    if not lengths or any(length < 1 or length != int(length) for length in lengths):
+        raise InputError(f"--lengths {text}: frames per video are whole numbers from 1 on")
+    return [int(length) for length in lengths]
+
+
+def _walk(folder: str) -> list[str]:
+    return sorted(
+        os.path.join(root, file)
+        for root, _, files in os.walk(folder)
+        for file in files
+        if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
+    )
+
+
+def _video(path: str, folder: str) -> str:
+    return os.path.splitext(os.path.relpath(path, folder))[0].replace(os.sep, "/")
+
+
+def _bytes(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _one_video(path: str, method: str) -> tuple[np.ndarray, bytes]:
+    """Scores and bytes of a file that holds one video."""
+    found = _read(path, method)
+    if len(found.scores) > 1:
+        raise InputError(f"{path}: scores of {len(found.scores)} videos, but it is one of several files in its folder")
+    return (next(iter(found.scores.values())) if found.scores else found.joined), _bytes(path)
+
+
+def _read(path: str, method: str) -> ScoreFile:
+    content = _bytes(path)
+    digest = hashlib.sha256(content).hexdigest()
+    if path.lower().endswith(".npz"):
+        arrays = _own(_arrays(path, content), method, path)
+        return ScoreFile(
+            {name: _checked(a, f"{path}: video {name!r}") for name, a in arrays.items()}, _NONE, digest, path
+        )
+    if path.lower().endswith(".npy"):
+        return ScoreFile({}, _checked(_array(path, content), path), digest, path)
+    scores, joined = _text(path, content)
+    return ScoreFile(scores, joined, digest, path)
+
+
+_NONE = np.zeros(0)
+
+
+def _array(path: str, content: bytes) -> np.ndarray:
+    try:
+        return np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path}: not an array of numbers ({_line(error)}); save it with numpy.save") from None
+
+
+def _arrays(path: str, content: bytes) -> dict[str, np.ndarray]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = dict(file)
+    except (ValueError, EOFError, OSError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: not an npz of numbers ({_line(error)}); save it with numpy.savez") from None
+    if not arrays:
+        raise InputError(f"{path}: no array in it: one per video is needed")
+    return arrays
+
+
+def _own(arrays: dict[str, np.ndarray], method: str, path: str) -> dict[str, np.ndarray]:
+    """Of this project's scores.npz, the raw scores of one method; any other npz as it is."""
+    methods = list(dict.fromkeys(key.split("/raw/")[0] for key in arrays if "/raw/" in key))
+    if not methods or not any(key.startswith("labels/") for key in arrays):
+        return arrays
+    if method not in methods:
+        raise InputError(f"{path}: holds several methods: choose with --method, one of {', '.join(methods)}")
+    start = f"{method}/raw/"
+    return {key[len(start) :]: array for key, array in arrays.items() if key.startswith(start)}
+
+
+def _text(path: str, content: bytes) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """A text file -> scores per video, or of all videos end to end."""
+    try:
+        lines = [line for line in csv.reader(io.StringIO(content.decode("utf-8-sig"))) if any(map(str.strip, line))]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a text file of scores ({_line(error)})") from None
+    if not lines:
+        raise InputError(f"{path}: empty")
+    heading = [cell.strip().lower() for cell in lines[0]]
+    if "score" not in heading:
+        words = [word for line in lines for cell in line for word in cell.split()]
+        return {}, _checked(_floats(words, path), path)
+    columns = {name: heading.index(name) for name in ("video", "frame", "score") if name in heading}
+    for number, line in enumerate(lines[1:], 2):
+        if len(line) != len(heading):
+            raise InputError(f"{path}: line {number} has {len(line)} columns, the heading {len(heading)}")
+    rows: dict[str, list[list[str]]] = {}
+    for line in lines[1:]:
+        rows.setdefault(line[columns["video"]].strip() if "video" in columns else "", []).append(line)
+    scores = {}
+    for video, part in rows.items():
+        at = f"{path}: video {video!r}" if video else path
+        values = _floats([line[columns["score"]] for line in part], at)
+        if "frame" in columns:
+            values = _in_order(values, _floats([line[columns["frame"]] for line in part], at), at)
+        scores[video] = _checked(values, at)
+    return (scores, _NONE) if "video" in columns else ({}, scores.get("", _NONE))
+
+
+def _in_order(values: np.ndarray, frames: np.ndarray, where: str) -> np.ndarray:
+    """Values sorted by frame number, which must run from 0 or 1 without a gap."""
+    order = np.argsort(frames, kind="stable")
+    first = frames[order[0]]
+    wrong = np.flatnonzero(frames[order] != first + np.arange(len(frames)))
+    if first not in (0, 1):
+        raise InputError(
+            f"{where}: frames begin at {first:g}: number them from 0 or from 1, see --trim for absent ones"
+        )
+    if len(wrong):
+        raise InputError(
+            f"{where}: frame {first + wrong[0]:g} is missing or there twice: one score per frame is needed"
+        )
+    return values[order]
+
+
+def _floats(words: Sequence[str], where: str) -> np.ndarray:
+    try:
+        return np.array(words, dtype=np.float64)
+    except ValueError as error:
+        raise InputError(f"{where}: {_line(error)}: one number per frame is needed, or a heading video,score") from None
+
+
+def _checked(array: np.ndarray, where: str) -> np.ndarray:
+    """float64 (n,) of finite numbers."""
+    if array.dtype.kind not in "biuf" or array.size != max(array.shape, default=1) or not array.size:
+        raise InputError(f"{where}: an array {array.shape} of {array.dtype} is not one score per frame")
+    scores = array.reshape(-1).astype(np.float64)
+    if not np.isfinite(scores).all():
+        frame = int(np.flatnonzero(~np.isfinite(scores))[0])
+        raise InputError(f"{where}: score {frame} of {len(scores)} (from 0) is {scores[frame]}: no finite number")
+    return scores
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
+
+
+def match(scores: Mapping[str, np.ndarray], lengths: Mapping[str, int], source: str) -> dict[str, np.ndarray]:
+    """The scores of exactly the videos of ``lengths``, by name. InputError: one is missing or unknown."""
+    missing = [name for name in lengths if name not in scores]
+    strange = [name for name in scores if name not in lengths]
+    if missing or strange:
+        what = f"no scores of video {missing[0]!r}" if missing else f"video {strange[0]!r} has no labels"
+        raise InputError(
+            f"{source}: {what} ({len(scores)} videos with scores: {_few(scores)}; {len(lengths)} with labels: "
+            f"{_few(lengths)}): name both alike"
+        )
+    return {name: scores[name] for name in lengths}
+
+
+def _few(names: Mapping[str, object]) -> str:
+    shown = ", ".join(list(names)[:3])
+    return shown + (", ..." if len(names) > 3 else "")
