@@ -131,6 +131,17 @@ def frame_metrics(
     return result
 
 
+def undefined(metrics: dict[str, Any]) -> dict[str, str]:
+    """Why each metric of ``frame_metrics`` that is None is undefined."""
+    normal = metrics["abnormal_frames"] == 0
+    one_class = metrics["abnormal_frames"] in (0, metrics["frames"])
+    causes = {"scene_auc": "no scenes are named, or none has both normal and abnormal frames"}
+    if one_class:
+        causes = dict.fromkeys(metrics, f"all frames are {'normal' if normal else 'abnormal'}")
+    causes |= {} if one_class else {"macro_auc": "no video has both normal and abnormal frames"}
+    return {name: causes[name] for name, value in metrics.items() if value is None}
+
+
 def _pairs(c: Counts) -> float:
     """Pairs (abnormal, normal) in the right order, ties counting one half: the ROC's area in whole steps."""
     # Twice the trapezoids' area is a whole number; above 2^53 pairs float64 would round, int64 does not up to 2^63

@@ -4,13 +4,16 @@ import csv
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from ramvid_vad.evaluation.evaluate import BLIND
+from ramvid_vad.evaluation.assemble import BLIND
+from ramvid_vad.evaluation.metrics import undefined
 from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL
 from ramvid_vad.evaluation.schema import Evaluation, Row
+from ramvid_vad.evaluation.sections import interval_lines, operating_lines
 from ramvid_vad.evaluation.spread import NullResult, verdict
 
 COLUMNS = (  # heading, metric; * marks a threshold chosen on the test labels
@@ -53,10 +56,13 @@ def format_table(evaluation: Evaluation) -> str:
     ]
     for row in evaluation.rows:
         figures = [row.raw_metrics["micro_auc"], *(row.metrics[key] for _, key in COLUMNS)]
-        lines.append(f"{_title(row):<36}" + "".join(f"{_percent(value):>13}" for value in figures))
+        lines.append(
+            f"{_title(row, not evaluation.headline.null):<36}" + "".join(f"{_percent(value):>13}" for value in figures)
+        )
         if row.sd:
             sd = [None, *(row.sd.get(key) for _, key in COLUMNS)]
             lines.append(f"{'  standard deviation over seeds':<36}" + "".join(f"{_percent(v):>13}" for v in sd))
+    lines += interval_lines(evaluation) + operating_lines(evaluation)
     if evaluation.spatial:
         lines += ["", *_spatial_lines(evaluation)]
     lines += ["", *_reading(evaluation)]
@@ -80,14 +86,18 @@ def write_results(evaluation: Evaluation, out_dir: str, plots: bool = True, prog
 
 
 def metrics_document(evaluation: Evaluation) -> dict[str, Any]:
-    """Content of metrics.json: provenance, and per row its metrics as fractions (null: undefined)."""
+    """Content of metrics.json: provenance, and per row its metrics as fractions (null: undefined, with the cause)."""
     rows = [
         {
             "measure": row.measure or None,
             "null": row.null or None,
             "metrics": row.metrics,
+            "undefined": undefined(row.metrics),
             "metrics_before_protocol": row.raw_metrics,
+            "intervals": {name: list(ends) for name, ends in row.intervals.items()},
+            **({} if row.null else {"operating": [asdict(point) for point in row.operating]}),
             **({"sd_over_seeds": row.sd} if row.sd else {}),
+            **({} if row.null else {"verdict": row_verdict(evaluation, row)}),
         }
         for row in evaluation.rows
     ]
@@ -96,8 +106,10 @@ def metrics_document(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def score_arrays(evaluation: Evaluation) -> Iterator[tuple[str, np.ndarray]]:
-    """Arrays of scores.npz: ``labels/VIDEO``, and per row that looks at the video ``ROW/raw/VIDEO`` for all frames and
-    ``ROW/processed/VIDEO`` for those the protocol keeps. ROW is a measure, NULL, or MEASURE.NULL."""
+    """Arrays of scores.npz: ``about`` (provenance as JSON), ``labels/VIDEO``, and per row that looks at the video
+    ``ROW/raw/VIDEO`` for all frames and ``ROW/processed/VIDEO`` for those the protocol keeps. ROW is a measure, NULL,
+    or MEASURE.NULL."""
+    yield "about", np.array(json.dumps(evaluation.provenance, sort_keys=True))
     for name, labels in zip(evaluation.names, evaluation.full_labels, strict=True):
         yield f"labels/{name}", labels
     for row in _saved(evaluation):
@@ -118,7 +130,7 @@ def _saved(evaluation: Evaluation) -> list[Row]:
 
 def _write_csv(evaluation: Evaluation, path: str) -> None:
     """One line per frame: video, frame, label, and of each saved row the raw and the processed score."""
-    rows, first = _saved(evaluation), evaluation.protocol.first
+    rows, skipped = _saved(evaluation), evaluation.first_processed - evaluation.first_raw
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         headings = [f"{row_key(row)} {kind}" for row in rows for kind in ("raw", "processed")]
@@ -127,11 +139,11 @@ def _write_csv(evaluation: Evaluation, path: str) -> None:
             columns = []
             for row in rows:
                 padded = np.full(len(row.raw[video]), np.nan)  # frames the protocol dropped have no processed score
-                padded[first : first + len(row.processed[video])] = row.processed[video]
+                padded[skipped : skipped + len(row.processed[video])] = row.processed[video]
                 columns += [row.raw[video], padded]
             for frame, label in enumerate(evaluation.full_labels[video]):
                 values = ["" if np.isnan(c[frame]) else f"{c[frame]:.9g}" for c in columns]
-                writer.writerow([name, frame, int(label), *values])
+                writer.writerow([name, evaluation.first_raw + frame, int(label), *values])
 
 
 def _label_set(labels: dict[str, Any]) -> str:
@@ -141,10 +153,13 @@ def _label_set(labels: dict[str, Any]) -> str:
     return f"label set {labels['set']}{' of ' + labels['benchmark'] if labels['benchmark'] else ' by its folder'}, "
 
 
-def _title(row: Row) -> str:
+def _title(row: Row, below_model: bool) -> str:
+    """The row's name in the table; a stand-in stands below the model's row of its measure, or names the measure."""
     if not row.null:
         return row.measure
-    return f"  {TITLES[row.null]}" if row.measure else f"null: {TITLES[row.null]}"
+    if not row.measure:
+        return f"null: {TITLES[row.null]}"
+    return f"  {TITLES[row.null]}" if below_model else f"{row.measure}: {TITLES[row.null]}"
 
 
 def _percent(value: float | None) -> str:
@@ -166,23 +181,24 @@ def _reading(evaluation: Evaluation) -> list[str]:
     lines += [f"left out: null {name} ({why})" for name, why in evaluation.provenance.get("nulls_left_out", {}).items()]
     if m["micro_auc"] is None:
         return [*lines, "All frames are of one class: AUC, AP, EER and oracle figures are undefined (-)."]
-    nulls = [row for row in evaluation.rows if row.null]
     # the first measure, not the best one: a measure picked after looking at these labels would flatter
-    first = evaluation.rows[0]
-    if not first.null:
-        lines.append(verdict(first.measure, first.metrics["micro_auc"], [_as_null(row) for row in nulls]))
-    elif nulls:
-        best = evaluation.headline
-        figure = _percent(best.metrics["micro_auc"])
-        lines.append(f"The row that any model has to beat: {_full_title(best)} (micro AUC {figure}).")
+    headline = evaluation.headline
+    if headline.null:
+        figure = _percent(headline.metrics["micro_auc"])
+        lines.append(f"The row that any model has to beat: {_full_title(headline)} (micro AUC {figure}).")
+    else:
+        lines.append(row_verdict(evaluation, headline))
     return [line for line in lines if line]
 
 
-def _as_null(row: Row) -> NullResult:
-    """A null row, for the verdict."""
-    return NullResult(
-        _full_title(row), row.metrics["micro_auc"], row.sd.get("micro_auc", 0.0), sees_video=row.null not in BLIND
-    )
+def row_verdict(evaluation: Evaluation, row: Row) -> str:
+    """One sentence on a row of the model: inside, above or below the spread of the nulls (``evaluation.spread``)."""
+    nulls = [
+        NullResult(_full_title(n), n.metrics["micro_auc"], n.sd.get("micro_auc", 0.0), sees_video=n.null not in BLIND)
+        for n in evaluation.rows
+        if n.null
+    ]
+    return verdict(row.measure, row.metrics["micro_auc"], nulls, row.intervals.get("micro_auc"))
 
 
 def _full_title(row: Row) -> str:

@@ -47,9 +47,9 @@ def verdict(
 
     interval: of the AUC over videos, if known; its lower end in the spread is said too. "" where nothing can be said.
     """
-    spread = blind_spread(nulls)
     if auc is None or not nulls:
         return ""
+    spread = blind_spread(nulls)
     text = f"{title} (micro AUC {_percent(auc)})"
     if spread:
         range_text = f"{_percent(spread.low)} to {_percent(spread.high)}, highest: {spread.highest}"
