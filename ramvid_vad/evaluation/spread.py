@@ -78,9 +78,10 @@ def _against_best(auc: float, nulls: Sequence[NullResult]) -> str:
     best = max(seeing, key=lambda null: null.auc)
     gap = 100 * (auc - best.auc)
     rival = f"the best null that looks at the video, {best.title} ({_percent(best.auc)})"
-    if gap > 0:
+    if gap >= 0.05:  # what the figures show at one decimal
         return f" It is {gap:.1f} points above {rival}."
-    return f" It is {-gap:.1f} points below {rival}: it has shown nothing that needs learning."
+    place = f"{-gap:.1f} points below" if gap <= -0.05 else "level with"
+    return f" It is {place} {rival}: it has shown nothing that needs learning."
 
 
 def _percent(value: float) -> str:
