@@ -16,6 +16,7 @@ from ramvid_vad.evaluation.evaluate import NULLS
 from ramvid_vad.evaluation.features import PatchMemory, evenly, feature_scores, patch_memory
 from ramvid_vad.evaluation.from_video import evaluate_nulls
 from ramvid_vad.evaluation.nulls import motion
+from ramvid_vad.evaluation.results import format_table
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command
 from ramvid_vad.video.reader import read_frames
@@ -70,6 +71,11 @@ def test_every_null_without_a_model(data):
     assert evaluation.row("", "frame_difference").metrics["micro_auc"] > 0.9
     assert evaluation.row("", "constant").metrics["micro_auc"] == 0.5
     assert set(evaluation.provenance["nulls_left_out"]) == {"features", "calibrated"}
+
+
+def test_the_table_names_the_measure_of_each_stand_in(data):
+    table = format_table(evaluate_nulls(options_for(data, nulls="linear_blend,ramp"), progress=False))
+    assert "\nmse: linear blend of the anchors " in table and "\nbox: linear blend of the anchors " in table
 
 
 def test_motion_rows_are_those_of_the_video(data):
