@@ -1,0 +1,93 @@
+"""What the page shows, as plain JSON types: figures, curves, scores per video, and the events worth a look."""
+
+from typing import Any
+
+import numpy as np
+
+from ramvid_vad.evaluation.alarms import spans
+from ramvid_vad.evaluation.results import COLUMNS, TITLES, row_key, row_verdict
+from ramvid_vad.evaluation.schema import Evaluation, Row
+
+POINTS = 400  # of a ROC or PR curve: more cannot be seen
+EVENTS = 12  # false alarms and misses, each
+
+
+def report_data(evaluation: Evaluation) -> dict[str, Any]:
+    """All that the page needs. Fractions stay fractions; an undefined figure is None."""
+    row = evaluation.headline
+    return {
+        "title": row_key(row),
+        "verdict": "" if row.null else row_verdict(evaluation, row),
+        "protocol": evaluation.protocol.describe(),
+        "columns": [{"title": title, "key": key} for title, key in COLUMNS],
+        "rows": [_row(r) for r in evaluation.rows],
+        "headline": evaluation.rows.index(row),
+        "curves": operating_curves(np.concatenate(row.processed), np.concatenate(evaluation.labels)),
+        "thresholds": [{"rule": p.rule, "value": p.threshold} for p in row.operating if p.threshold is not None],
+        "videos": [_video(evaluation, row, v) for v in range(len(evaluation.names))],
+        "events": _events(evaluation, row),
+        "provenance": evaluation.provenance,
+    }
+
+
+def operating_curves(scores: np.ndarray, labels: np.ndarray) -> dict[str, list[list[float]]] | None:
+    """ROC [fpr, tpr] and PR [recall, precision] of scores (n,) and labels (n,) in {0, 1}; None where one class lacks.
+
+    One point per distinct score, so ties make one straight step; thinned evenly to POINTS, ends kept.
+    """
+    positives = int(np.count_nonzero(labels))
+    if positives in (0, len(labels)):
+        return None
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    hits = np.cumsum(labels[order] != 0)[last]
+    alarms = last + 1
+    keep = np.unique(np.linspace(0, len(last) - 1, min(POINTS, len(last))).round().astype(int))
+    tpr, fpr = hits[keep] / positives, (alarms - hits)[keep] / (len(labels) - positives)
+    precision = hits[keep] / alarms[keep]
+    roc = [[0.0, 0.0], *np.round(np.stack([fpr, tpr], 1), 5).tolist()]
+    return {"roc": roc, "pr": np.round(np.stack([tpr, precision], 1), 5).tolist()}
+
+
+def _row(row: Row) -> dict[str, Any]:
+    title = row.measure if not row.null else TITLES[row.null] + (f" by {row.measure}" if row.measure else "")
+    return {
+        "title": title,
+        "null": bool(row.null),
+        "metrics": {key: row.metrics[key] for _, key in COLUMNS},
+        "sd": row.sd.get("micro_auc"),
+        "interval": list(row.intervals["micro_auc"]) if "micro_auc" in row.intervals else None,
+    }
+
+
+def _video(evaluation: Evaluation, row: Row, video: int) -> dict[str, Any]:
+    labels, scores = evaluation.labels[video], row.processed[video]
+    abnormal = labels != 0
+    auc = _auc(scores, abnormal) if abnormal.any() and not abnormal.all() else None
+    return {
+        "name": evaluation.names[video],
+        "first": evaluation.first_processed,
+        "scores": [float(f"{s:.6g}") for s in scores],
+        "spans": [[int(a), int(b)] for a, b in spans(labels)],
+        "auc": None if auc is None else round(auc, 4),
+    }
+
+
+def _auc(scores: np.ndarray, abnormal: np.ndarray) -> float:
+    """Share of (abnormal, normal) pairs in the right order, ties half."""
+    normal = np.sort(scores[~abnormal])
+    below, upto = (np.searchsorted(normal, scores[abnormal], side) for side in ("left", "right"))
+    return float((below + upto).mean() / (2 * len(normal)))
+
+
+def _events(evaluation: Evaluation, row: Row) -> dict[str, list[dict[str, Any]]]:
+    """The normal spans with the highest peak and the abnormal spans with the lowest one; position is of the peak."""
+    found: dict[str, list[dict[str, Any]]] = {"false_alarms": [], "misses": []}
+    for video, (labels, scores) in enumerate(zip(evaluation.labels, row.processed, strict=True)):
+        for kind, mask in (("false_alarms", labels == 0), ("misses", labels != 0)):
+            for begin, end in spans(mask.astype(np.uint8)):
+                peak = int(begin + np.argmax(scores[begin:end]))
+                found[kind].append({"video": video, "at": peak, "score": float(f"{scores[peak]:.6g}")})
+    found["false_alarms"].sort(key=lambda e: (-e["score"], e["video"], e["at"]))
+    found["misses"].sort(key=lambda e: (e["score"], e["video"], e["at"]))
+    return {kind: events[:EVENTS] for kind, events in found.items()}

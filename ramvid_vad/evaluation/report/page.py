@@ -1,0 +1,30 @@
+"""One self-contained HTML file: template, style and script from this folder, the data as JSON inside it."""
+
+import html
+import json
+import os
+from importlib.resources import files
+
+from ramvid_vad.evaluation.report.gather import report_data
+from ramvid_vad.evaluation.schema import Evaluation
+
+
+def write_report(evaluation: Evaluation, path: str) -> None:
+    """The report into the file ``path``. The same evaluation gives the same bytes."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.write(render(report_data(evaluation)))
+
+
+def render(data: dict) -> str:
+    """The page. Names of videos come from outside: the script sets them as text, and here no tag can open."""
+    folder = files(__package__)
+    parts = {name: (folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}
+    text = json.dumps(data, sort_keys=True, allow_nan=False)  # ASCII: U+2028 and the like are escaped already
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    page = parts["page.html"]
+    title = html.escape(os.path.basename(data["title"]))
+    # the data last: nothing in it is taken for a placeholder
+    for mark, value in (("@CSS@", parts["page.css"]), ("@JS@", parts["page.js"]), ("@TITLE@", title), ("@DATA@", text)):
+        page = page.replace(mark, value, 1)
+    return page
