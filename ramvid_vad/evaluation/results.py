@@ -1,4 +1,4 @@
-"""An evaluation on paper: the table, metrics.json, scores.npz, scores.csv and one plot per video."""
+"""An evaluation on paper: the table, metrics.json, scores.npz, scores.csv, report.html and one plot per video."""
 
 import csv
 import json
@@ -70,7 +70,8 @@ def format_table(evaluation: Evaluation) -> str:
 
 
 def write_results(evaluation: Evaluation, out_dir: str, plots: bool = True, progress: bool = True) -> None:
-    """metrics.json, scores.npz, scores.csv and, if asked for, plots/NAME.png into the existing folder ``out_dir``.
+    """metrics.json, scores.npz, scores.csv, report.html and, if asked for, plots/NAME.png into the existing folder
+    ``out_dir``.
 
     The same evaluation gives the same bytes.
     """
@@ -79,6 +80,9 @@ def write_results(evaluation: Evaluation, out_dir: str, plots: bool = True, prog
         file.write("\n")
     np.savez_compressed(os.path.join(out_dir, "scores.npz"), **dict(score_arrays(evaluation)))
     _write_csv(evaluation, os.path.join(out_dir, "scores.csv"))
+    from ramvid_vad.evaluation.report import write_report
+
+    write_report(evaluation, os.path.join(out_dir, "report.html"))
     if plots:
         from ramvid_vad.evaluation.plots import plot_videos
 

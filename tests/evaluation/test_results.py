@@ -29,7 +29,8 @@ def test_running_twice_gives_equal_files(run, monkeypatch):
         write_results(run.evaluate(), str(run.root / folder), progress=False)
     first, second = files(run.root / "a"), files(run.root / "b")
     assert first.keys() == second.keys()
-    assert set(first) == {"metrics.json", "scores.npz", "scores.csv", *(f"plots/{name}.png" for name in LENGTHS)}
+    plots = {f"plots/{name}.png" for name in LENGTHS}
+    assert set(first) == {"metrics.json", "scores.npz", "scores.csv", "report.html", *plots}
     for name in first:
         assert first[name] == second[name], name
 
