@@ -2,7 +2,6 @@
 
 import html
 import json
-import os
 from importlib.resources import files
 
 from ramvid_vad.evaluation.report.gather import report_data
@@ -22,9 +21,8 @@ def render(data: dict) -> str:
     text = json.dumps(data, sort_keys=True, allow_nan=False)  # ASCII: U+2028 and the like are escaped already
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    page = parts["page.html"]
-    title = html.escape(os.path.basename(data["title"]))
+    page = parts["page.html"].replace("@TITLE@", html.escape(data["title"]))
     # the data last: nothing in it is taken for a placeholder
-    for mark, value in (("@CSS@", parts["page.css"]), ("@JS@", parts["page.js"]), ("@TITLE@", title), ("@DATA@", text)):
+    for mark, value in (("@CSS@", parts["page.css"]), ("@JS@", parts["page.js"]), ("@DATA@", text)):
         page = page.replace(mark, value, 1)
     return page
