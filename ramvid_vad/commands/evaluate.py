@@ -1,8 +1,10 @@
-"""``vad_eval.py``: reconstructions, videos and labels -> table, figures and score files."""
+"""``vad_eval.py``: scores or reconstructions, and labels -> table, figures and score files."""
 
 from types import SimpleNamespace
 
+from ..errors import InputError
 from ..evaluation.evaluate import evaluate_reconstructions
+from ..evaluation.from_scores import evaluate_file
 from ..evaluation.from_video import evaluate_nulls
 from ..evaluation.results import format_table, write_results
 from ..logger import result_dir
@@ -15,8 +17,12 @@ def evaluate(parsed: SimpleNamespace) -> None:
     if parsed.dry_run:
         print_resolved(parsed)
         return
+    if options.scores and (options.reconstructions or options.nulls_only):
+        raise InputError("--scores: give one of --scores, --reconstructions and --nulls_only True")
     out_dir = result_dir(options.out_dir)
-    if options.nulls_only:
+    if options.scores:
+        evaluation = evaluate_file(options)
+    elif options.nulls_only:
         evaluation = evaluate_nulls(options)
     else:
         evaluation = evaluate_reconstructions(options, cache_folder(options.cache_dir))

@@ -14,6 +14,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.assemble import BLIND, assemble, check, chosen_protocol
 from ramvid_vad.evaluation.calibrated import learn_normal
 from ramvid_vad.evaluation.features import installed
+from ramvid_vad.evaluation.normal import normal_scores
 from ramvid_vad.evaluation.provenance import files_sha256
 from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL, STAND_INS, VideoScorer, in_threads
 from ramvid_vad.evaluation.reconstructions import common_settings, find_reconstructions, load_reconstruction
@@ -59,6 +60,7 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
     full_labels = [np.asarray(y) for y in truth.values]
     places = find_truth(options.labels, names, full_labels)
     scorer = make_scorer(options, measures, null_names, progress)
+    normal, normal_about = normal_scores(options, settings, scorer, cache, progress)
     with _bar(scorer, files, places is not None, progress) as bar:
 
         def score(video: tuple[str, str]) -> tuple[dict[tuple[str, str], np.ndarray], int, dict[str, VideoRegions]]:
@@ -83,11 +85,12 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
         "reconstructions": settings,
         "reconstructions_sha256": files_sha256(files[name] for name in names),
         **residual_settings(options),
+        **normal_about,
         "nulls_left_out": left_out,
         **({"spatial": places.about()} if places else {}),
         **({"normal": scorer.normal.about()} if scorer.normal else {}),
     }
-    evaluation = assemble(options, names, truth, raw, protocol, null_names, provenance)
+    evaluation = assemble(options, names, truth, raw, protocol, null_names, provenance, normal=normal)
     spatial = {null: spatial_metrics([regions[null] for _, _, regions in scored]) for null in scored[0][2]}
     return replace(evaluation, spatial=spatial)
 

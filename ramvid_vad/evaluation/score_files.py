@@ -109,6 +109,8 @@ def _one_video(path: str, method: str) -> tuple[np.ndarray, bytes]:
 
 
 def _read(path: str, method: str) -> ScoreFile:
+    if not path.lower().endswith(EXTENSIONS):
+        raise InputError(f"{path}: scores are read from {', '.join(EXTENSIONS)} or a folder of them")
     content = _bytes(path)
     digest = hashlib.sha256(content).hexdigest()
     if path.lower().endswith(".npz"):

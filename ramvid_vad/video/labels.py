@@ -6,6 +6,7 @@ frame, 0 = normal, 1 = abnormal: an array, or text with commas, blanks or line e
 
 import hashlib
 import io
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,22 +29,20 @@ class Labels(NamedTuple):
     unused: int
 
 
-def read_labels(labels_dir: str, names: Sequence[str], num_frames: Sequence[int]) -> Labels:
-    """Labels of the videos ``names``, which have ``num_frames`` decoded frames each.
+def label_names(labels_dir: str) -> list[str]:
+    """Names of all videos that have a label file in the folder, sorted. InputError: no such folder."""
+    return sorted({os.path.splitext(file)[0] for file in _present(labels_dir)})
+
+
+def read_labels(labels_dir: str, names: Sequence[str], num_frames: Sequence[int] | None = None) -> Labels:
+    """Labels of the videos ``names``, which have ``num_frames`` decoded frames each (None: not known).
 
     labels_dir: local or anything blobfile opens. InputError, naming the file and the counts: no folder, no file or
     two files for a video, a length that is not the number of frames, values other than 0 and 1.
     """
-    if not bf.isdir(labels_dir):
-        raise InputError(f"--labels {labels_dir}: no such folder: give the folder with one label file per video")
-    present = {
-        bf.join(root, file)[len(labels_dir.rstrip("/")) + 1 :]
-        for root, _, files in bf.walk(labels_dir)
-        for file in files
-        if file.lower().endswith(EXTENSIONS)
-    }
+    present = _present(labels_dir)
     values, digest = [], hashlib.sha256()
-    for name, n in zip(names, num_frames, strict=True):
+    for name, n in zip(names, num_frames or [None] * len(names), strict=True):
         found = sorted(name + extension for extension in EXTENSIONS if name + extension in present)
         if not found:
             wanted = ", ".join(EXTENSIONS)
@@ -56,6 +55,18 @@ def read_labels(labels_dir: str, names: Sequence[str], num_frames: Sequence[int]
         values.append(parse_labels(content, path, n))
         digest.update(content)
     return Labels(values, digest.hexdigest(), len(present) - len(values))
+
+
+def _present(labels_dir: str) -> set[str]:
+    """Label files in the folder, relative to it."""
+    if not bf.isdir(labels_dir):
+        raise InputError(f"--labels {labels_dir}: no such folder: give the folder with one label file per video")
+    return {
+        bf.join(root, file)[len(labels_dir.rstrip("/")) + 1 :]
+        for root, _, files in bf.walk(labels_dir)
+        for file in files
+        if file.lower().endswith(EXTENSIONS)
+    }
 
 
 def parse_labels(content: bytes, path: str, num_frames: int | None = None) -> np.ndarray:

@@ -5,8 +5,8 @@ checked = check(BENCHMARKS["ped2"], found)
 write_standard(BENCHMARKS["ped2"], found, checked, source, "data/ped2")
 """
 
-from ramvid_vad.video.benchmarks.catalogue import BENCHMARKS, find
-from ramvid_vad.video.benchmarks.check import Checked, check
+from ramvid_vad.video.benchmarks.catalogue import BENCHMARKS, find, find_parts
+from ramvid_vad.video.benchmarks.check import Checked, check, check_labels
 from ramvid_vad.video.benchmarks.identify import LabelSetName, name_label_set
 from ramvid_vad.video.benchmarks.model import Benchmark, Counts, Found, LabelSet, labels_digest
 from ramvid_vad.video.benchmarks.standard import read_info, write_standard
@@ -20,7 +20,9 @@ __all__ = [
     "LabelSet",
     "LabelSetName",
     "check",
+    "check_labels",
     "find",
+    "find_parts",
     "labels_digest",
     "name_label_set",
     "read_info",

@@ -104,9 +104,14 @@ _FIND: dict[str, Callable[[Benchmark, Tree], Found]] = {
 }
 
 
+def find_parts(benchmark: Benchmark, source: str) -> Found:
+    """What ``source`` holds of a benchmark, which may be labels alone. InputError: two candidates for one thing."""
+    return _FIND[benchmark.name](benchmark, Tree(source))
+
+
 def find(benchmark: Benchmark, source: str) -> Found:
     """What ``source`` holds of a benchmark. InputError: no test video, or two candidates for one thing."""
-    found = _FIND[benchmark.name](benchmark, Tree(source))
+    found = find_parts(benchmark, source)
     if not found.testing:
         raise InputError(
             f"--source {source}: no test video of {benchmark.title} in a known layout (docs/data.md lists them); "

@@ -194,6 +194,25 @@ def _compare_labels(
         findings.differs(text, f"take the labels from {benchmark.page}")
 
 
+def check_labels(benchmark: Benchmark, label_set: str, labels: Labels) -> tuple[str, list[str]]:
+    """Labels without their videos: the set that they are, and what is not as published, in words.
+
+    InputError: a video of another length than published, inverted labels.
+    """
+    for name, part in labels.items():
+        if benchmark.lengths.get(name, len(part)) != len(part):
+            raise InputError(
+                f"{label_set} labels: {len(part)} of test video {name}, which has {benchmark.lengths[name]} frames in "
+                f"{benchmark.title}; take them from {benchmark.page}"
+            )
+    label_set = _identify(benchmark, label_set, labels)
+    findings = _Findings(partial=True)
+    if benchmark.testing.videos and len(labels) != benchmark.testing.videos:
+        findings.differs(f"labels of {len(labels)} test videos, {benchmark.testing.videos} are published", "")
+    _compare_labels(benchmark, label_set, labels, list(labels), findings)
+    return label_set, findings.notes
+
+
 def agreement(labels: np.ndarray, masked: np.ndarray) -> float:
     """Share of frames in which a frame label and a pixel mask say the same."""
     return float((labels == masked).mean())

@@ -1,0 +1,193 @@
+"""Per-frame scores of any method -> the same evaluation as our own: no video and no model is needed."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation.assemble import BLIND, assemble, check, chosen_protocol
+from ramvid_vad.evaluation.evaluate import NULLS, check_measures, chosen_nulls
+from ramvid_vad.evaluation.from_video import null_scores
+from ramvid_vad.evaluation.ground_truth import GroundTruth, ground_truth
+from ramvid_vad.evaluation.metrics import frame_metrics
+from ramvid_vad.evaluation.protocols import PROTOCOLS, Protocol
+from ramvid_vad.evaluation.raw_scores import STAND_INS
+from ramvid_vad.evaluation.schema import Evaluation, Scores
+from ramvid_vad.evaluation.score_files import ScoreFile, cut, match, read_lengths, read_scores
+from ramvid_vad.options import EvalOptions
+from ramvid_vad.video.benchmarks import BENCHMARKS, LabelSetName
+from ramvid_vad.video.labels import Labels
+
+ByVideo = Mapping[str, np.ndarray]
+
+
+def evaluate_scores(
+    scores: ByVideo | str, labels: ByVideo | str, normal: ByVideo | str = "", progress: bool = False, **options: Any
+) -> Evaluation:
+    """Evaluate per-frame scores, higher = more abnormal. Deterministic; no order of videos matters.
+
+    scores: video -> (n,), or a file or folder as ``--scores``.  labels: video -> (n,) of 0 and 1, or a folder as
+    ``--labels``.  normal: scores of normal training video, either form; they calibrate thresholds.  options: fields of
+    ``EvalOptions`` by name, e.g. ``sigma=0``, ``protocol="mnad"``, ``benchmark="avenue"``.
+    InputError, in one line: scores and labels that do not belong together, a score that is not finite.
+    """
+    places = {"scores": scores, "labels": labels, "normal_scores": normal}
+    given = EvalOptions(**options, **{k: v for k, v in places.items() if isinstance(v, str)})
+    check(given)
+    if given.normal_reconstructions:
+        raise InputError("--normal_reconstructions: not read with --scores: give --normal_scores")
+    protocol = chosen_protocol(given)
+    found = read_scores(scores, given.method) if isinstance(scores, str) else _in_memory(scores, "scores")
+    found = _standard_names(found, given.benchmark)
+    truth = _truth(given, labels, found, protocol)
+    raw, full_labels, protocol = _aligned(given, found, truth, protocol)
+    stem = os.path.splitext(os.path.basename(os.path.normpath(scores)))[0] if isinstance(scores, str) else "scores"
+    method = given.method or stem
+    rows: dict[tuple[str, str], Scores] = {(method, ""): raw}
+    null_names, left_out, seen, made_from = _nulls(given, truth, protocol, progress)
+    provenance = {"scores_sha256": found.sha256, "label_notes": truth.notes, "nulls_left_out": left_out, **made_from}
+    normal_scores = None
+    if isinstance(normal, str) and normal:
+        normal_file = read_scores(normal, given.method, "normal_scores")
+        if not normal_file.scores:
+            raise InputError(f"--normal_scores {normal}: smoothing must not cross videos: give one array per video")
+    else:
+        normal_file = _in_memory(normal, "normal") if normal else None
+    if normal_file is not None:
+        normal_scores = {method: [normal_file.scores[name] for name in sorted(normal_file.scores)]}
+        provenance["normal_scores_sha256"] = normal_file.sha256
+    return assemble(
+        given,
+        truth.names,
+        truth.labels._replace(values=full_labels),
+        rows | seen,
+        protocol,
+        null_names,
+        provenance,
+        truth.published,
+        normal_scores,
+    )
+
+
+def evaluate_file(options: EvalOptions, progress: bool = True) -> Evaluation:
+    """:func:`evaluate_scores` of parsed options."""
+    given = {spec.name: getattr(options, spec.name) for spec in fields(EvalOptions)}
+    places = [given.pop(name) for name in ("scores", "labels", "normal_scores")]
+    return evaluate_scores(*places, progress=progress, **given)
+
+
+def _in_memory(arrays: ByVideo, what: str) -> ScoreFile:
+    """Arrays that were passed, checked as those of a file."""
+    scores = {str(name): np.asarray(values, dtype=np.float64) for name, values in arrays.items()}
+    if scores:
+        frame_metrics(list(scores.values()), [np.zeros(len(s)) for s in scores.values()], list(scores))
+    digest = hashlib.sha256(b"".join(scores[name].tobytes() for name in sorted(scores))).hexdigest()
+    return ScoreFile(scores, np.zeros(0), digest, what)
+
+
+def _standard_names(found: ScoreFile, benchmark: str) -> ScoreFile:
+    """Videos as the benchmark names them: Test001 is 01."""
+    if not benchmark:
+        return found
+    standard: dict[str, np.ndarray] = {}
+    for name, scores in found.scores.items():
+        new = BENCHMARKS[benchmark].standard_name(name)
+        if new in standard:
+            raise InputError(f"{found.source}: two videos are {new!r} in {BENCHMARKS[benchmark].title}: {name!r} too")
+        standard[new] = scores
+    return found._replace(scores=standard)
+
+
+def _truth(options: EvalOptions, labels: ByVideo | str, found: ScoreFile, protocol: Protocol) -> GroundTruth:
+    if not isinstance(labels, str):
+        names = sorted(labels)
+        values = [np.asarray(labels[name]) for name in names]
+        digest = hashlib.sha256(b"".join(y.astype(np.uint8).tobytes() for y in values)).hexdigest()
+        return GroundTruth(names, Labels(values, digest, 0), LabelSetName(options.benchmark, "", False), [])
+    if not labels:
+        raise InputError("--labels: give the folder")
+    lengths = {name: len(scores) for name, scores in found.scores.items()}
+    dropped = protocol.first + protocol.last
+    try:
+        return ground_truth(labels, options.benchmark, options.label_set, lengths)
+    except InputError:
+        if not dropped:
+            raise
+    # the scores may come without the frames that the protocol drops: then the videos are as much longer
+    longer = {name: n + dropped for name, n in lengths.items()}
+    return ground_truth(labels, options.benchmark, options.label_set, longer)
+
+
+def _aligned(
+    options: EvalOptions, found: ScoreFile, truth: GroundTruth, protocol: Protocol
+) -> tuple[Scores, Scores, Protocol]:
+    """Scores and labels of the same frames, per video; a protocol that knows if the dropped frames are absent."""
+    labels = {name: np.asarray(y) for name, y in zip(truth.names, truth.labels.values, strict=True)}
+    full = [len(y) for y in labels.values()]
+    kept = [n - protocol.first - protocol.last for n in full]
+    scores = found.scores
+    if not scores:
+        lengths = kept if sum(kept) == len(found.joined) else full
+        lengths = read_lengths(options.lengths) if options.lengths else lengths
+        if len(lengths) != len(labels):
+            raise InputError(f"--lengths: {len(lengths)} counts, but --labels has {len(labels)} videos")
+        if sum(lengths) != len(found.joined) and not options.lengths:
+            raise InputError(_explain(found.source, "all videos", len(found.joined), sum(full), len(full)))
+        scores = cut(found.joined, truth.names, lengths, found.source)
+    scores = match(scores, labels, found.source)
+    counts = [len(s) for s in scores.values()]
+    if counts == full:
+        return list(scores.values()), list(labels.values()), protocol
+    if counts == kept:
+        trimmed = [protocol.trim(y) for y in labels.values()]
+        return list(scores.values()), trimmed, replace(protocol, already_trimmed=True)
+    wrong = next(name for name, n, m in zip(labels, counts, full, strict=True) if n != m)
+    raise InputError(_explain(found.source, f"video {wrong!r}", len(scores[wrong]), len(labels[wrong]), 1))
+
+
+def _explain(source: str, what: str, scores: int, labels: int, videos: int) -> str:
+    """Another number of scores than labels: the line that says so, and the usual reason."""
+    lacking, rest = divmod(labels - scores, videos)
+    text = f"{source}: {scores} scores of {what}, but {labels} labels"
+    if scores > labels:
+        return f"{text}: drop the scores of padded frames, or give the labels of these frames"
+    if rest:
+        return f"{text}: give one score per frame (were frames lost in decoding or re-encoding?), or --lengths"
+    presets = [p.name for p in PROTOCOLS.values() if p.first + p.last == lacking]
+    known = f" (--protocol {' or '.join(presets)} drops as many)" if presets else ""
+    each = " in each video" if videos > 1 else ""
+    return f"{text}, {lacking} more{each}: if the method drops its first or last frames{known}, say --trim FIRST,LAST"
+
+
+def _nulls(
+    options: EvalOptions, truth: GroundTruth, protocol: Protocol, progress: bool
+) -> tuple[list[str], dict[str, str], dict[tuple[str, str], Scores], dict[str, Any]]:
+    """Baselines to set beside the scores: their names, those left out, and raw scores of those that see the video."""
+    if options.data_dir:
+        names, left_out = chosen_nulls(options)
+        if not set(names) - set(BLIND):
+            return names, left_out, {}, {}
+        measures = check_measures(options)[:1] if set(names) & set(STAND_INS) else []
+        videos, lengths, raw, made_from = null_scores(options, names, measures, progress)
+        spelled = BENCHMARKS[options.benchmark].standard_name if options.benchmark else str
+        at = {spelled(video): i for i, video in enumerate(videos)}
+        for name, y in zip(truth.names, truth.labels.values, strict=True):
+            if name not in at or lengths[at[name]] != len(y):
+                frames = f"{lengths[at[name]]} frames" if name in at else "not there"
+                raise InputError(f"--data_dir {options.data_dir}: video {name!r}: {len(y)} labels, but {frames}")
+        kept = replace(protocol, already_trimmed=False).trim if protocol.already_trimmed else np.asarray
+        seen = {key: [kept(scores[at[name]]) for name in truth.names] for key, scores in raw.items()}
+        return names, left_out, seen, made_from
+    asked = [part.strip() for part in options.nulls.split(",") if part.strip()]
+    if asked == ["all"]:
+        lacking = dict.fromkeys((name for name in NULLS if name not in BLIND), "give --data_dir, the test videos")
+        return list(BLIND), lacking, {}, {}
+    names, _ = chosen_nulls(options)
+    seeing = [name for name in names if name not in BLIND]
+    if seeing:
+        raise InputError(f"--nulls {seeing[0]}: looks at the video: give --data_dir, the test videos")
+    return names, {}, {}, {}

@@ -1,0 +1,49 @@
+"""Thresholds from reconstructions of normal video: the scores of those files by each measure, and no others."""
+
+import numpy as np
+import pytest
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.scoring.curves import smooth
+
+
+def calibrated(run, **changes):
+    """The test videos stand in for normal ones: their scores are known."""
+    places = {"normal_dir": run.options.data_dir, "normal_reconstructions": run.options.reconstructions}
+    return run.evaluate(nulls="constant,previous_frame", bootstrap=0, **(places | changes))
+
+
+def test_the_threshold_is_the_quantile_of_their_scores(run):
+    evaluation = calibrated(run, quantile=0.9, fps=5.0)
+    for measure in ("mse", "wmse"):
+        row = evaluation.row(measure)
+        pooled = np.concatenate([smooth(s, 2.0) for s in row.raw])
+        assert row.operating[0].threshold == np.quantile(pooled, 0.9, method="higher")
+        assert row.operating[0].figures["false_positive_rate"] <= 0.2
+        assert evaluation.row(measure, "previous_frame").operating == ()
+    assert len(evaluation.provenance["normal_reconstructions_sha256"]) == 64
+    assert evaluation.provenance["alarms"]["fps"] == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"normal_dir": ""}, "--normal_reconstructions: give --normal_dir"),
+        ({"normal_reconstructions": "/nowhere"}, "--normal_reconstructions /nowhere: no such folder"),
+        ({"normal_scores": "x.npz"}, "--normal_scores: goes with --scores"),
+    ],
+)
+def test_what_is_lacking_is_named(run, changes, message):
+    with pytest.raises(InputError, match=message):
+        calibrated(run, **changes)
+
+
+def test_another_model_does_not_calibrate_this_one(run, tmp_path):
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(run.root / "reconstructions", other)
+    for name in run.frames:
+        run.rewrite(name, settings={"seed": 7})
+    with pytest.raises(InputError, match="made with seed 0, but --reconstructions with 7"):
+        calibrated(run, normal_reconstructions=str(other))
