@@ -24,13 +24,14 @@ class AttentionMixer(nn.Module):
         self.proj_out = zero_module(nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        b, c = x.shape[:2]
-        qkv = self.qkv(self.norm(x).reshape(b, c, -1))  # (B, 3C, S)
-        # each head's q, k and v lie together: (B, heads, 3, C/heads, S)
-        q, k, v = qkv.reshape(b, self.num_heads, 3, c // self.num_heads, -1).transpose(-1, -2).unbind(2)
-        h = F.scaled_dot_product_attention(q, k, v)  # (B, heads, S, C/heads)
-        h = h.transpose(-1, -2).reshape(b, c, -1)
-        return x + self.proj_out(h).reshape(x.shape).to(x.dtype)
+        rows = self.norm(x).movedim(1, -1)  # (B,T,H,W,C)
+        # convolutions of width 1 as matrix products: tokens then stand as fused attention wants them, channel stride 1
+        qkv = F.linear(rows.flatten(1, 3), self.qkv.weight[..., 0], self.qkv.bias)  # (B, S, 3C)
+        # each head's q, k and v lie together: (B, S, heads, 3, C/heads) -> 3 x (B, heads, S, C/heads)
+        q, k, v = qkv.unflatten(2, (self.num_heads, 3, -1)).transpose(1, 2).unbind(3)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, S, C)
+        h = F.linear(h, self.proj_out.weight[..., 0], self.proj_out.bias)
+        return x + h.reshape(rows.shape).movedim(-1, 1).to(x.dtype)
 
 
 class BiMamba(nn.Module):
