@@ -229,7 +229,7 @@ class EvalOptions:
         "default",
         "post-processing of frame scores; default: smoothing per video with mirrored borders, nothing dropped. The "
         "others re-run a published setting with its faults, so that its null rows can be seen",
-        choices=("default", "mnad", "ma-pdm", "aed-mae-avenue", "aed-mae-shanghaitech", "memae"),
+        choices=("default", "thesis", "mnad", "ma-pdm", "aed-mae-avenue", "aed-mae-shanghaitech", "memae"),
     )
     sigma: float = option(4.0, "default protocol: Gaussian smoothing over time; 0: none", unit="frames")
     per_video_min_max: bool = option(

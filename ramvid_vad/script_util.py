@@ -122,7 +122,12 @@ def parse_command(description: str, sections: Sequence[str], argv: Sequence[str]
     unknown flag or key, a bad value.
     """
     specs = {spec.name: (section, spec) for section in sections for spec in fields(GROUPS[section])}
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(
+        description=description,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--config", help="YAML file with sections of options; flags win over it")
     parser.add_argument(
         "--dry_run", nargs="?", const=True, type=str2bool, help="print the resolved options and end", metavar="BOOL"

@@ -1,10 +1,8 @@
-"""Score reconstructions, evaluate the scores against labels, and set null baselines beside them.
-
-python scripts/vad_eval.py --reconstructions DIR --data_dir DIR --labels DIR
-"""
+"""Frame scores and labels -> figures that cannot flatter. ``--help`` is the manual; docs/evaluation.md is longer."""
 
 from ramvid_vad.commands.evaluate import evaluate
+from ramvid_vad.commands.evaluate_help import manual
 from ramvid_vad.script_util import run_command
 
 if __name__ == "__main__":
-    run_command("vad_eval", __doc__, evaluate)
+    run_command("vad_eval", manual(), evaluate)

@@ -73,6 +73,11 @@ PROTOCOLS = {
     for p in (
         Protocol("default", "this project: one video at a time, mirrored borders, no normalisation"),
         Protocol(
+            "thesis",
+            "Capobianco, thesis 2025: Gaussian smoothing, its sigma not stated; first public code: 2, 4 or 6, here 4",
+            sigma=4,
+        ),
+        Protocol(
             "mnad",
             "Park et al., CVPR 2020; cvlab-yonsei/MNAD Evaluate.py (4e108a8): four frames predict the next",
             min_max=True,

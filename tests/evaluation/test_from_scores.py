@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import evaluate_scores, frame_metrics
+from ramvid_vad.evaluation.protocols import PROTOCOLS, choose
 from ramvid_vad.evaluation.results import write_results
+from ramvid_vad.options import EvalOptions
 from ramvid_vad.scoring.curves import smooth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -325,3 +328,20 @@ def test_the_command_twice_gives_equal_files(data):
         assert json.loads(str(file["about"]))["scores_sha256"] == about["scores_sha256"]
     both = command(*flags, "--reconstructions", "x")
     assert both.returncode == 2 and "one of --scores" in both.stderr
+
+
+def test_the_help_is_the_manual():
+    done = command("--help")
+    assert done.returncode == 0
+    for text in ("WHAT TO GIVE", "EXAMPLES", "WHAT IS COMPUTED", "PROTOCOLS", "--normal_scores"):
+        assert text in done.stdout
+    for protocol in PROTOCOLS.values():
+        assert f"      source: {protocol.source}\n" in done.stdout
+    assert choose("default", EvalOptions().sigma, False).describe() in done.stdout
+
+
+def test_the_page_names_what_exists():
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    flags = {spec.name for spec in fields(EvalOptions)} | {"help"}
+    assert set(re.findall(r"--([a-z_]+)", page)) <= flags
+    assert all(f"| `{name}` |" in page for name in PROTOCOLS)

@@ -1,0 +1,50 @@
+"""What ``vad_eval.py --help`` says before its flags."""
+
+from ..evaluation.protocols import PROTOCOLS, choose
+from ..options import EvalOptions
+
+MANUAL = """\
+Evaluate per-frame anomaly scores against frame labels, with intervals and null baselines beside them.
+
+WHAT TO GIVE (one of three)
+  --scores FILE_OR_FOLDER --labels DIR            scores of any method; no video, no model
+  --reconstructions DIR --data_dir DIR --labels DIR    what video_sample.py wrote
+  --nulls_only True --data_dir DIR --labels DIR   what the data set gives away before anything is trained
+  Scores: higher = more abnormal, one finite number per frame. .npz: one array per video. .npy, .txt: all videos end to
+  end, in order of their names (--lengths where the labels do not say where to cut). .csv: columns video,frame,score.
+  A folder: one file per video. Labels: a folder of NAME.npy, .txt or .csv (0 normal, 1 abnormal), a data set that
+  prepare_data.py wrote, or with --benchmark the files as the authors offer them.
+
+EXAMPLES
+  python scripts/vad_eval.py --scores scores.npz --labels data/ped2/labels
+  python scripts/vad_eval.py --scores scores.csv --labels data/avenue --benchmark avenue --label_set liu2018
+  python scripts/vad_eval.py --scores psnr.npy --labels data/ped2 --benchmark ped2 --protocol mnad
+  python scripts/vad_eval.py --scores test.npz --normal_scores train.npz --labels data/ped2/labels --fps 10
+
+WHAT IS COMPUTED
+  micro AUC   all frames of all videos in one ROC           raw     the same before the protocol
+  macro       mean of the videos' AUCs, one-class videos skipped
+  padded      mean over all videos, each with a normal frame added below and an abnormal one above its scores
+  AP, EER     over all frames; per-scene AUC (metrics.json) for ShanghaiTech
+  F1*, acc.*  oracle: the best threshold on these very labels, an upper bound that nobody has in use
+  intervals   95 %, --bootstrap draws of whole videos, percentiles; --seed names the draws
+  thresholds  from normal training video only (--normal_scores, --normal_reconstructions): a quantile, and an
+              extreme-value fit (generalised Pareto over the peaks above the 0.9 quantile). At each: accuracy, F1, false
+              alarms per hour of normal video, missed events, delay. Without normal video: "not calibrated"
+  nulls       constant, noise, triangle, ramp; with --data_dir those that look at the video
+  A figure that cannot be defined is "-" here, null with its cause in metrics.json, never a number.
+
+PROTOCOLS (--protocol; the line that says what was done is printed with every result)
+"""
+
+FILES = """
+FILES in --out_dir: metrics.json, scores.npz, scores.csv, report.html, plots/. Twice the same input: the same bytes.
+Exit code 2: something given does not fit, in one line that names it; 1: a fault at run time.
+"""
+
+
+def manual() -> str:
+    """The manual, with each protocol's steps and source."""
+    protocols = [choose(name, EvalOptions().sigma, False) for name in PROTOCOLS]
+    presets = "\n".join(f"  {p.describe()}\n      source: {p.source}" for p in protocols)
+    return MANUAL + presets + "\n" + FILES
