@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test lint bench
 
 help:
 	@echo "make demo    train, infill, score and evaluate on a synthetic street; results in runs/demo"
 	@echo "make test    lint and tests"
 	@echo "make lint    lint alone"
+	@echo "make bench   speed and memory against named peers, about 10 minutes; tables, and JSON in runs/benchmarks"
 	@echo "make setup   the environment alone, in $(VENV)"
 	@echo "PYTHON=python3.12 and VENV=DIR choose another Python and another place"
 
@@ -19,6 +20,10 @@ demo: setup
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2
+
+bench: setup
+	for name in scan network frames loader scoring sampling end_to_end; do \
+		echo; echo "== benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 lint: setup
 	$(BIN)/ruff check .

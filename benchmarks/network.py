@@ -125,7 +125,7 @@ def compare(what: str, frames: int, repeats: int) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=30)
-    parser.add_argument("--repeats", type=int, default=5, help="timed calls of each contestant")
+    parser.add_argument("--repeats", type=int, default=3, help="timed calls of each contestant")
     parser.add_argument("--out", default="runs/benchmarks/network.json", help="JSON file")
     parser.add_argument("--serve", nargs=2, metavar=("CONTESTANT", "WHAT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -10,8 +10,10 @@ Peers, alternated call by call in one process, on the same numbers (checked to a
 - `mambapy`: the parallel scan of mamba.py (`pip install mambapy`), around it the same softplus, D and gate.
 - `reference` and `cpu`: the two backends of ramvid_vad.ops.
 
-Reported are medians, the ratios to `cpu`, and the cost per token and channel of `cpu`, which should not grow with L.
-The peers hold (B, D, L, N) tensors, so they run up to --peer_length only. A second table times the causal convolution.
+Reported are medians and the ratios to `cpu`, with memory as the C library hands it out, which is how the peers run by
+themselves; their (B, D, L, N) tensors are fresh pages at every call, and they run up to --peer_length only. After
+these, with freed memory kept (ramvid_vad/allocator.py, as our commands have it): the cost per token and channel of
+`cpu`, which should not grow with L, and the causal convolution.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from measure import alternate, machine, write_report
+from measure import alternate, machine, print_table, write_report
 from torch import Tensor
 
 from ramvid_vad.allocator import keep_freed_memory
@@ -85,6 +87,9 @@ def training_seconds(function: Callable[..., Tensor], case: Case) -> float:
     return time.perf_counter() - start
 
 
+PASSES = {"forward": forward_seconds, "forward + backward": training_seconds}
+
+
 def medians(
     functions: dict[str, Callable[..., Tensor]], case: Case, measure: Callable, repeats: int
 ) -> dict[str, float]:
@@ -112,18 +117,29 @@ def scan_rows(arguments: argparse.Namespace) -> list[dict]:
         print("mambapy is not installed: its column is left out (pip install mambapy)")
     rows = []
     for length in arguments.lengths:
+        if length > arguments.peer_length:
+            continue
         case = scan_case(arguments.dim, length, arguments.states)
-        functions = {"cpu": ours("cpu")} | (peers if length <= arguments.peer_length else {})
+        functions = {"cpu": ours("cpu")} | peers
         check(functions, case)
-        for what, measure in (("forward", forward_seconds), ("forward + backward", training_seconds)):
+        for what, measure in PASSES.items():
             seconds = medians(functions, case, measure, arguments.repeats)
-            if len(functions) == 1:  # cheap enough for a steadier median
-                seconds = medians(functions, case, measure, 3 * arguments.repeats)
             rows.append(
                 {"what": what, "length": length, "milliseconds": {name: 1e3 * s for name, s in seconds.items()}}
                 | {"ratio_to_cpu": {name: s / seconds["cpu"] for name, s in seconds.items() if name != "cpu"}}
-                | {"cpu_ns_per_token_and_channel": 1e9 * seconds["cpu"] / (length * arguments.dim)}
             )
+    return rows
+
+
+def length_rows(arguments: argparse.Namespace) -> list[dict]:
+    """Cost of `cpu` per token and channel; all lengths in turn, so that no load of the machine falls on one of them."""
+    cases = {length: scan_case(arguments.dim, length, arguments.states) for length in arguments.lengths}
+    rows = []
+    for what, measure in PASSES.items():
+        timed = {length: partial(measure, ours("cpu"), case) for length, case in cases.items()}
+        for length, s in alternate(timed, 3 * arguments.repeats).items():
+            cost = 1e9 * s / (length * arguments.dim)
+            rows.append({"what": what, "length": length, "ns_per_token_and_channel": cost})
     return rows
 
 
@@ -137,7 +153,7 @@ def convolution_rows(arguments: argparse.Namespace) -> list[dict]:
     case = {"x": x, "weight": torch.randn(arguments.dim, 4), "bias": torch.randn(arguments.dim)}
     check(functions, case)
     rows = []
-    for what, measure in (("forward", forward_seconds), ("forward + backward", training_seconds)):
+    for what, measure in PASSES.items():
         seconds = medians(functions, case, measure, arguments.repeats)
         rows.append(
             {"what": what, "length": arguments.peer_length, "milliseconds": {k: 1e3 * s for k, s in seconds.items()}}
@@ -173,11 +189,12 @@ def main() -> None:
         raise SystemExit("the C++ kernel was not built: there is nothing to compare (install g++, pip install -e .)")
     from ramvid_vad.ops.cpu_library import instruction_set
 
-    keep_freed_memory()
     report = machine() | {
         "instruction_set": instruction_set(),
         "shape": {"batch": 1, "dim": arguments.dim, "states": arguments.states},
         "scan": scan_rows(arguments),
+        "memory_kept": keep_freed_memory(),
+        "lengths": length_rows(arguments),
         "convolution": convolution_rows(arguments),
     }
     print(f"{report['instruction_set']}, {report['threads']} threads, torch {report['torch']}")
@@ -186,9 +203,7 @@ def main() -> None:
         f"selective scan {shape}, N = {arguments.states}, softplus, D and gate; medians", report["scan"], arguments.dim
     )
     print_rows(f"causal convolution of width 4 and SiLU, {shape}; medians", report["convolution"], arguments.dim)
-    print("\ncost of cpu per token and channel (ns)")
-    for row in report["scan"]:
-        print(f"  {row['what']:20s} L = {row['length']:6d}: {row['cpu_ns_per_token_and_channel']:.2f}")
+    print_table("cost of cpu per token and channel, freed memory kept; medians", report["lengths"])
     write_report(arguments.out, report)
 
 

@@ -1,8 +1,9 @@
 """The C library's allocator, told to keep what is freed.
 
-A network's tensors come and go with every call. glibc gives memory of that size back to the system at once, and the next
-call pays for fresh pages: the kernel zeroes them one by one, which cost a third of a training step and the scan's linear
-cost per token (docs/performance.md). Kept, they are there, and the process stays as large as its largest step.
+A network's tensors come and go with every call. glibc gives memory of that size back to the system at once, and the
+next call pays for fresh pages: the kernel zeroes them one by one, which cost up to a third of a training step and made
+the scan's cost per token grow with its length (docs/performance.md). Kept, they are there, and the process stays as
+large as its largest step.
 """
 
 import ctypes

@@ -1,0 +1,67 @@
+"""Network calls and generated frames per second of the sampler, and what a call consists of.
+
+    python benchmarks/sampling.py [--out runs/benchmarks/sampling.json]
+
+The model and settings of configs/ped2_cpu.yaml (128 x 192, patch size 4, 30 frames of which 22 are generated, 2 DDIM
+steps), random weights of seed 0, through `ramvid_vad.inference.infill`; batches of 1, 2 and 4 windows in bfloat16 and
+float32, in turn. `noise and rest` is the share of the time outside the network: noise, arithmetic of the sampler.
+"""
+
+import argparse
+import os
+from functools import partial
+
+import torch
+from measure import alternate, machine, print_table, seconds, write_report
+
+from ramvid_vad.allocator import keep_freed_memory
+from ramvid_vad.diffusion.anchors import selective_anchors
+from ramvid_vad.inference import infill
+from ramvid_vad.script_util import COMMAND_SECTIONS, create_diffusion, create_model, parse_command
+
+CONFIG = os.path.join(os.path.dirname(__file__), "..", "configs", "ped2_cpu.yaml")
+
+
+def contestant(precision: str, batch: int) -> tuple[partial, list[float]]:
+    """(one infilling of a batch, the seconds of its network calls are appended to the list)."""
+    parsed = parse_command("video_sample", COMMAND_SECTIONS["video_sample"], ["--config", CONFIG])
+    torch.manual_seed(0)
+    model = create_model(parsed.model).eval().requires_grad_(False)
+    inside: list[float] = []
+
+    def network(*inputs: object, **keywords: object) -> torch.Tensor:
+        result = []
+        inside.append(seconds(lambda: result.append(model(*inputs, **keywords))))
+        return result[0]
+
+    clean = torch.rand(batch, 1, 30, 128, 192) * 2 - 1
+    places = [(number, 0) for number in range(batch)]
+    diffusion = create_diffusion(parsed.diffusion)
+    run = partial(infill, network, diffusion, clean, selective_anchors(30), places, parsed.sample, precision=precision)
+    return run, inside
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", default="runs/benchmarks/sampling.json", help="JSON file")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    made = {(precision, batch): contestant(precision, batch) for precision in ("bf16", "fp32") for batch in (1, 2, 4)}
+    with torch.no_grad():
+        medians = alternate({key: partial(seconds, run) for key, (run, _) in made.items()}, arguments.repeats)
+    rows = []
+    for (precision, batch), s in medians.items():
+        calls = made[precision, batch][1]
+        inside = sum(calls) / (arguments.repeats + 1)  # per infilling, as s is
+        rows.append(
+            {"precision": precision, "windows per batch": batch, "calls/s": len(calls) / (arguments.repeats + 1) / s}
+            | {"generated frames/s": 22 * batch / s, "noise and rest": max(0.0, 1 - inside / s)}
+            | {"time per window / bf16, 1": s / batch / medians["bf16", 1]}
+        )
+    print_table("infilling with the model of configs/ped2_cpu.yaml; medians", rows)
+    write_report(arguments.out, machine() | {"rows": rows})
+
+
+if __name__ == "__main__":
+    main()
