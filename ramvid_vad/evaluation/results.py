@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL
 from ramvid_vad.evaluation.schema import Evaluation, Row
 from ramvid_vad.evaluation.sections import interval_lines, operating_lines
 from ramvid_vad.evaluation.spread import NullResult, verdict
+
+if TYPE_CHECKING:
+    from ramvid_vad.evaluation.report import FrameSource
 
 COLUMNS = (  # heading, metric; * marks a threshold chosen on the test labels
     ("micro AUC", "micro_auc"),
@@ -69,11 +72,13 @@ def format_table(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def write_results(evaluation: Evaluation, out_dir: str, plots: bool = True, progress: bool = True) -> None:
+def write_results(
+    evaluation: Evaluation, out_dir: str, plots: bool = True, progress: bool = True, source: "FrameSource | None" = None
+) -> None:
     """metrics.json, scores.npz, scores.csv, report.html and, if asked for, plots/NAME.png into the existing folder
     ``out_dir``.
 
-    The same evaluation gives the same bytes.
+    source: of the report's pictures; None: scores only. The same input gives the same bytes.
     """
     with open(os.path.join(out_dir, "metrics.json"), "w", encoding="utf-8") as file:
         json.dump(metrics_document(evaluation), file, indent=1, allow_nan=False)
@@ -82,7 +87,7 @@ def write_results(evaluation: Evaluation, out_dir: str, plots: bool = True, prog
     _write_csv(evaluation, os.path.join(out_dir, "scores.csv"))
     from ramvid_vad.evaluation.report import write_report
 
-    write_report(evaluation, os.path.join(out_dir, "report.html"))
+    write_report(evaluation, os.path.join(out_dir, "report.html"), source)
     if plots:
         from ramvid_vad.evaluation.plots import plot_videos
 

@@ -1,11 +1,18 @@
 """The report: self-contained, the same bytes twice, deaf to what a video is called."""
 
+import base64
+import io
 import json
 
 import numpy as np
 import pytest
+from known_run import error
+from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from ramvid_vad.evaluation.reconstructions import load_reconstruction
+from ramvid_vad.evaluation.report import frame_source
+from ramvid_vad.evaluation.report.frames import LONGEST, _jpeg, pictures
 from ramvid_vad.evaluation.report.gather import _auc, operating_curves
 from ramvid_vad.evaluation.report.page import render
 
@@ -29,3 +36,35 @@ def test_names_open_no_tag():
     assert "alert(1)</script>" not in page and "</script><script>alert" not in page
     block = page.split('id="data">', 1)[1].split("</script>", 1)[0]
     assert json.loads(block) == data
+
+
+def test_pictures_fit_the_budget_and_hold_the_wanted_frames(run):
+    source = frame_source(run.options, str(run.root / "cache"))
+    names, shown = list(run.frames), [(0, len(f)) for f in run.frames.values()]
+    wanted = [(0, 13), (2, 0)]
+    for budget in (200_000, 40_000, 1):
+        kept = pictures(source, names, shown, wanted, budget)
+        again = pictures(source, names, shown, wanted, budget)
+        assert kept == again
+        characters = sum(len(p[k]) for video in kept for p in video for k in ("input", "infilled", "residual"))
+        assert characters <= budget or sum(map(len, kept)) == len(wanted)
+        assert 13 in [p["frame"] for p in kept[0]]
+        assert kept[2][0]["frame"] == 2  # frame 0 is an anchor: the nearest that was infilled
+    everything = pictures(source, names, shown, wanted, 10**9)
+    for name, video in zip(names, everything, strict=True):
+        made = load_reconstruction(source.files[name])
+        assert [p["frame"] for p in video] == sorted(set(made.frame.tolist()))
+        for p in video:
+            rows = np.flatnonzero(made.frame == p["frame"])
+            worst = max(error(p["frame"], made.window[row]) for row in rows)
+            assert p["white"] == pytest.approx(worst / 255, abs=5e-4)
+            assert p["boxes"] == ([[0, 0, 32, 24]] if worst >= 0.04 * 255 else [])
+
+
+def test_large_frames_are_reduced():
+    frame = np.zeros((300, 600, 3), np.uint8)
+    frame[..., 0] = 255
+    image = Image.open(io.BytesIO(base64.b64decode(_jpeg(frame))))
+    assert image.size == (LONGEST, LONGEST // 2)
+    red, green, blue = image.getpixel((100, 50))
+    assert red > 240 and green < 15 and blue < 15

@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from known_run import LENGTHS
 
-from ramvid_vad.evaluation.report import write_report
+from ramvid_vad.evaluation.report import frame_source, write_report
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.common.keys import Keys  # noqa: E402
@@ -22,9 +24,15 @@ FLAGS = (
 
 @pytest.fixture
 def browser(run, tmp_path, monkeypatch):
-    monkeypatch.setenv("SE_OFFLINE", "true")
     page = tmp_path / "report.html"
-    write_report(run.evaluate(), str(page))
+    write_report(run.evaluate(), str(page), frame_source(run.options, str(run.root / "cache")))
+    with opened(page, tmp_path, monkeypatch) as driver:
+        yield driver
+
+
+@contextmanager
+def opened(page, tmp_path, monkeypatch):
+    monkeypatch.setenv("SE_OFFLINE", "true")
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     for flag in (*FLAGS.split(), f"user-data-dir={tmp_path / 'profile'}", "window-size=1200,900"):
@@ -60,8 +68,27 @@ def test_report_in_a_browser(browser):
         assert f"frame {frame()}," in find("readout").text
     find("curve").send_keys(Keys.HOME)
     assert frame() == before == 0
-    webdriver.ActionChains(browser).move_to_element(find("curve")).click().perform()
+    middle = browser.find_element("css selector", "#curve .frame")
+    webdriver.ActionChains(browser).move_to_element(middle).click().perform()
     assert abs(frame() - (last + 1) / 2) <= 1  # the middle of the picture is the middle of the video
+
+    sources, shown = set(), set()
+    for _ in range(3):
+        picture = find("infilled")
+        assert browser.execute_script("return arguments[0].complete && arguments[0].naturalWidth", picture) > 0
+        sources.add(picture.get_attribute("src"))
+        shown.add(find("shown").text)
+        assert find("boxes").get_attribute("childElementCount") != "0"  # the whole frame is off by more than tau
+        find("curve").send_keys(Keys.ARROW_LEFT)
+    assert len(sources) == len(shown) == 3
+    find("curve").send_keys(Keys.HOME)  # an anchor: given, never infilled
+    assert find("shown").text == "frame 2 shown, cursor at 0"
+    for kind in ("false_alarms", "misses"):
+        button = browser.find_elements("css selector", f"#{kind} button")[-1]
+        assert len(button.find_elements("css selector", "img")) == 3
+        button.click()
+        assert f", frame {frame()}:" in button.text
+    assert browser.execute_script("return document.activeElement.id") == "curve"
 
     background = "return getComputedStyle(document.body).backgroundColor"
     shades = {}
@@ -83,3 +110,15 @@ def test_report_in_a_browser(browser):
     assert [url for url in requests if url != page and not url.startswith(own)] == []
     assert page in requests  # else the log saw nothing
     assert os.path.getsize(page.removeprefix("file://")) < 10e6
+
+
+def test_a_name_that_is_a_script_does_nothing(run, tmp_path, monkeypatch):
+    evaluation = run.evaluate(nulls="constant", measures="mse", bootstrap=0)
+    name = "<script>alert(1)</script>"
+    page = tmp_path / "report.html"
+    write_report(replace(evaluation, names=[name, *evaluation.names[1:]]), str(page))
+    with opened(page, tmp_path, monkeypatch) as browser:
+        assert browser.execute_script("return document.scripts.length") == 2  # the data and the page's own
+        assert name in browser.find_element("id", "videos").text  # an open alert would make this raise
+        assert "scores only, no frames" in browser.find_element("id", "shown").text
+        assert browser.get_log("browser") == []

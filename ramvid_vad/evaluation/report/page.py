@@ -4,14 +4,16 @@ import html
 import json
 from importlib.resources import files
 
+from ramvid_vad.evaluation.report.frames import FrameSource
 from ramvid_vad.evaluation.report.gather import report_data
 from ramvid_vad.evaluation.schema import Evaluation
 
 
-def write_report(evaluation: Evaluation, path: str) -> None:
-    """The report into the file ``path``. The same evaluation gives the same bytes."""
+def write_report(evaluation: Evaluation, path: str, source: FrameSource | None = None) -> None:
+    """The report into the file ``path``; with pictures if there is a source of them. The same input gives the same
+    bytes."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.write(render(report_data(evaluation)))
+        file.write(render(report_data(evaluation, source)))
 
 
 def render(data: dict) -> str:

@@ -1,0 +1,150 @@
+"""The pictures of the report: input, infilled frame and residual as JPEG, within a budget of bytes."""
+
+import base64
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ramvid_vad.evaluation.reconstructions import (
+    Reconstruction,
+    common_settings,
+    find_reconstructions,
+    load_reconstruction,
+)
+from ramvid_vad.options import EvalOptions
+from ramvid_vad.scoring.blobs import wmse
+from ramvid_vad.video.cache import FrameCache
+from ramvid_vad.video.reader import find_videos, video_name
+
+BUDGET = 6_500_000  # characters of base64 in one report, all pictures together
+LONGEST = 256  # pixels: larger frames are reduced
+QUALITY = 70  # of the JPEG
+
+
+@dataclass(frozen=True)
+class FrameSource:
+    """Where the pictures come from. paths, files: the video and the reconstructions of each video, by name.
+    blobs: threshold, min_area and weight of the boxes, as in ``scoring.blobs.wmse``."""
+
+    paths: dict[str, str]
+    files: dict[str, str]
+    cache: FrameCache
+    blobs: dict[str, Any]
+
+
+def frame_source(options: EvalOptions, cache_dir: str) -> FrameSource:
+    """Of the folders that ``evaluate_reconstructions`` was given. InputError: as there."""
+    paths = {video_name(path, options.data_dir): path for path in find_videos(options.data_dir)}
+    files = find_reconstructions(options.reconstructions, list(paths))
+    settings, _ = common_settings(files)
+    size = tuple(settings["image_size"])
+    cache = FrameCache(cache_dir, size, rgb=settings["rgb"], keep_aspect=settings["keep_aspect"])
+    blobs = {"threshold": options.tau, "min_area": options.min_area, "weight": options.weight}
+    return FrameSource(paths, files, cache, blobs)
+
+
+def pictures(
+    source: FrameSource,
+    names: list[str],
+    shown: Iterable[tuple[int, int]],
+    wanted: Iterable[tuple[int, int]],
+    budget: int = BUDGET,
+) -> list[list[dict[str, Any]]]:
+    """Per video the stored frames in order, each with ``frame`` (true number) and the entries of :func:`_picture`.
+
+    shown: per video the true frames [first, end) that have a score.  wanted: (video, true frame) that must be there:
+    the reconstructed frame nearest to each. What these leave of the budget (characters) is shared by the lengths of
+    the videos; each stores every k-th of its reconstructed frames with the smallest k that fits its share.
+    """
+    shown = list(shown)
+    stored: list[dict[int, dict[str, Any]]] = [{} for _ in names]
+    for video in sorted({video for video, _ in wanted}):
+        frames = _Frames(source, names[video], shown[video])
+        for at in (at for v, at in wanted if v == video):
+            if len(frames.numbers):
+                nearest = int(frames.numbers[np.argmin(np.abs(frames.numbers - at))])
+                stored[video][nearest] = frames.picture(nearest)
+    left = budget - sum(map(_characters, stored))
+    total = sum(end - first for first, end in shown)
+    for video, (first, end) in enumerate(shown):
+        frames, share = _Frames(source, names[video], (first, end)), left * (end - first) / total
+        stored[video] = _every_kth(frames, stored[video], share)
+    return [[{"frame": frame, **kept[frame]} for frame in sorted(kept)] for kept in stored]
+
+
+class _Frames:
+    """The reconstructed frames of one video within [first, end), made into pictures when asked for."""
+
+    def __init__(self, source: FrameSource, name: str, shown: tuple[int, int]) -> None:
+        self.real = source.cache.frames(source.paths[name])
+        self.made: Reconstruction = load_reconstruction(source.files[name])
+        self.blobs = source.blobs
+        every = np.unique(self.made.frame)
+        self.numbers = every[(every >= shown[0]) & (every < shown[1])]
+
+    def picture(self, frame: int) -> dict[str, Any]:
+        rows = np.flatnonzero(self.made.frame == frame)
+        real = np.asarray(self.real[frame])
+        # a frame infilled in several windows: the one furthest from the input, as its score is the largest
+        errors = [np.square(real.astype(np.float32) - self.made.frames[row]).mean() for row in rows]
+        return _picture(real, self.made.frames[rows[int(np.argmax(errors))]], self.blobs)
+
+
+def _every_kth(frames: _Frames, kept: dict[int, dict[str, Any]], share: float) -> dict[int, dict[str, Any]]:
+    """``kept`` and every k-th frame, k the smallest found whose new pictures have at most ``share`` characters."""
+    made = dict(kept)
+    for chosen in _thinner(frames, made, share):
+        for frame in chosen:
+            if frame not in made:
+                made[frame] = frames.picture(frame)
+        if _characters({frame: made[frame] for frame in chosen if frame not in kept}) <= share:
+            return kept | {frame: made[frame] for frame in chosen}
+    return kept
+
+
+def _thinner(frames: _Frames, made: dict[int, dict[str, Any]], share: float) -> Iterator[list[int]]:
+    """Every k-th frame for growing k. The first k is guessed from a few pictures: to make them all costs minutes."""
+    numbers = [int(n) for n in frames.numbers]
+    if not numbers or share <= 0:
+        return
+    sample = numbers[:: max(1, len(numbers) // 4)]
+    made |= {frame: frames.picture(frame) for frame in sample if frame not in made}
+    mean = _characters({frame: made[frame] for frame in sample}) / len(sample)
+    for k in range(max(1, int(0.9 * mean * len(numbers) / share)), len(numbers) + 1):
+        yield numbers[::k]
+
+
+def _characters(kept: dict[int, dict[str, Any]]) -> int:
+    return sum(len(p[key]) for p in kept.values() for key in ("input", "infilled", "residual"))
+
+
+def _picture(real: np.ndarray, made: np.ndarray, blobs: dict[str, Any]) -> dict[str, Any]:
+    """Of two uint8 frames (H, W, C): ``input``, ``infilled``, ``residual`` as JPEG in base64, and the blobs' ``boxes``
+    (x0, y0, x1, y1) in pixels of the full frame.
+
+    residual: |mean over channels of the difference|, stretched so that ``white`` (0..1) is its largest value.
+    """
+    residual = np.abs((real.astype(np.float32) - made).mean(-1))
+    top = float(residual.max())
+    stretched = np.round(residual * (255 / top if top else 0)).astype(np.uint8)[..., None]
+    return {
+        "input": _jpeg(real),
+        "infilled": _jpeg(made),
+        "residual": _jpeg(stretched),
+        "white": round(top / 255, 3),
+        "boxes": [list(blob.box) for blob in wmse(real, made, **blobs).blobs],
+    }
+
+
+def _jpeg(frame: np.ndarray) -> str:
+    """Grey or RGB uint8 (H, W, C) -> base64 of a JPEG, its longer side at most LONGEST pixels."""
+    image = frame[..., 0] if frame.shape[-1] == 1 else cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+    scale = LONGEST / max(image.shape[:2])
+    if scale < 1:
+        size = tuple(max(1, round(scale * side)) for side in image.shape[1::-1])
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return base64.b64encode(data.tobytes()).decode("ascii")
