@@ -1,4 +1,4 @@
-"""README, docs/differences.md and the recipes name only commands, flags, files and tests that exist."""
+"""README, the pages of docs/ and the recipes name only commands, flags, files and tests that exist."""
 
 import re
 from dataclasses import fields
@@ -9,7 +9,7 @@ import pytest
 from ramvid_vad.script_util import COMMAND_SECTIONS, GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "docs" / "differences.md", *sorted((ROOT / "configs").glob("*.sh"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "configs").glob("*.sh"))]
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 # of pip and torchrun
 FOREIGN_FLAGS = {"no-build-isolation", "nproc_per_node"}
@@ -33,7 +33,7 @@ def test_flags_exist(page):
 def test_commands_have_the_flags_they_are_given(page):
     for name, arguments in commands(page.read_text(encoding="utf-8")):
         known = {spec.name for section in COMMAND_SECTIONS[name] for spec in fields(GROUPS[section])}
-        assert set(re.findall(r"--(\w+)", arguments)) <= known | {"config", "dry_run"}, f"{name}{arguments}"
+        assert set(re.findall(r"--(\w+)", arguments)) <= known | {"config", "dry_run", "help"}, f"{name}{arguments}"
 
 
 @pages
