@@ -49,7 +49,7 @@ def test_pictures_fit_the_budget_and_hold_the_wanted_frames(run):
         characters = sum(len(p[k]) for video in kept for p in video for k in ("input", "infilled", "residual"))
         assert characters <= budget or sum(map(len, kept)) == len(wanted)
         assert 13 in [p["frame"] for p in kept[0]]
-        assert kept[2][0]["frame"] == 2  # frame 0 is an anchor: the nearest that was infilled
+        assert 0 in [p["frame"] for p in kept[2]]
     everything = pictures(source, names, shown, wanted, 10**9)
     for name, video in zip(names, everything, strict=True):
         made = load_reconstruction(source.files[name])
