@@ -81,6 +81,9 @@ class VideoOptions:
     keep_aspect: bool = option(False, "keep the aspect ratio and crop the centre; False: squeeze to --image_size")
     cache_dir: str = option("", "decoded frames; empty: $XDG_CACHE_HOME or ~/.cache, ramvid_vad/frames")
     num_workers: int = option(0, "processes that decode, threads that prepare batches; 0: all cores, and none")
+    decode_timeout: float = option(
+        120.0, "a decoder that gives no new frame for this long is cut off, its video is damaged", unit="seconds"
+    )
 
 
 @dataclass
@@ -129,6 +132,11 @@ class TrainOptions:
     resume_checkpoint: str = option("", "model file to go on from; empty or auto: the newest in the log directory")
     log_dir: str = option("", "where logs and checkpoints go; empty: $OPENAI_LOGDIR, else a dated folder in runs/")
     tensorboard: bool = option(False, "write TensorBoard events too")
+    max_damaged_share: float = option(
+        0.05,
+        "damaged videos are left out, and the run stops before training if they are more than this; 0: at the first",
+        unit="share of the videos",
+    )
     seed: int = option(123, "seed of data order, timesteps, anchors and noise")
 
 

@@ -35,6 +35,8 @@ def sample(parsed: SimpleNamespace) -> None:
             raise InputError(f"--{name} {getattr(options, name)}: must be at least 1")
     if parsed.video.num_workers < 0:
         raise InputError(f"--num_workers {parsed.video.num_workers}: must be at least 0")
+    if parsed.video.decode_timeout <= 0:
+        raise InputError(f"--decode_timeout {parsed.video.decode_timeout}: must be above 0")
     if options.sampling_type == "windows" and not parsed.video.data_dir:
         raise InputError("--data_dir: give the folder of videos to infill")
     path = _weights_path(parsed)
@@ -88,7 +90,7 @@ def _infill_videos(parsed: SimpleNamespace, path: str, model: UNet, diffusion: G
     out_dir = result_dir(options.out_dir)
     reconstruction = None
     if dist_util.rank() == 0:  # the first to look decodes what is missing and claims the folder
-        prefetch(cache, paths, workers=video.num_workers or None)
+        prefetch(cache, paths, workers=video.num_workers or None, timeout=video.decode_timeout)
         reconstruction = _reconstruction(parsed, path, out_dir, names, paths, cache, pattern.fixed, precision)
     pending = dist_util.broadcast_object(reconstruction.pending() if reconstruction else None)
     if reconstruction is None:

@@ -14,8 +14,8 @@ from ..script_util import NUM_CLASSES, create_diffusion, create_model, resolved_
 from ..training.checkpoints import Loaded, find_latest, load_checkpoint
 from ..training.loop import Batches, TrainLoop
 from ..video.datasets import VideoWindows, training_batches
-from ..video.prefetch import prefetch
 from ..video.reader import find_videos, video_name
+from .quarantine import decode_or_leave_out, report
 from .setup import (
     LONGEST_WAIT,
     anchor_kind,
@@ -41,7 +41,7 @@ def train(parsed: SimpleNamespace) -> bool:
     model = create_model(parsed.model, parsed.diffusion.learn_sigma)
     diffusion = create_diffusion(replace(parsed.diffusion, timestep_respacing=""))
     pattern = anchor_pattern(parsed.anchors, parsed.video.seq_len, options.seed)
-    batches = training_data(parsed, logger)
+    batches, left_out = training_data(parsed, logger)
 
     resumed = find_resumed(options.resume_checkpoint, logger, options.ema_rate)
     steps = dist_util.all_gather_object(None if resumed is None else resumed.step)
@@ -68,6 +68,7 @@ def train(parsed: SimpleNamespace) -> bool:
     count = sum(parameter.numel() for parameter in model.parameters())
     logger.log(f"{count / 1e6:.2f} M parameters, mixer {parsed.model.mixer}, anchors {parsed.anchors.anchors}")
     step = loop.run()
+    report(left_out, logger.log)
     logger.log(f"ended at step {step}; the same command goes on from there; checkpoints are in {logger.dir}")
     logger.close()
     dist_util.cleanup()
@@ -94,6 +95,10 @@ def check(parsed: SimpleNamespace) -> None:
     for name in ("lr", "weight_decay", "clip", "max_steps", "max_hours", "lr_anneal_steps", "lr_warmup", "seed"):
         if getattr(options, name) < 0:
             raise InputError(f"--{name} {getattr(options, name)}: must not be negative")
+    if not 0 <= options.max_damaged_share <= 1:
+        raise InputError(f"--max_damaged_share {options.max_damaged_share}: must be 0 to 1")
+    if video.decode_timeout <= 0:
+        raise InputError(f"--decode_timeout {video.decode_timeout}: must be above 0")
     if video.num_workers < 0:
         raise InputError(f"--num_workers {video.num_workers}: must be at least 0")
     if options.microbatch == 0 or options.microbatch < -1:
@@ -111,25 +116,39 @@ def check(parsed: SimpleNamespace) -> None:
             raise InputError(f"--ema_rate {options.ema_rate!r}: expected rates in [0, 1), e.g. 0.999,0.9999")
 
 
-def training_data(parsed: SimpleNamespace, logger: Logger) -> Batches:
-    """Windows of all videos, decoded into the cache once; a function from the first step to this rank's batches."""
+def training_data(parsed: SimpleNamespace, logger: Logger) -> tuple[Batches, dict[str, str]]:
+    """Windows of all videos, decoded into the cache once: a function from the first step to this rank's batches.
+
+    And the damaged videos that are left out, path -> fault: rank 0 looks, so that all ranks have the same windows.
+    """
     video, options = parsed.video, parsed.train
-    paths = find_videos(video.data_dir)
+    found = find_videos(video.data_dir)
     cache = frame_cache(video, parsed.model)
+    left_out = None
     if dist_util.rank() == 0:
-        prefetch(cache, paths, workers=video.num_workers or None)
-    dist_util.barrier()
+        left_out = decode_or_leave_out(
+            cache,
+            video.data_dir,
+            found,
+            logger.dir,
+            options.max_damaged_share,
+            logger.warn,
+            workers=video.num_workers or None,
+            timeout=video.decode_timeout,
+        )
+    left_out = dist_util.broadcast_object(left_out)
+    paths = [path for path in found if path not in left_out]
     dataset = VideoWindows(paths, cache, video.seq_len)
     logger.log(f"{len(paths)} videos, {len(dataset)} windows of {video.seq_len} frames in {video.data_dir}")
     classes = None
     if parsed.model.class_cond:
-        names = [video_name(path, video.data_dir).split("/")[-1].split("_")[0] for path in paths]
-        known = sorted(set(names))
+        prefixes = {path: video_name(path, video.data_dir).split("/")[-1].split("_")[0] for path in found}
+        known = sorted(set(prefixes.values()))  # a class keeps its number when a video of another one is left out
         if len(known) > NUM_CLASSES:
             raise InputError(
                 f"--class_cond True: {len(known)} file-name prefixes in {video.data_dir}, at most {NUM_CLASSES}"
             )
-        classes = torch.tensor([known.index(name) for name in names])
+        classes = torch.tensor([known.index(prefixes[path]) for path in paths])
 
     def batches(start_step: int) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]]:
         for frames, cond, samples in training_batches(
@@ -143,7 +162,7 @@ def training_data(parsed: SimpleNamespace, logger: Logger) -> Batches:
         ):
             yield frames, cond if classes is None else cond | {"y": classes[cond["video"]]}, samples
 
-    return batches
+    return batches, left_out
 
 
 def find_resumed(resume_checkpoint: str, logger: Logger, ema_rate: str) -> Loaded | None:

@@ -54,6 +54,10 @@ def resize_frame(frame: np.ndarray, size: tuple[int, int], keep_aspect: bool = F
     return np.asarray(image).reshape(*size, frame.shape[-1])
 
 
+class CacheUnwritable(InputError):
+    """The cache folder, and no video, is at fault."""
+
+
 @lru_cache(maxsize=128)
 def _mapped(entry: str) -> np.ndarray:
     """An entry as a read-only map. Each open map holds a file descriptor, hence the limit."""
@@ -88,7 +92,7 @@ class FrameCache:
     def frames(self, path: str) -> np.ndarray:
         """All frames of a video, uint8 (n, H, W, C), memory-mapped and read-only; decoded here if not yet cached.
 
-        Raises InputError for a damaged video and for a cache folder that cannot be written.
+        Raises InputError for a damaged video, CacheUnwritable for a cache folder that cannot be written.
         """
         entry = self.entry(path)
         try:
@@ -153,9 +157,9 @@ class FrameCache:
         header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
         file.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode("latin1"))
 
-    def _unwritable(self, error: OSError) -> InputError:
+    def _unwritable(self, error: OSError) -> CacheUnwritable:
         reason = error.strerror or error
-        return InputError(
+        return CacheUnwritable(
             f"cache directory {self.cache_dir}: cannot be written ({reason}); free or grant space there, "
             "or choose another --cache_dir"
         )

@@ -20,13 +20,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ramvid_vad.errors import InputError
+from ramvid_vad.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from ramvid_vad.video.cache import FrameCache
 
 TIMEOUT = 120.0
 """Seconds without a new frame after which a worker is ended."""
+LAST_BREATH = 10.0
+"""Seconds that a killed worker gets to vanish: one that waits for a dead disk cannot be ended, only left behind."""
 
 
 def prefetch(
@@ -41,8 +43,10 @@ def prefetch(
 
     workers: processes, by default one per core this process may use.  progress: show a bar.
     timeout: seconds without a new frame after which a decoder counts as hanging and is ended.
-    failures: given a dictionary, videos that fail are noted there (path -> message) and the others go on; without one
-    the first failure raises its InputError. A worker that died, of memory for example, is reported as just that.
+    failures: given a dictionary, damaged videos are noted there (path -> message) and the others go on; without one
+    the first raises its InputError. A decoder that hangs or crashes counts as damage. What is no video's fault always
+    raises: InputError for a cache folder that cannot be written, RunError for a worker that was killed, of memory for
+    example.
     """
     from tqdm import tqdm
 
@@ -53,7 +57,7 @@ def prefetch(
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for path in todo:
         waiting.put(path)
-    finished: queue.SimpleQueue[tuple[str, InputError | None]] = queue.SimpleQueue()
+    finished: queue.SimpleQueue[tuple[str, InputError | RunError | None]] = queue.SimpleQueue()
     crew = [_Worker(cache, timeout) for _ in range(min(workers or cores, len(todo)))]
     threads = [threading.Thread(target=_serve, args=(worker, waiting, finished), daemon=True) for worker in crew]
     try:
@@ -64,7 +68,7 @@ def prefetch(
                 path, error = finished.get()
                 bar.update()
                 bar.set_postfix(frames=sum(worker.frames for worker in crew), refresh=False)
-                if error and failures is None:
+                if error and (failures is None or not isinstance(error, DamagedVideo)):
                     raise error
                 if error:
                     failures[path] = str(error)
@@ -91,8 +95,12 @@ def _serve(worker: "_Worker", waiting: queue.SimpleQueue, finished: queue.Simple
         try:
             worker.decode(path)
             finished.put((path, None))
-        except InputError as error:
+        except (InputError, RunError) as error:
             finished.put((path, error))
+
+
+class DamagedVideo(InputError):
+    """A video that cannot be decoded to its end, as opposed to anything else that may go wrong meanwhile."""
 
 
 class _Worker:
@@ -105,7 +113,10 @@ class _Worker:
         self.process: subprocess.Popen | None = None
 
     def decode(self, path: str) -> None:
-        """Raises InputError naming the video when it is damaged, or when the process dies or hangs over it."""
+        """Raises DamagedVideo when the process refuses the video, crashes or hangs over it, all with its name.
+
+        InputError: the cache cannot be written; RunError: the process was killed from outside.
+        """
         process = self._running()
         before = self.frames
         with contextlib.suppress(BrokenPipeError):  # a process that died meanwhile shows as the end of its answers
@@ -115,17 +126,17 @@ class _Worker:
             while True:
                 if not selector.select(self.timeout):
                     self._end()
-                    raise InputError(
+                    raise DamagedVideo(
                         f"{path}: its decoder hangs, no new frame in {self.timeout:g} s after frame "
                         f"{self.frames - before}; re-encode the video or take it out of the data"
                     )
                 line = process.stdout.readline()
                 if not line:
-                    raise InputError(f"{path}: {self._cause_of_death()}")
+                    raise self._cause_of_death(path)
                 answer = json.loads(line)
                 self.frames = before + answer.get("frames", self.frames - before)
                 if "error" in answer:
-                    raise InputError(answer["error"])
+                    raise (DamagedVideo if answer["damaged"] else InputError)(answer["error"])
                 if "done" in answer:
                     return
 
@@ -150,23 +161,28 @@ class _Worker:
     def _end(self) -> None:
         """Kill the process and clear away the entry it was writing."""
         self.process.kill()
-        self.process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(LAST_BREATH)
         for left in Path(self.cache.cache_dir).glob(temporary_prefix(self.process.pid) + "*"):
             left.unlink(missing_ok=True)
 
-    def _cause_of_death(self) -> str:
+    def _cause_of_death(self, path: str) -> InputError | RunError:
         code = self.process.wait()
         self._end()
         if code == -signal.SIGKILL:
-            return "its decoding process was killed (SIGKILL), as happens when memory runs out; use fewer workers"
+            return RunError(
+                f"{path}: its decoding process was killed (SIGKILL), as happens when memory runs out; use fewer "
+                "--num_workers"
+            )
         if code < 0:
-            return f"its decoding process crashed ({signal.Signals(-code).name}); re-encode the video or take it out"
-        return f"its decoding process ended with exit code {code}; what it said stands above"
+            crash = signal.Signals(-code).name
+            return DamagedVideo(f"{path}: its decoding process crashed ({crash}); re-encode the video or take it out")
+        return RunError(f"{path}: its decoding process ended with exit code {code}; what it said stands above")
 
 
 def _work(settings: str) -> None:
     """The worker's side: answers on standard output, anything that libraries print goes to standard error."""
-    from ramvid_vad.video.cache import FrameCache
+    from ramvid_vad.video.cache import CacheUnwritable, FrameCache
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller then ends its workers
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -180,7 +196,7 @@ def _work(settings: str) -> None:
         try:
             answer(done=True, frames=cache.build(json.loads(line), _every_half_second(answer)))
         except InputError as error:
-            answer(error=str(error))
+            answer(error=str(error), damaged=not isinstance(error, CacheUnwritable))
 
 
 def _every_half_second(answer: Callable) -> Callable[[int], None]:

@@ -78,7 +78,7 @@ def _file_frames(path: str, rgb: bool) -> Iterator[np.ndarray]:
                 number += 1
         except _Damage as damage:
             raise InputError(f"{path}: {damage}; {REMEDY}") from damage
-        except (av.FFmpegError, MemoryError, ValueError) as error:
+        except (av.FFmpegError, OSError, MemoryError, ValueError) as error:
             raise InputError(f"{path}: cannot be decoded at frame {number} ({_reason(error)}); {REMEDY}") from error
 
 

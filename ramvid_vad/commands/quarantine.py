@@ -1,0 +1,119 @@
+"""Damaged training videos: left out and listed, and the same ones again when the run goes on."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+
+from ..errors import InputError
+from ..training.files import FileSet
+from ..video.cache import FrameCache
+from ..video.files import fingerprint, video_name
+from ..video.prefetch import TIMEOUT, prefetch
+
+RECORD = "quarantine.json"
+"""In the log directory: the number of videos, and of each that was left out its fault and the state of its file."""
+
+Record = dict[str, dict[str, str]]
+
+
+def decode_or_leave_out(
+    cache: FrameCache,
+    data_dir: str,
+    paths: Sequence[str],
+    log_dir: str,
+    max_share: float,
+    warn: Callable[[str], None],
+    workers: int | None = None,
+    timeout: float = TIMEOUT,
+) -> dict[str, str]:
+    """Decode every video into the cache; path -> what is wrong, of those that are damaged and left out.
+
+    Which windows a step draws depends on the list of videos. So a run that goes on in ``log_dir`` leaves out the videos
+    it left out before without trying them again, as long as their files are the same; ``warn`` gets one line per video
+    left out, and one more if the list is not that of before.
+    max_share: of the videos, 0 to 1; 0: the first damaged one raises.  workers, timeout (seconds): see ``prefetch``.
+    Raises InputError when more are damaged; RunError when a decoding process was killed, which is no video's fault.
+    """
+    names = {path: video_name(path, data_dir) for path in paths}
+    before = _read(log_dir)
+    failures: dict[str, str] = {}
+    if max_share > 0:
+        for path in paths:
+            known = (before or {}).get(names[path])
+            if known and known["state"] == _state(path):
+                failures[path] = known["fault"]
+    rest = [path for path in paths if path not in failures]
+    prefetch(cache, rest, workers=workers, timeout=timeout, failures=failures if max_share > 0 else None)
+    left_out = {path: failures[path] for path in paths if path in failures}
+    for fault in left_out.values():
+        warn(f"left out of the training: {fault}")
+    if len(left_out) > max_share * len(paths):
+        raise InputError(
+            f"--data_dir {data_dir}: {len(left_out)} of {len(paths)} videos are damaged (each is named above), more "
+            f"than --max_damaged_share {max_share:g} allows; mend or remove them, or allow more"
+        )
+    record = {names[path]: {"fault": fault, "state": _state(path)} for path, fault in left_out.items()}
+    if before is not None and set(before) != set(record):
+        added, gone = sorted(set(record) - set(before)), sorted(set(before) - set(record))
+        changes = [f"{what} {', '.join(which)}" for what, which in (("without", added), ("again with", gone)) if which]
+        warn(
+            f"the list of videos is not that of the run so far ({'; '.join(changes)}): from here on the data come in "
+            "another order, and the result is not that of an unbroken run"
+        )
+    if record != before:
+        _write(log_dir, record, len(paths))
+    return left_out
+
+
+def report(left_out: dict[str, str], log: Callable[[str], None]) -> None:
+    """Say at the end of a run what it was made without."""
+    if left_out:
+        log(f"trained without {len(left_out)} damaged videos:")
+        for fault in left_out.values():
+            log(f"  {fault}")
+
+
+def _state(path: str) -> str:
+    """Changes when the video's file does."""
+    try:
+        return hashlib.sha256(json.dumps(fingerprint(path)).encode()).hexdigest()[:16]
+    except InputError:
+        return "unreadable"
+
+
+def _read(log_dir: str) -> Record | None:
+    """The record of the run so far; None: there is none."""
+    path = os.path.join(log_dir, RECORD)
+    try:
+        with open(path, encoding="utf-8") as file:
+            videos = json.load(file)["left_out"]
+        return {
+            str(name): {"fault": str(known["fault"]), "state": str(known["state"])} for name, known in videos.items()
+        }
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise InputError(
+            f"{path}: cannot be read as the list of videos that the run left out; delete it to try every video again"
+        ) from None
+
+
+def _write(log_dir: str, record: Record, videos: int) -> None:
+    text = json.dumps({"videos": videos, "left_out": record}, indent=1) + "\n"
+
+    def write(path: str) -> None:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def check(path: str) -> None:
+        with open(path, encoding="utf-8") as file:
+            if file.read() != text:
+                raise OSError("it reads back differently")
+
+    try:
+        with FileSet(log_dir) as files:
+            files.add(RECORD, write, check)
+            files.commit()
+    except OSError as error:
+        raise InputError(f"--log_dir {log_dir}: cannot be written ({error}); free or grant space there") from error
