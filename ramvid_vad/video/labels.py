@@ -80,8 +80,10 @@ def parse_labels(content: bytes, path: str, num_frames: int | None = None) -> np
             numbers = np.asarray(array, dtype=np.float64)
         else:
             numbers = np.array(content.decode().replace(",", " ").split(), dtype=np.float64)
-    except (ValueError, EOFError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read as labels, one 0 or 1 per frame ({error})") from None
+    except Exception as error:  # a damaged file surfaces as any of a dozen types
+        raise InputError(
+            f"{path}: cannot be read as labels, one 0 or 1 per frame ({' '.join(str(error).split())[:120]})"
+        ) from None
     if numbers.size != max(numbers.shape, default=1):
         raise InputError(
             f"{path}: an array {numbers.shape} is not one label per frame (pixel masks are another matter)"

@@ -31,7 +31,7 @@ def load_array(path: str | Path) -> np.ndarray:
     """An .npy array; pickled objects are refused."""
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged file surfaces as any of a dozen types
         raise InputError(f"{path}: not a plain NumPy array ({error})") from None
 
 
@@ -123,7 +123,7 @@ def avenue_volume(path: str | Path) -> Iterator[np.ndarray]:
 def array_masks(path: str | Path) -> Iterator[np.ndarray]:
     """.npy of masks (frames, H, W), as in ShanghaiTech's test_pixel_mask."""
     masks = load_array(path)
-    if masks.ndim != 3:
+    if masks.ndim != 3 or masks.dtype.kind not in "biuf":
         raise InputError(f"{path}: masks have shape {masks.shape}; expected (frames, height, width)")
     yield from (mask != 0 for mask in masks)
 
@@ -153,8 +153,8 @@ def ubnormal_tracks(path: str | Path) -> list[tuple[int, int, int]]:
             continue
         try:
             track, first, last = (int(float(part)) for part in parts)
-        except ValueError:
-            raise InputError(f"{path}: {line!r} is not 'object,first frame,last frame'") from None
+        except (ValueError, OverflowError):
+            raise InputError(f"{path}: {line[:80]!r} is not 'object,first frame,last frame'") from None
         if first < 0 or last < first:
             raise InputError(f"{path}: frames {first} to {last} are not a range")
         rows.append((track, first, last))
