@@ -49,9 +49,10 @@ def decode_or_leave_out(
     for fault in left_out.values():
         warn(f"left out of the training: {fault}")
     if len(left_out) > max_share * len(paths):
+        first = next(iter(left_out.values()))
         raise InputError(
-            f"--data_dir {data_dir}: {len(left_out)} of {len(paths)} videos are damaged (each is named above), more "
-            f"than --max_damaged_share {max_share:g} allows; mend or remove them, or allow more"
+            f"--data_dir {data_dir}: {len(left_out)} of {len(paths)} videos are damaged (each named above, the first: "
+            f"{first}), more than --max_damaged_share {max_share:g} allows; mend or remove them, or allow more"
         )
     record = {names[path]: {"fault": fault, "state": _state(path)} for path, fault in left_out.items()}
     if before is not None and set(before) != set(record):
