@@ -1,11 +1,12 @@
 // The selective scan, forward and backward. Included by cpu_kernel.cpp only, inside its unnamed namespace.
 //
-// The sequence is walked in tiles of TILE tokens. What is done once per token and channel runs over whole rows, in the
-// order of memory; what is done per state runs over one block of LANES channels after the other, its states staying in
-// registers over the tile. Forward stores the state in front of every tile where a gradient will be wanted; backward
+// The sequence is walked in tiles of TILE tokens, a tile in bands of channels that fit the first-level cache. What is done
+// once per token and channel runs over the rows of a band, in the order of memory; what is done per state runs over one
+// block of LANES channels after the other, its states staying in registers over the tile. Forward stores the state in front of every tile where a gradient will be wanted; backward
 // recomputes the states of one block and tile at a time from it.
 
 constexpr int TILE = 32;    // cpu_library.py allocates one checkpoint per tile
+constexpr int BAND = 64;    // channels of a forward band; backward takes those of one group
 constexpr int STRIPE = 16;  // channels that lie together in a checkpoint, whatever the width of the vectors
 
 struct Scan {  // mirrored field by field in cpu_library.py
@@ -69,13 +70,13 @@ struct Walk {
         for (int t = 0; t < steps; t++) unpack(B + t * N, B_rows[t0 + t], N), unpack(C + t * N, C_rows[t0 + t], N);
     }
 
-    // visit(full, t, block, channel, count) for the tokens of a tile, row by row.
+    // visit(full, t, block, channel, count) for the tokens of a tile, row by row, in the blocks [begin, end) of a band.
     template <class Visit>
-    void rows(int steps, Visit visit) const {
-        const int64_t full = (end - channel) / LANES;
+    void rows(int steps, int64_t begin, int64_t end, Visit visit) const {
+        const bool rest = count(end - 1) < LANES;
         for (int t = 0; t < steps; t++) {
-            for (int64_t b = 0; b < full; b++) visit(std::true_type{}, t, b, first(b), LANES);
-            if (full < blocks) visit(std::false_type{}, t, full, first(full), count(full));
+            for (int64_t b = begin; b < end - rest; b++) visit(std::true_type{}, t, b, first(b), LANES);
+            if (rest) visit(std::false_type{}, t, end - 1, first(end - 1), count(end - 1));
         }
     }
 };
@@ -127,45 +128,67 @@ void advance_all(int steps, Block& block, const Vec* a2, Vec* h, const float* B,
     if constexpr (NS > 1) advance_all<NS / 2>(steps, block, a2, h, B, C, N, ahead, n);
 }
 
+// The blocks of a band, by their number within the walk.
+template <class B>
+struct Band {
+    Array<B> memory;
+    int64_t begin = 0, end = 0;
+    explicit Band(int64_t size) : memory(size) {}
+    void move(int64_t first, int64_t blocks) {
+        begin = first;
+        end = first + memory.size < blocks ? first + memory.size : blocks;
+    }
+    B& operator[](int64_t b) const { return memory[b - begin]; }
+};
+
+template <class E>
+void forward_band(const Walk<E>& walk, const Rows<E>& y, int64_t k, const Band<Block>& band, const Scratch& state) {
+    const Scan& a = walk.a;
+    const int64_t N = a.states, t0 = k * TILE;
+    const int steps = a.steps(k);
+    walk.rows(steps, band.begin, band.end, [&](auto full, int t, int64_t b, int64_t d, int count) {
+        const Vec u = load<full>(walk.u[t0 + t] + d, count);
+        Vec dt = load<full>(walk.delta[t0 + t] + d, count);
+        if (a.bias) dt += load<full>(a.bias + d, count);
+        if (a.softplus) dt = softplus(dt);
+        band[b].dt[t] = dt;
+        band[b].x[t] = dt * u;
+        band[b].y[t] = a.D ? load<full>(a.D + d, count) * u : Vec{};
+    });
+    for (int64_t b = band.begin; b < band.end; b++) {
+        Vec* h = &state[b * N];
+        if (a.checkpoints)
+            for (int64_t n = 0; n < N; n++) store<true>(walk.checkpoint(k, b) + n * STRIPE, h[n], LANES);
+        Ahead ahead;
+        ahead.set(0, walk.u, t0 + TILE, walk.first(b));
+        ahead.set(1, walk.delta, t0 + TILE, walk.first(b));
+        ahead.set(2, a.z ? walk.z : walk.u, t0, walk.first(b));
+        ahead.set(3, y, t0, walk.first(b));
+        advance_all<FORWARD_STATES>(steps, band[b], &walk.decay[b * N], h, walk.B, walk.C, N, ahead);
+    }
+    walk.rows(steps, band.begin, band.end, [&](auto full, int t, int64_t b, int64_t d, int count) {
+        Vec out = band[b].y[t];
+        if (a.z) {
+            const Vec z = load<full>(walk.z[t0 + t] + d, count);
+            out *= z * sigmoid(z);
+        }
+        store<full>(y[t0 + t] + d, out, count);
+    });
+}
+
 template <class E>
 void scan_forward(const Scan& a, int64_t batch, int64_t channel, int64_t end) {
     const Walk<E> walk(a, batch, channel, end);
     const Rows<E> y = walk.result(a.y);
     const int64_t N = a.states;
     Scratch state(walk.blocks * N);
-    Array<Block> blocks(walk.blocks);
+    Band<Block> band(BAND / LANES);
     for (int64_t k = 0; k < a.tiles(); k++) {
-        const int64_t t0 = k * TILE;
-        const int steps = a.steps(k);
-        walk.read_projections(t0, steps);
-        walk.rows(steps, [&](auto full, int t, int64_t b, int64_t d, int count) {
-            const Vec u = load<full>(walk.u[t0 + t] + d, count);
-            Vec dt = load<full>(walk.delta[t0 + t] + d, count);
-            if (a.bias) dt += load<full>(a.bias + d, count);
-            if (a.softplus) dt = softplus(dt);
-            blocks[b].dt[t] = dt;
-            blocks[b].x[t] = dt * u;
-            blocks[b].y[t] = a.D ? load<full>(a.D + d, count) * u : Vec{};
-        });
-        for (int64_t b = 0; b < walk.blocks; b++) {
-            Vec* h = &state[b * N];
-            if (a.checkpoints)
-                for (int64_t n = 0; n < N; n++) store<true>(walk.checkpoint(k, b) + n * STRIPE, h[n], LANES);
-            Ahead ahead;
-            ahead.set(0, walk.u, t0 + TILE, walk.first(b));
-            ahead.set(1, walk.delta, t0 + TILE, walk.first(b));
-            ahead.set(2, a.z ? walk.z : walk.u, t0, walk.first(b));
-            ahead.set(3, y, t0, walk.first(b));
-            advance_all<FORWARD_STATES>(steps, blocks[b], &walk.decay[b * N], h, walk.B, walk.C, N, ahead);
+        walk.read_projections(k * TILE, a.steps(k));
+        for (int64_t b = 0; b < walk.blocks; b = band.end) {
+            band.move(b, walk.blocks);
+            forward_band(walk, y, k, band, state);
         }
-        walk.rows(steps, [&](auto full, int t, int64_t b, int64_t d, int count) {
-            Vec out = blocks[b].y[t];
-            if (a.z) {
-                const Vec z = load<full>(walk.z[t0 + t] + d, count);
-                out *= z * sigmoid(z);
-            }
-            store<full>(y[t0 + t] + d, out, count);
-        });
     }
     for (int64_t b = 0; b < walk.blocks; b++)
         store_transposed(a.last + (batch * a.dim + walk.first(b)) * N, &state[b * N], N, N, walk.count(b));
@@ -230,73 +253,95 @@ void retreat_all(int steps, BackwardBlock& block, const Vec* a2, const Vec* h0, 
     if constexpr (NS > 1) retreat_all<NS / 2>(steps, block, a2, h0, carry, B, C, N, dB, dC, dA, n);
 }
 
+// What backward sums: over the tile, by state and by lane of a group of channels; over the sequence, by channel.
+struct Sums {
+    Scratch dB, dC, dA, dD, dbias;
+    Sums(int64_t blocks, int64_t N)
+        : dB(lane_sum(N + BACKWARD_STATES - 1)), dC(dB.size), dA(blocks * N), dD(blocks), dbias(blocks) {}
+};
+
+template <class E>
+struct Gradients {
+    Rows<E> du, ddelta, dz;
+};
+
+template <class E>
+void backward_band(const Walk<E>& walk, const Gradients<E>& gradients, int64_t k, const Band<BackwardBlock>& band,
+                   const Scratch& carry, const Scratch& h0, const Sums& sums) {
+    const Scan& a = walk.a;
+    const int64_t N = a.states, t0 = k * TILE;
+    const int steps = a.steps(k);
+    walk.rows(steps, band.begin, band.end, [&](auto full, int t, int64_t b, int64_t d, int count) {
+        BackwardBlock& block = band[b];
+        const Vec u = load<full>(walk.u[t0 + t] + d, count);
+        Vec dt = load<full>(walk.delta[t0 + t] + d, count), g = load<full>(walk.dy[t0 + t] + d, count);
+        if (a.bias) dt += load<full>(a.bias + d, count);
+        block.rise[t] = a.softplus ? sigmoid(dt) : Vec{} + 1.0f;
+        if (a.softplus) dt = softplus(dt);
+        if (a.z) {
+            const Vec z = load<full>(walk.z[t0 + t] + d, count);
+            block.open[t] = sigmoid(z);
+            g *= z * block.open[t];
+        }
+        block.dt[t] = dt;
+        block.x[t] = dt * u;
+        block.y[t] = a.D ? load<full>(a.D + d, count) * u : Vec{};
+        block.g[t] = g;
+        block.dx[t] = block.ddt[t] = Vec{};
+    });
+    for (int64_t b = band.begin; b < band.end; b++) {
+        for (int64_t n = 0; n < N; n++) h0[n] = load<true>(walk.checkpoint(k, b) + n * STRIPE, LANES);
+        retreat_all<BACKWARD_STATES>(steps, band[b], &walk.decay[b * N], h0.data, &carry[b * N], walk.B, walk.C, N,
+                                     sums.dB.data, sums.dC.data, &sums.dA[b * N]);
+        band[b].dD = band[b].dbias = Vec{};
+    }
+    walk.rows(steps, band.begin, band.end, [&](auto full, int t, int64_t b, int64_t d, int count) {
+        BackwardBlock& block = band[b];
+        const Vec u = load<full>(walk.u[t0 + t] + d, count), g = block.g[t];
+        const Vec slope = (block.dx[t] * u + block.ddt[t] * LN2) * block.rise[t];
+        Vec from_u = block.dx[t] * block.dt[t];
+        if (a.D) from_u += load<full>(a.D + d, count) * g;
+        store<full>(gradients.du[t0 + t] + d, from_u, count);
+        store<full>(gradients.ddelta[t0 + t] + d, slope, count);
+        block.dD += g * u;
+        block.dbias += slope;
+        if (a.z) {
+            const Vec z = load<full>(walk.z[t0 + t] + d, count), open = block.open[t];
+            const Vec out = block.y[t] * load<full>(walk.dy[t0 + t] + d, count);
+            store<full>(gradients.dz[t0 + t] + d, out * open * (1.0f + z * (1.0f - open)), count);
+        }
+    });
+    for (int64_t b = band.begin; b < band.end; b++) sums.dD[b] += band[b].dD, sums.dbias[b] += band[b].dbias;
+}
+
 template <class E>
 void scan_backward(const Scan& a, int64_t batch, int64_t channel, int64_t end) {
     const Walk<E> walk(a, batch, channel, end);
-    const Rows<E> du = walk.result(a.du), ddelta = walk.result(a.ddelta), dz = walk.result(a.dz);
-    const int64_t N = a.states, per_group = a.group / LANES;
-    Scratch carry(walk.blocks * N), dA(walk.blocks * N), dD(walk.blocks), dbias(walk.blocks), h0(N);
-    Scratch lane_dB(lane_sum(N + BACKWARD_STATES - 1)), lane_dC(lane_sum(N + BACKWARD_STATES - 1));
-    Array<BackwardBlock> blocks(walk.blocks);
+    const Gradients<E> gradients{walk.result(a.du), walk.result(a.ddelta), walk.result(a.dz)};
+    const int64_t N = a.states;
+    Scratch carry(walk.blocks * N), h0(N);
+    Sums sums(walk.blocks, N);
+    Band<BackwardBlock> band(a.group / LANES);
     for (int64_t k = a.tiles() - 1; k >= 0; k--) {
         const int64_t t0 = k * TILE;
-        const int steps = a.steps(k);
-        walk.read_projections(t0, steps);
-        walk.rows(steps, [&](auto full, int t, int64_t b, int64_t d, int count) {
-            BackwardBlock& block = blocks[b];
-            const Vec u = load<full>(walk.u[t0 + t] + d, count);
-            Vec dt = load<full>(walk.delta[t0 + t] + d, count), g = load<full>(walk.dy[t0 + t] + d, count);
-            if (a.bias) dt += load<full>(a.bias + d, count);
-            block.rise[t] = a.softplus ? sigmoid(dt) : Vec{} + 1.0f;
-            if (a.softplus) dt = softplus(dt);
-            if (a.z) {
-                const Vec z = load<full>(walk.z[t0 + t] + d, count);
-                block.open[t] = sigmoid(z);
-                g *= z * block.open[t];
-            }
-            block.dt[t] = dt;
-            block.x[t] = dt * u;
-            block.y[t] = a.D ? load<full>(a.D + d, count) * u : Vec{};
-            block.g[t] = g;
-            block.dx[t] = block.ddt[t] = Vec{};
-        });
-        for (int64_t b = 0; b < walk.blocks; b++) {
-            for (int64_t n = 0; n < N; n++) h0[n] = load<true>(walk.checkpoint(k, b) + n * STRIPE, LANES);
-            retreat_all<BACKWARD_STATES>(steps, blocks[b], &walk.decay[b * N], h0.data, &carry[b * N], walk.B,
-                                         walk.C, N, lane_dB.data, lane_dC.data, &dA[b * N]);
-            blocks[b].dD = blocks[b].dbias = Vec{};
-            if ((b + 1) % per_group && b + 1 < walk.blocks) continue;
-            const int64_t matrix = (channel / a.group + b / per_group) * a.batch + batch;
+        walk.read_projections(t0, a.steps(k));
+        for (int64_t b = 0; b < walk.blocks; b = band.end) {
+            band.move(b, walk.blocks);
+            backward_band(walk, gradients, k, band, carry, h0, sums);
+            const int64_t matrix = walk.first(b) / a.group * a.batch + batch;
             const Rows<float> dB(a.dB, matrix, {a.length * N, N}, a.length, a.reverse);
             const Rows<float> dC(a.dC, matrix, {a.length * N, N}, a.length, a.reverse);
-            for (int t = 0; t < steps; t++) {
-                sum_lanes(dB[t0 + t], N, [&](int64_t n) { return lane_dB[lane_sum(n) + t * BACKWARD_STATES]; });
-                sum_lanes(dC[t0 + t], N, [&](int64_t n) { return lane_dC[lane_sum(n) + t * BACKWARD_STATES]; });
+            for (int t = 0; t < a.steps(k); t++) {
+                sum_lanes(dB[t0 + t], N, [&](int64_t n) { return sums.dB[lane_sum(n) + t * BACKWARD_STATES]; });
+                sum_lanes(dC[t0 + t], N, [&](int64_t n) { return sums.dC[lane_sum(n) + t * BACKWARD_STATES]; });
             }
-            lane_dB.clear(), lane_dC.clear();
+            sums.dB.clear(), sums.dC.clear();
         }
-        walk.rows(steps, [&](auto full, int t, int64_t b, int64_t d, int count) {
-            BackwardBlock& block = blocks[b];
-            const Vec u = load<full>(walk.u[t0 + t] + d, count), g = block.g[t];
-            const Vec slope = (block.dx[t] * u + block.ddt[t] * LN2) * block.rise[t];
-            Vec from_u = block.dx[t] * block.dt[t];
-            if (a.D) from_u += load<full>(a.D + d, count) * g;
-            store<full>(du[t0 + t] + d, from_u, count);
-            store<full>(ddelta[t0 + t] + d, slope, count);
-            block.dD += g * u;
-            block.dbias += slope;
-            if (a.z) {
-                const Vec z = load<full>(walk.z[t0 + t] + d, count), open = block.open[t];
-                const Vec out = block.y[t] * load<full>(walk.dy[t0 + t] + d, count);
-                store<full>(dz[t0 + t] + d, out * open * (1.0f + z * (1.0f - open)), count);
-            }
-        });
-        for (int64_t b = 0; b < walk.blocks; b++) dD[b] += blocks[b].dD, dbias[b] += blocks[b].dbias;
     }
     for (int64_t b = 0; b < walk.blocks; b++) {
         const int64_t d = walk.first(b);
-        store_transposed(a.dA + (batch * a.dim + d) * N, &dA[b * N], N, N, walk.count(b));
-        store<false>(a.dD + batch * a.dim + d, dD[b], walk.count(b));
-        store<false>(a.dbias + batch * a.dim + d, dbias[b], walk.count(b));
+        store_transposed(a.dA + (batch * a.dim + d) * N, &sums.dA[b * N], N, N, walk.count(b));
+        store<false>(a.dD + batch * a.dim + d, sums.dD[b], walk.count(b));
+        store<false>(a.dbias + batch * a.dim + d, sums.dbias[b], walk.count(b));
     }
 }

@@ -37,16 +37,26 @@ inline Vec clamp(Vec x) {
 }
 #endif
 
+#if defined(__AVX512F__)
+// 2^(i/32)
+alignas(64) constexpr float ROOTS_OF_TWO[32] = {
+    1.0f, 1.0218972f, 1.04427373f, 1.06714046f, 1.09050775f, 1.1143868f, 1.13878858f, 1.1637249f,
+    1.18920708f, 1.21524739f, 1.24185777f, 1.26905096f, 1.29683959f, 1.32523668f, 1.35425556f, 1.38390994f,
+    1.41421354f, 1.44518077f, 1.47682619f, 1.50916445f, 1.54221082f, 1.5759809f, 1.61049032f, 1.64575553f,
+    1.68179286f, 1.71861935f, 1.75625217f, 1.79470909f, 1.8340081f, 1.87416768f, 1.91520655f, 1.95714414f,
+};
+#endif
+
 inline Vec exp2(Vec x) {
 #if defined(__AVX512F__)
-    // f = x - floor(x); scalef multiplies by 2^floor(x) and saturates to 0 and infinity by itself
-    Vec f = (Vec)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-    Vec p = f * 0.0018793f + 0.00899104f;
-    p = p * f + 0.05581864f;
-    p = p * f + 0.24015928f;
-    p = p * f + 0.69315174f;
+    // Adding 1.5 * 2^18 rounds to 32nds and leaves their number in the low bits, of which the permutation takes five;
+    // scalef multiplies by 2^floor(rounded) and saturates to 0 and infinity by itself.
+    const Vec shifted = x + 393216.0f, rounded = shifted - 393216.0f, f = x - rounded;
+    Vec p = f * 0.24022654f + 0.69315734f;
     p = p * f + 1.0f;
-    return (Vec)_mm512_scalef_ps((__m512)p, (__m512)x);
+    const __m512 low = _mm512_load_ps(ROOTS_OF_TWO), high = _mm512_load_ps(ROOTS_OF_TWO + 16);
+    p *= (Vec)_mm512_permutex2var_ps(low, (__m512i)shifted, high);
+    return (Vec)_mm512_scalef_ps((__m512)p, (__m512)rounded);
 #else
     x = clamp(x);
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
@@ -72,10 +82,11 @@ inline Vec reciprocal(Vec x) {
 
 inline Vec absolute(Vec x) { return (Vec)((Bits)x & 0x7fffffffu); }
 
+// Held below 2^127, beyond which the reciprocal of infinity would be NaN.
 inline Vec sigmoid(Vec x) {
-    Vec e = exp2(absolute(x) * -LOG2E);
-    Vec r = reciprocal(e + 1.0f);
-    return x < 0.0f ? e * r : r;
+    Vec e = x * -LOG2E;
+    e = e > 126.0f ? Vec{} + 126.0f : e;
+    return reciprocal(exp2(e) + 1.0f);
 }
 
 // log(1 + e^x) = max(x, 0) + 2 artanh(s), s = e / (2 + e), e = e^-|x|: relatively exact where x << 0.
