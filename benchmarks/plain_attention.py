@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ramvid_vad.models.layers import Downsample, ResBlock, Upsample, timestep_embedding
+from ramvid_vad.models.layers import Downsample, ResBlock, timestep_embedding
 from ramvid_vad.models.mixers import AttentionMixer
 from ramvid_vad.models.unet import UNet
+from ramvid_vad.models.upsample import Upsample
 
 
 def plain_forward(model: UNet, x: Tensor, timesteps: Tensor) -> Tensor:

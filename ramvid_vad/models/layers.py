@@ -98,19 +98,6 @@ class Downsample(nn.Module):
         return self.op(x)
 
 
-class Upsample(nn.Module):
-    """Nearest neighbour to twice the height and width and to ``frames`` frames (None: no change), then a conv."""
-
-    def __init__(self, channels: int, frames: int | None):
-        super().__init__()
-        self.frames = frames
-        self.conv = nn.Conv3d(channels, channels, 3, padding=1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        t, h, w = x.shape[2:]
-        return self.conv(F.interpolate(channels_last_gradient(x), (self.frames or t, 2 * h, 2 * w), mode="nearest"))
-
-
 class ResBlock(nn.Module):
     """Norm, SiLU, conv twice, with the timestep embedding between: (B,C,T,H,W), (B,E) -> (B,C_out,T,H,W)."""
 

@@ -11,13 +11,13 @@ from .layers import (
     Fused,
     GroupNorm32,
     ResBlock,
-    Upsample,
     channels_last_gradient,
     conv3,
     timestep_embedding,
     zero_conv3,
 )
 from .mixers import AttentionMixer, MambaMixer
+from .upsample import Upsample
 
 CHANNEL_MULT = {256: (1, 1, 2, 2, 4, 4), 128: (1, 2, 3, 4), 64: (1, 2, 3, 4), 32: (1, 2, 2, 2)}
 
