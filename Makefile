@@ -2,15 +2,20 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+TOOLS := .venv-tools
+LOCKED := -m pip install --quiet --require-hashes --only-binary :all:
 
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test lint bench lock licences sbom
 
 help:
 	@echo "make demo    train, infill, score and evaluate on a synthetic street; results in runs/demo"
 	@echo "make test    lint and tests"
 	@echo "make lint    lint alone"
 	@echo "make bench   speed and memory against named peers, about 10 minutes; tables, and JSON in runs/benchmarks"
-	@echo "make setup   the environment alone, in $(VENV)"
+	@echo "make setup   the environment alone, in $(VENV): locked versions, each file checked against its hash"
+	@echo "make sbom    what is installed, with licences, as a software bill of materials: runs/sbom.json (CycloneDX)"
+	@echo "make lock    the locked requirements again, from requirements-dev.in; UPGRADE=1: the newest versions"
+	@echo "make licences   docs/licences.md again, from what is installed"
 	@echo "PYTHON=python3.12 and VENV=DIR choose another Python and another place"
 
 setup: $(VENV)/.ready
@@ -29,12 +34,31 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# The pinned packages; again when the list changes.
-$(VENV)/.packages: requirements-dev.txt
+# Sorted, without a date or serial number: the same environment gives the same bytes.
+sbom: setup $(TOOLS)/.ready
+	mkdir -p runs
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml \
+		--output-reproducible --output-format JSON --output-file runs/sbom.json
+
+lock: $(TOOLS)/.ready
+	$(TOOLS)/bin/python supply/lock.py $(if $(UPGRADE),--upgrade)
+
+licences: setup
+	$(BIN)/python supply/licences.py
+
+$(TOOLS)/.ready: supply/requirements-tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python $(LOCKED) --requirement $<
+	touch $@
+
+# The locked packages; again when a list changes. Where an index offers torch's CUDA build alone, that one.
+$(VENV)/.packages: $(foreach name,dev torch-cpu torch-cuda,requirements-$(name).txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "$(PYTHON) is not Python 3.10 or newer; name one that is: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	$(BIN)/python $(LOCKED) -r requirements-torch-cpu.txt -r requirements-dev.txt || \
+		{ echo "torch's CPU build is not to be had for this Python here: its CUDA build, several GB" && \
+		$(BIN)/python $(LOCKED) -r requirements-torch-cuda.txt -r requirements-dev.txt; }
 	touch $@
 
 # The package itself, editable, with its C++ extension where there is a compiler; again when its build changes.
