@@ -75,7 +75,7 @@ def read_lengths(text: str) -> list[int]:
         lengths = [float(part) for part in content.replace(",", " ").split()]
     except ValueError:
         raise InputError(f"--lengths {text}: give frames per video as 180,180,150, or a file of them") from None
-    if not lengths or any(length < 1 or length != int(length) for length in lengths):
+    if not lengths or not all(length >= 1 and length.is_integer() for length in lengths):
         raise InputError(f"--lengths {text}: frames per video are whole numbers from 1 on")
     return [int(length) for length in lengths]
 

@@ -37,7 +37,7 @@ def load_masks(path: str | Path) -> np.ndarray:
         with np.load(path, allow_pickle=False) as file:
             packed, shape = file["masks"], tuple(int(side) for side in file["shape"])
     except Exception as error:  # a damaged file surfaces as any of a dozen types
-        raise InputError(f"{path}: not a mask file (npz with packed 'masks' and 'shape'): {error}") from None
+        raise InputError(f"{path}: not a mask file (npz with packed 'masks' and 'shape'): {str(error)[:120]}") from None
     if len(shape) != 3 or packed.dtype != np.uint8 or packed.shape != (*shape[:2], -(-shape[2] // 8)):
         raise InputError(f"{path}: packed masks {packed.shape} do not fit the stated shape {shape}")
     return np.unpackbits(packed, axis=-1, count=shape[2]).view(bool)

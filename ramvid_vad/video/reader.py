@@ -10,6 +10,7 @@ from the decoders that report in no other way; and three numbers must agree: pac
 packets read, frames decoded.
 """
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -267,7 +268,9 @@ def read_image(path: str, rgb: bool = True) -> np.ndarray:
     from PIL import Image, ImageOps
 
     try:
-        with open_bytes(path) as file, Image.open(file, formats=["BMP", "JPEG", "PNG", "TIFF"]) as image:
+        with open_bytes(path) as opened:
+            file = io.BytesIO(opened.read())  # of a file, as many bytes would be reserved as a part claims to have
+        with Image.open(file, formats=["BMP", "JPEG", "PNG", "TIFF"]) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(image)
             if image.format == "TIFF" and image.n_frames > 1:

@@ -1,12 +1,14 @@
 """Readers of the label, mask and track files in which the benchmarks are published. Nothing here unpickles anything."""
 
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.video.benchmarks.matlab import read_variable
 from ramvid_vad.video.benchmarks.model import Labels, Size
 from ramvid_vad.video.files import list_frames, natural_key
 
@@ -32,22 +34,17 @@ def load_array(path: str | Path) -> np.ndarray:
     try:
         return np.load(path, allow_pickle=False)
     except Exception as error:  # a damaged file surfaces as any of a dozen types
-        raise InputError(f"{path}: not a plain NumPy array ({error})") from None
+        raise InputError(f"{path}: not a plain NumPy array ({str(error)[:120]})") from None
 
 
 def load_matlab(path: str | Path, variable: str) -> np.ndarray:
-    """One variable of a MATLAB file (up to version 7)."""
-    from scipy.io import loadmat
-
+    """One variable of a MATLAB file (version 5 to 7): numbers, or cells of numbers (an array of type object)."""
     try:
-        content = loadmat(path, variable_names=[variable])
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file surfaces as any of a dozen types, from IndexError to zlib.error
+        return read_variable(Path(path).read_bytes(), variable)
+    except KeyError:
+        raise InputError(f"{path}: no variable {variable!r} in it") from None
+    except (ValueError, zlib.error) as error:
         raise InputError(f"{path}: not a MATLAB file that can be read ({error})") from None
-    if variable not in content:
-        raise InputError(f"{path}: no variable {variable!r} in it")
-    return content[variable]
 
 
 def ucsd_ranges(path: str | Path) -> list[Ranges]:
@@ -59,7 +56,7 @@ def ucsd_ranges(path: str | Path) -> list[Ranges]:
         for part in filter(None, re.split(r"[,;\s]+", re.sub(r"\s*:\s*", ":", body.strip()))):
             ends = re.fullmatch(r"(\d+)(?::(\d+))?", part)
             if not ends:
-                raise InputError(f"{path}: {part!r} in video {len(videos) + 1} is not a range of frames")
+                raise InputError(f"{path}: {part[:80]!r} in video {len(videos) + 1} is not a range of frames")
             ranges.append((int(ends[1]), int(ends[2] or ends[1])))
         videos.append(ranges)
     if not videos:
@@ -76,6 +73,8 @@ def matlab_ranges(path: str | Path) -> list[Ranges]:
         ends = np.asarray(cell)
         if ends.size and (ends.dtype.kind not in "iuf" or ends.reshape(ends.shape[0], -1).shape[0] != 2):
             raise InputError(f"{path}: video {number} of 'gt' has shape {ends.shape}; expected 2 x K starts and ends")
+        if not np.isfinite(ends).all():
+            raise InputError(f"{path}: video {number} of 'gt' has a start or end that is no number")
         starts, stops = ends.reshape(2, -1) if ends.size else ((), ())
         videos.append([(int(a), int(b)) for a, b in zip(starts, stops, strict=True)])
     return videos
@@ -117,7 +116,7 @@ def labels_from_concatenation(path: str | Path, names: Sequence[str], lengths: M
 def avenue_volume(path: str | Path) -> Iterator[np.ndarray]:
     """N_label.mat of the Avenue ground truth: cell ``volLabel`` of one mask (H, W) per frame."""
     for mask in load_matlab(path, "volLabel").reshape(-1):
-        yield np.asarray(mask) != 0
+        yield mask != 0
 
 
 def array_masks(path: str | Path) -> Iterator[np.ndarray]:
