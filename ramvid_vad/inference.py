@@ -5,11 +5,13 @@ written as soon as it is done, each video when its last window is, so a killed r
 number of ranks.
 """
 
+import glob
 import json
 import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,7 @@ from .models.precision import network_autocast
 from .models.unet import UNet
 from .options import SampleOptions
 from .randomness import normal, stream
+from .training.files import sync
 from .video.cache import FrameCache
 from .video.datasets import read_window, to_float, to_uint8
 from .video.windows import covering_starts, masked_rows, times_masked
@@ -152,8 +155,12 @@ class Reconstruction:
         return [name for video, name in enumerate(self.names) if not os.path.exists(self._video_file(video))]
 
     def finish(self) -> None:
-        """Remove the parts of finished videos."""
+        """Remove the parts of finished videos, and what killed runs left of files that they were writing."""
         shutil.rmtree(os.path.join(self.out_dir, "parts"), ignore_errors=True)
+        for path in [os.path.join(self.out_dir, "settings.json"), *map(self._video_file, range(len(self.names)))]:
+            for left in glob.glob(f"{glob.escape(path)}.*.tmp"):
+                with suppress(OSError):
+                    os.remove(left)
 
     def _compute(
         self,
@@ -295,10 +302,11 @@ def _write_npz(path: str, **arrays: np.ndarray) -> None:
 
 
 def _write_atomically(path: str, write: Callable[[str], None]) -> None:
-    """Write beside the target, then rename: the file is whole or absent, whoever kills the run."""
+    """Write beside the target, sync, then rename: the file is whole or absent, whatever ends the run or the machine."""
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         write(temporary)
+        sync(temporary)
         os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):

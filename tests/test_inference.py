@@ -150,6 +150,17 @@ def test_finished_windows_are_not_computed_again(tmp_path, monkeypatch, network)
     make(tmp_path).run(*network, torch.device("cpu"), "fp32")
 
 
+def test_what_killed_runs_left_is_cleared_away_at_the_end_and_nothing_else(tmp_path, network):
+    job = make(tmp_path)
+    job.run(*network, torch.device("cpu"), "fp32")
+    kept = {path.name for path in tmp_path.iterdir()} - {"parts"}
+    for left in (f"{job.names[0]}.npz.123.tmp", "settings.json.9.tmp"):
+        (tmp_path / left).touch()
+    (tmp_path / "mine.tmp").touch()
+    job.finish()
+    assert {path.name for path in tmp_path.iterdir()} == kept | {"mine.tmp"}
+
+
 def test_a_folder_with_another_result_is_refused(tmp_path):
     make(tmp_path, settings={"model": "a", "seed": 1})
     with pytest.raises(InputError, match="another seed"):

@@ -46,7 +46,7 @@ class FileSet:
         path = os.path.join(self.folder, f".saving.{len(self._temporary)}.tmp")
         self._temporary[name] = path
         write(path)
-        _sync(path)
+        sync(path)
         check(path)
         self.records[name] = fingerprint(path)
 
@@ -55,7 +55,7 @@ class FileSet:
         for name, path in self._temporary.items():
             os.replace(path, os.path.join(self.folder, name))
         self._temporary.clear()
-        _sync(self.folder)
+        sync(self.folder)
 
 
 def fingerprint(path: str) -> dict[str, int | str]:
@@ -106,6 +106,15 @@ def names_in(folder: str) -> list[str]:
         raise InputError(f"{folder}: cannot be listed ({error}); check the address and the access") from error
 
 
+def sync(path: str) -> None:
+    """Wait until a file, or the names in a folder, are safe on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _lock(folder: str) -> int | None:
     """Wait for the folder; the lock ends with the process or when the handle is closed. None: no locks here."""
     if sys.platform == "win32":
@@ -116,11 +125,3 @@ def _lock(folder: str) -> int | None:
     with suppress(OSError):  # some network file systems have no locks
         fcntl.flock(handle, fcntl.LOCK_EX)
     return handle
-
-
-def _sync(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

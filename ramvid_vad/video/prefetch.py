@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import queue
+import re
 import selectors
 import signal
 import subprocess
@@ -29,6 +30,7 @@ TIMEOUT = 120.0
 """Seconds without a new frame after which a worker is ended."""
 LAST_BREATH = 10.0
 """Seconds that a killed worker gets to vanish: one that waits for a dead disk cannot be ended, only left behind."""
+_TEMPORARY = re.compile(r"\..+-\d+-[a-z0-9_]{8}")  # temporary_prefix, and what mkstemp adds
 
 
 def prefetch(
@@ -53,6 +55,7 @@ def prefetch(
     todo = cache.missing(paths)
     if not todo:
         return 0
+    _clear_abandoned(cache, 2 * max(timeout, TIMEOUT))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for path in todo:
@@ -83,6 +86,18 @@ def prefetch(
 def temporary_prefix(pid: int) -> str:
     """How the temporary files of one process in a shared cache folder begin."""
     return f".{platform.node()}-{pid}-"
+
+
+def _clear_abandoned(cache: "FrameCache", age: float) -> None:
+    """Remove the temporary files of processes, on whatever machine, that were killed with all who could tidy up.
+
+    A file that is being written changes all the time: a decoder without a new frame is ended after its timeout.
+    age: seconds without a change after which a file counts as abandoned.
+    """
+    for left in Path(cache.cache_dir).glob(".*"):
+        with contextlib.suppress(OSError):
+            if _TEMPORARY.fullmatch(left.name) and time.time() - left.stat().st_mtime > age:
+                left.unlink()
 
 
 def _serve(worker: "_Worker", waiting: queue.SimpleQueue, finished: queue.SimpleQueue) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -350,6 +351,19 @@ def test_the_temporary_file_of_a_lost_worker_is_removed(cache, videos):
         open(path, "w").close()
     worker.dismiss()
     assert entries(cache) == sorted([os.path.basename(other), os.path.basename(cache.entry(videos[0]))])
+
+
+def test_what_was_abandoned_long_ago_is_removed_and_nothing_else(cache, videos):
+    """A kill of everything at once leaves a worker's temporary file; nobody who knows its number is left."""
+    folder = Path(cache.cache_dir)
+    old, fresh = (folder / f"{prefetch_module.temporary_prefix(pid)}abcdefg_" for pid in (17, 18))
+    mine = folder / ".mine-17-x"
+    for path in (old, fresh, mine):
+        path.touch()
+    for path in (old, mine):
+        os.utime(path, (time.time() - 3 * prefetch_module.TIMEOUT,) * 2)
+    prefetch(cache, videos[:1], workers=1, progress=False)
+    assert not old.exists() and fresh.exists() and mine.exists()
 
 
 def test_a_worker_dismissed_while_it_starts_does_not_stay(cache, videos, monkeypatch):
