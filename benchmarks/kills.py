@@ -125,9 +125,8 @@ def campaign(what: str, top: Path, ranks: int, plan: list[dict]) -> dict:
     kills = []
     for kill in plan:
         kills.append(kill_once(what, commands[1], top, broken, ranks, kill, pace))
-        print(
-            f"{what}, {ranks} ranks: {kills[-1]['kind']} {kills[-1]['rank']}: {kills[-1]['landed'] or 'ended before'}"
-        )
+        landed = kills[-1]["landed"] or "ended before"
+        print(f"{what}, {ranks} ranks: {kill['kind']} {kills[-1]['rank']}: {landed}", flush=True)
     last = Run(commands[1], top / "last.txt", ranks)
     if code := last.end():
         raise SystemExit(f"the last run ended with exit code {code}:\n{last.printed()}")

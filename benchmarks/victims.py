@@ -17,7 +17,7 @@ from pathlib import Path
 from ramvid_vad import dist_util
 
 ROOT = Path(__file__).resolve().parent.parent
-MODEL = "--image_size 16x24 --num_channels 32 --channel_mult 1,1 --num_res_blocks 1 --attention_resolutions 8"
+MODEL = "--image_size 8x12 --num_channels 32 --channel_mult 1 --num_res_blocks 1 --attention_resolutions 8 --d_state 2"
 BEGUN = {"train": " M parameters", "sample": "infilling:"}
 """What a command prints when its start-up is over."""
 PATIENCE = 300.0
@@ -58,14 +58,14 @@ if "KILL_AT_CALL" in os.environ:
 
 def training(top: Path, log_dir: Path, *more: object) -> list[str]:
     """``video_train.py`` on the scene in ``top``, with a cache of its own: a checkpoint every second step, two kept."""
-    flags = "--seq_len 12 --lr 1e-3 --log_interval 1 --ema_rate 0.5,0.9 --save_interval 2 --keep_checkpoints 2"
+    flags = "--seq_len 8 --lr 1e-3 --log_interval 1 --ema_rate 0.5,0.9 --save_interval 2 --keep_checkpoints 2"
     paths = ["--data_dir", top / "scene/training", "--cache_dir", f"{log_dir}_cache", "--log_dir", log_dir]
     return [str(each) for each in ("scripts/video_train.py", *MODEL.split(), *flags.split(), *paths, *more)]
 
 
 def sampling(top: Path, model: Path, out_dir: Path, *more: object) -> list[str]:
     """``video_sample.py``: the scene's test videos, window by window."""
-    flags = "--timestep_respacing 4 --sampler ddim --stride 4 --batch_size 1"
+    flags = "--timestep_respacing 4 --sampler ddim --stride 3 --batch_size 1"
     paths = ["--data_dir", top / "scene/testing", "--cache_dir", f"{out_dir}_cache", "--model_path", model]
     return [str(each) for each in ("scripts/video_sample.py", *flags.split(), *paths, "--out_dir", out_dir, *more)]
 

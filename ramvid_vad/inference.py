@@ -135,8 +135,9 @@ class Reconstruction:
         precision: str,
         batches: Sequence[int] | None = None,
         progress: bool = True,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Compute some of the missing batches, by number (None: all of them)."""
+        """Compute some of the missing batches, by number (None: all of them), until ``stop`` says so before one."""
         todo = self.pending() if batches is None else batches
         calls = len(todo) * diffusion.num_timesteps * self.sampling.resample_steps
         model.eval()
@@ -146,6 +147,8 @@ class Reconstruction:
                 bar.update(self.sampling.resample_steps)
 
             for number in todo:
+                if stop():
+                    break
                 self._compute(self.batches[number], model, diffusion, device, precision, tick)
         for video in range(len(self.names)):  # windows that another run had finished, just before it ended
             self._assemble(video)

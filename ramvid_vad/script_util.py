@@ -16,6 +16,7 @@ from .diffusion.gaussian import GaussianDiffusion
 from .diffusion.schedule import named_betas, respaced_timesteps
 from .errors import InputError, RunError
 from .models.unet import UNet, default_channel_mult
+from .signals import Terminated, ending
 
 GROUPS = {
     "model": options.ModelOptions,
@@ -176,15 +177,18 @@ def resolved_options(parsed: SimpleNamespace) -> dict[str, dict[str, Any]]:
 def run_command(name: str, description: str | None, command: Callable[[SimpleNamespace], None]) -> None:
     """Parse the command line of one of COMMAND_SECTIONS and run it.
 
-    An InputError becomes one line on stderr and exit code 2, a RunError exit code 1, Ctrl-C exit code 130.
+    An InputError becomes one line on stderr and exit code 2, a RunError exit code 1. SIGINT (Ctrl-C) and SIGTERM where
+    the command does not handle them itself become one line and exit code 130 and 143.
     """
     keep_freed_memory()
     try:
-        command(parse_command(description or name, COMMAND_SECTIONS[name]))
+        with ending():
+            command(parse_command(description or name, COMMAND_SECTIONS[name]))
     except (InputError, RunError) as error:
         dist_util.fail(f"{name}: error: {error}", 2 if isinstance(error, InputError) else 1)
-    except KeyboardInterrupt:
-        dist_util.fail(f"{name}: stopped; the same command goes on from here", 130)
+    except KeyboardInterrupt as signal:
+        code = 143 if isinstance(signal, Terminated) else 130
+        dist_util.fail(f"{name}: stopped; the same command goes on from what is finished", code)
 
 
 def model_and_diffusion_defaults() -> dict[str, Any]:

@@ -30,7 +30,9 @@ def demo(parsed: SimpleNamespace) -> None:
         raise RunError("the demo was stopped while it trained; the same command goes on from there")
     filled = os.path.join(top, f"reconstructions{latest.step:06d}")  # of the model as far as it has been trained
     results = ["--reconstructions", filled, "--labels", f"{scene}/labels", "--out_dir", top]
-    _run(sample, "video_sample", [*config, *testing, "--model_path", model, "--out_dir", filled])
+    finished = _run(sample, "video_sample", [*config, *testing, "--model_path", model, "--out_dir", filled])
+    if not finished:
+        raise RunError("the demo was stopped while it infilled; the same command goes on from there")
     _run(evaluate, "vad_eval", [*config, *testing, *results])
 
 

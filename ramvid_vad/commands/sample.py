@@ -13,10 +13,11 @@ from ..diffusion.anchors import explicit_anchors
 from ..diffusion.gaussian import GaussianDiffusion
 from ..errors import InputError
 from ..inference import Reconstruction, generate
-from ..logger import result_dir
+from ..logger import result_dir, warn
 from ..models.precision import resolve_precision
 from ..models.unet import UNet
 from ..script_util import int_list, parse_image_size
+from ..signals import finishing
 from ..training.checkpoints import find_latest
 from ..training.files import fingerprint, local_copy
 from ..video.datasets import VideoWindows, to_uint8, window_order
@@ -26,8 +27,8 @@ from ..video.writer import write_video
 from .setup import LONGEST_WAIT, anchor_kind, anchor_pattern, averaged_beside, frame_cache, load_model, print_resolved
 
 
-def sample(parsed: SimpleNamespace) -> None:
-    """Sample as the parsed options say."""
+def sample(parsed: SimpleNamespace) -> bool:
+    """Sample as the parsed options say; False if a signal ended it early."""
     options = parsed.sample
     options.sampling_type = options.sampling_type or _guess_type(parsed)
     for name in ("batch_size", "resample_steps", "stride", "num_samples"):
@@ -44,14 +45,16 @@ def sample(parsed: SimpleNamespace) -> None:
     parsed.anchors = replace(parsed.anchors, anchors=anchor_kind(parsed.anchors, parsed.given))
     if parsed.dry_run:
         print_resolved(parsed)
-        return
+        return True
     dist_util.setup_dist(timeout_minutes=LONGEST_WAIT)
     model.to(dist_util.dev()).requires_grad_(False)
+    finished = True
     if options.sampling_type == "windows":
-        _infill_videos(parsed, path, model, diffusion)
+        finished = _infill_videos(parsed, path, model, diffusion)
     else:
         _generate_samples(parsed, model, diffusion)
     dist_util.cleanup()
+    return finished
 
 
 def _guess_type(parsed: SimpleNamespace) -> str:
@@ -76,7 +79,8 @@ def _weights_path(parsed: SimpleNamespace) -> str:
     return averaged or path
 
 
-def _infill_videos(parsed: SimpleNamespace, path: str, model: UNet, diffusion: GaussianDiffusion) -> None:
+def _infill_videos(parsed: SimpleNamespace, path: str, model: UNet, diffusion: GaussianDiffusion) -> bool:
+    """False if a signal ended it after a batch."""
     options, video = parsed.sample, parsed.video
     if parsed.model.class_cond:
         raise InputError("--class_cond True: whole videos have no class: use --sampling_type generation")
@@ -96,13 +100,21 @@ def _infill_videos(parsed: SimpleNamespace, path: str, model: UNet, diffusion: G
     if reconstruction is None:
         reconstruction = _reconstruction(parsed, path, out_dir, names, paths, cache, pattern.fixed, precision)
     mine = pending[dist_util.rank() :: dist_util.world_size()]
-    reconstruction.run(model, diffusion, dist_util.dev(), precision, mine, progress=dist_util.rank() == 0)
-    dist_util.barrier()
-    if dist_util.rank() == 0:
-        if missing := reconstruction.missing():
+    first = dist_util.rank() == 0
+    with finishing(lambda line: warn(line) if first else None, "batch of windows") as stop:
+        reconstruction.run(model, diffusion, dist_util.dev(), precision, mine, progress=first, stop=lambda: bool(stop))
+    stopped = dist_util.any_true(bool(stop))  # waits for the others, too
+    missing = reconstruction.missing()
+    if stopped and missing:
+        if first:
+            print(f"ended with {len(names) - len(missing)} of {len(names)} videos finished; the same command goes on")
+        return False
+    if first:
+        if missing:
             raise InputError(f"--out_dir {out_dir}: unfinished {', '.join(missing)}: run the same command again")
         reconstruction.finish()
         print(f"reconstructions of {len(names)} videos are in {out_dir}")
+    return True
 
 
 def _reconstruction(

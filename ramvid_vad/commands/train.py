@@ -41,7 +41,7 @@ def train(parsed: SimpleNamespace) -> bool:
     model = create_model(parsed.model, parsed.diffusion.learn_sigma)
     diffusion = create_diffusion(replace(parsed.diffusion, timestep_respacing=""))
     pattern = anchor_pattern(parsed.anchors, parsed.video.seq_len, options.seed)
-    batches, left_out = training_data(parsed, logger)
+    batches, names, left_out = training_data(parsed, logger)
 
     resumed = find_resumed(options.resume_checkpoint, logger, options.ema_rate)
     steps = dist_util.all_gather_object(None if resumed is None else resumed.step)
@@ -63,6 +63,7 @@ def train(parsed: SimpleNamespace) -> bool:
         logger=logger,
         config=checkpoint_config(parsed),
         resumed=resumed,
+        names=names,
     )
     logger.start(resolved_options(parsed), resumed_step=loop.step)
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -72,7 +73,7 @@ def train(parsed: SimpleNamespace) -> bool:
     logger.log(f"ended at step {step}; the same command goes on from there; checkpoints are in {logger.dir}")
     logger.close()
     dist_util.cleanup()
-    return not loop.stop_signal
+    return not loop.stop
 
 
 def check(parsed: SimpleNamespace) -> None:
@@ -116,10 +117,11 @@ def check(parsed: SimpleNamespace) -> None:
             raise InputError(f"--ema_rate {options.ema_rate!r}: expected rates in [0, 1), e.g. 0.999,0.9999")
 
 
-def training_data(parsed: SimpleNamespace, logger: Logger) -> tuple[Batches, dict[str, str]]:
+def training_data(parsed: SimpleNamespace, logger: Logger) -> tuple[Batches, list[str], dict[str, str]]:
     """Windows of all videos, decoded into the cache once: a function from the first step to this rank's batches.
 
-    And the damaged videos that are left out, path -> fault: rank 0 looks, so that all ranks have the same windows.
+    And the videos' names; and the damaged ones that are left out, path -> fault: rank 0 looks, so that all ranks have
+    the same windows.
     """
     video, options = parsed.video, parsed.train
     found = find_videos(video.data_dir)
@@ -162,7 +164,7 @@ def training_data(parsed: SimpleNamespace, logger: Logger) -> tuple[Batches, dic
         ):
             yield frames, cond if classes is None else cond | {"y": classes[cond["video"]]}, samples
 
-    return batches, left_out
+    return batches, [video_name(path, video.data_dir) for path in paths], left_out
 
 
 def find_resumed(resume_checkpoint: str, logger: Logger, ema_rate: str) -> Loaded | None:

@@ -4,10 +4,9 @@ import contextlib
 import json
 import math
 import os
-import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from ..models.precision import network_autocast
 from ..models.unet import UNet
 from ..options import TrainOptions
 from ..randomness import normal, stream
+from ..signals import Stop, finishing
 from .checkpoints import Loaded, restore_optimizer, save_checkpoint
 from .ema import EMA
 from .schedules import TIMESTEP_SAMPLERS, LossScale, global_norm, learning_rate
@@ -34,7 +34,8 @@ class TrainLoop:
     """Trains ``model`` on ``batches`` until the options say stop; ``run`` returns the number of completed steps.
 
     batches(start_step) yields (frames (B,C,T,H,W) in [-1,1], cond, sample ids (B,)) of this rank from that step on.
-    resumed: the checkpoint to go on from, or None.  config: written into the checkpoints.
+    resumed: the checkpoint to go on from, or None.  config: written into the checkpoints.  names: of the videos that
+    cond["video"] counts, for the dump of a run that ends with numbers that are not finite.
     """
 
     def __init__(
@@ -50,10 +51,11 @@ class TrainLoop:
         logger: Logger,
         config: dict[str, Any],
         resumed: Loaded | None = None,
+        names: Sequence[str] = (),
     ):
         self.diffusion, self.batches, self.anchors, self.options = diffusion, batches, anchors, options
         self.precision, self.exclude_conditional = precision, exclude_conditional
-        self.logger, self.config = logger, config
+        self.logger, self.config, self.names = logger, config, names
         self.device = dist_util.dev()
         self.model = model.to(self.device).train()
         self.optimizer = torch.optim.AdamW(
@@ -79,7 +81,7 @@ class TrainLoop:
             )
         self.pending: list[tuple[int, float]] = []  # (timestep, loss) since the last log line
         self.skipped = 0
-        self.stop_signal = 0
+        self.stop = Stop()
 
     def run(self) -> int:
         """Train, log and save; a signal or a limit of time or steps ends it after a whole step, with a checkpoint."""
@@ -88,7 +90,7 @@ class TrainLoop:
         started = last_log = time.monotonic()
         batches = self.batches(self.step)
         with (
-            self._signals(),
+            finishing(self.logger.warn, "step") as self.stop,
             tqdm(initial=self.step, total=self._last_step(), unit="step", disable=dist_util.rank() > 0) as bar,
         ):
             while not self._finished(started):
@@ -103,8 +105,8 @@ class TrainLoop:
                     last_log = now
                 if self.step % options.save_interval == 0:
                     saved = self._save() or saved
-        if saved != self.step and not self._save():
-            raise RunError(f"the last checkpoint, of step {self.step}, could not be saved: see the warning above")
+            if saved != self.step and not self._save(last=True):
+                raise RunError(f"the last checkpoint, of step {self.step}, could not be saved: see the warning above")
         return self.step
 
     def _train_step(self, frames: torch.Tensor, cond: dict[str, torch.Tensor], samples: list[int], rate: float) -> None:
@@ -134,11 +136,11 @@ class TrainLoop:
                 )
                 loss = (terms["loss"] * weight[part].to(self.device)).sum() / len(samples)
                 (loss * self.scale.value).backward()
-            losses.append(terms["loss"].detach().cpu())
+            losses += terms["loss"].detach().cpu().tolist()
 
         # unscale, check, clip, step: in this order
         norm = global_norm(parameters) / self.scale.value
-        finite = not dist_util.any_true(not math.isfinite(norm))
+        finite = not dist_util.any_true(not all(map(math.isfinite, [norm, *losses])))  # all ranks step, or none
         if finite:
             factor = min(1.0, options.clip / (norm + 1e-6)) if options.clip else 1.0
             for parameter in parameters:
@@ -150,8 +152,8 @@ class TrainLoop:
             weights = self.model.state_dict()
             for average in self.ema.values():
                 average.update(weights)
-        self._record(t.tolist(), torch.cat(losses).tolist(), norm, finite)
-        self._count_skip(finite, t.tolist(), samples)
+        self._record(t.tolist(), losses, norm, finite)
+        self._count_skip(finite, samples, cond, {"timesteps": t.tolist(), "losses": losses, "gradient_norm": norm})
         self.scale.update(finite)
 
     def _call_network(self, *inputs: torch.Tensor, **keywords: torch.Tensor | None) -> torch.Tensor:
@@ -167,27 +169,39 @@ class TrainLoop:
                 self.timesteps.update(timestep, loss)
         self.logger.logkv_mean("grad_norm", norm)
 
-    def _count_skip(self, finite: bool, t: list[int], samples: list[int]) -> None:
-        """A step with non-finite gradients changes nothing; too many in a row end the run with a dump."""
+    def _count_skip(
+        self, finite: bool, samples: list[int], cond: dict[str, torch.Tensor], figures: dict[str, Any]
+    ) -> None:
+        """A step with a loss or gradient that is not finite changes nothing; too many in a row end the run."""
         self.skipped = 0 if finite else self.skipped + 1
         if finite:
             return
         self.logger.warn(
-            f"step {self.step}: non-finite gradient, the step is skipped (loss scale {self.scale.value:g})"
+            f"step {self.step}: non-finite loss or gradient, the step is skipped (loss scale {self.scale.value:g})"
         )
-        if self.skipped >= self.options.max_skipped_steps:
-            dump = {
-                "step": self.step,
-                "rank": dist_util.rank(),
-                "timesteps": t,
-                "samples": samples,
-                "loss_scale": self.scale.value,
-            }
-            path = os.path.join(self.logger.dir, f"nonfinite{self.step:06d}_rank{dist_util.rank()}.json")
+        if self.skipped < self.options.max_skipped_steps:
+            return
+        where = [{"id": sample} for sample in samples]
+        if self.names:
+            places = zip(where, cond["video"].tolist(), cond["start"].tolist(), strict=True)
+            where = [sample | {"video": self.names[video], "start": start} for sample, video, start in places]
+        about = {"step": self.step, "rank": dist_util.rank(), "samples": where, "loss_scale": self.scale.value}
+        seen = self._dump(about | figures)
+        raise RunError(
+            f"{self.skipped} steps in a row had a loss or gradient that is not finite; {seen}; "
+            "try a lower --lr or --precision bf16"
+        )
+
+    def _dump(self, content: dict[str, Any]) -> str:
+        """Write what this rank saw of the last bad step into the log directory; where it is, in words."""
+        path = os.path.join(self.logger.dir, f"nonfinite{self.step:06d}_rank{dist_util.rank()}.json")
+        text = json.dumps(_legal(content), indent=1, allow_nan=False)
+        try:
             with open(path, "w", encoding="utf-8") as file:
-                json.dump(dump, file, indent=1)
-            remedy = "try a lower --lr or --precision bf16"
-            raise RunError(f"{self.skipped} steps in a row had non-finite gradients; see {path}; {remedy}")
+                file.write(text + "\n")
+        except OSError as error:
+            return f"{path} could not be written ({error.strerror}): {json.dumps(_legal(content))}"
+        return f"see {path} (and those of the other ranks)" if dist_util.world_size() > 1 else f"see {path}"
 
     def _log(self, rate: float, steps_per_second: float) -> None:
         """Means since the last line over all ranks; the loss also by quartile of the timestep, 0 = least noise."""
@@ -202,8 +216,8 @@ class TrainLoop:
             self.logger.logkv("log2_loss_scale", self.scale.exponent)
         self.logger.dumpkvs(self.step)
 
-    def _save(self) -> int:
-        """Write a checkpoint on rank 0; returns its step, or 0 where that failed and training goes on."""
+    def _save(self, last: bool = False) -> int:
+        """Write a checkpoint on rank 0; returns its step, or 0 where that failed and training goes on, if not done."""
         failed = False
         if dist_util.rank() == 0:
             try:
@@ -222,7 +236,9 @@ class TrainLoop:
                     keep=self.options.keep_checkpoints,
                 )
             except OSError as error:
-                self.logger.warn(f"{error}; training goes on and tries again at the next interval")
+                self.logger.warn(
+                    f"{error}" + ("" if last else "; training goes on and tries again at the next interval")
+                )
                 failed = True
         return 0 if dist_util.any_true(failed) else self.step
 
@@ -247,26 +263,18 @@ class TrainLoop:
         if self._last_step() is not None and self.step >= self._last_step():
             return True
         hours = self.options.max_hours
-        return dist_util.any_true(bool(self.stop_signal) or bool(hours and time.monotonic() - started > hours * 3600))
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM end the run after the current step, with a checkpoint; a second one ends it at once."""
-
-        def stop(number: int, _frame: object) -> None:
-            self.stop_signal = number
-            for each, handler in before.items():
-                signal.signal(each, handler)
-            self.logger.warn(f"{signal.Signals(number).name}: ending after this step; once more to end at once")
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return dist_util.any_true(bool(self.stop) or bool(hours and time.monotonic() - started > hours * 3600))
 
 
 def _of_all_ranks(pairs: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """The (timestep, loss) pairs of all ranks, in an order that is the same everywhere."""
     return sorted(pair for part in dist_util.all_gather_object(pairs) for pair in part)
+
+
+def _legal(value: Any) -> Any:
+    """JSON has no nan and no inf: they become words."""
+    if isinstance(value, dict):
+        return {key: _legal(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_legal(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -38,7 +39,8 @@ def batches(batch_size, poison=()):
             frames = torch.stack([normal((3, FRAMES, 8, 8), 0, "data", i).clamp(-1, 1) for i in ids])
             if step in poison:
                 frames[0, 0, 3] = math.nan
-            yield frames, {}, torch.tensor(list(ids))
+            where = {"video": torch.tensor([i % 2 for i in ids]), "start": torch.full((batch_size,), step)}
+            yield frames, where, torch.tensor(list(ids))
             step += 1
 
     return iterate
@@ -61,6 +63,7 @@ def make_loop(folder, resumed=None, poison=(), precision="fp32", **options):
         logger=Logger(str(folder)),
         config={},
         resumed=resumed,
+        names=("street/07", "yard"),
     )
 
 
@@ -135,11 +138,38 @@ def test_a_step_that_is_not_finite_changes_nothing(tmp_path):
 
 def test_too_many_steps_that_are_not_finite_end_the_run_with_a_dump(tmp_path):
     loop = make_loop(tmp_path, poison={1, 2, 3}, max_skipped_steps=3, max_steps=9)
-    with pytest.raises(RunError, match="3 steps in a row"):
+    with pytest.raises(RunError, match=r"3 steps in a row .* see .*nonfinite000003_rank0\.json"):
         loop.run()
-    dump = json.loads(next(tmp_path.glob("nonfinite*.json")).read_text())
-    assert dump["samples"] == [6, 7]
-    assert len(dump["timesteps"]) == 2
+    dump = json.loads((tmp_path / "nonfinite000003_rank0.json").read_text())
+    assert dump["samples"] == [{"id": 6, "video": "street/07", "start": 3}, {"id": 7, "video": "yard", "start": 3}]
+    assert dump["step"] == 3 and dump["loss_scale"] == 1.0 and len(dump["timesteps"]) == 2
+    # the poisoned sample shows; the gradient is of both
+    assert dump["losses"][0] == "nan" and math.isfinite(dump["losses"][1]) and dump["gradient_norm"] == "nan"
+
+
+def test_a_dump_that_cannot_be_written_does_not_hide_the_error(tmp_path):
+    loop = make_loop(tmp_path / "run", poison={0}, max_skipped_steps=1, max_steps=9)
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").write_text("a file where the folder was")
+    with pytest.raises(RunError, match=r"1 steps in a row .* could not be written .*\"video\": \"street/07\""):
+        loop.run()
+
+
+def test_a_loss_that_is_not_finite_is_skipped_though_its_gradient_is_finite(tmp_path, monkeypatch):
+    loop = make_loop(tmp_path, max_steps=3)
+    real, calls = loop.diffusion.training_losses, 0
+
+    def training_losses(*inputs, **keywords):
+        nonlocal calls
+        calls += 1
+        terms = real(*inputs, **keywords)
+        return terms | {"loss": terms["loss"] + math.inf} if calls == 2 else terms
+
+    monkeypatch.setattr(loop.diffusion, "training_losses", training_losses)
+    loop.run()
+    assert "step 1: non-finite loss or gradient" in (tmp_path / "log.txt").read_text()
+    steps = {int(entry["step"]) for entry in loop.optimizer.state_dict()["state"].values()}
+    assert steps == {2} and all(p.isfinite().all() for p in loop.model.parameters())
 
 
 def test_the_loss_scale_has_a_floor_and_recovers():
