@@ -1,5 +1,8 @@
 """Fixtures that every test may use."""
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,3 +34,24 @@ def shared() -> Path:
     if not (path / "data").is_dir():
         pytest.skip(f"real data not found: {path.name}/data beside the project")
     return path
+
+
+@pytest.fixture
+def mount(tmp_path):
+    """mount(options) gives a folder with a file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def do(options):
+        if os.name != "posix" or os.geteuid() != 0 or not shutil.which("mount"):
+            pytest.skip("mounting a small disk needs root")
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"cannot mount here: {done.stderr.decode().strip()}")
+        return folder
+
+    yield do
+    while os.path.ismount(folder):
+        subprocess.run(["umount", str(folder)], check=True)

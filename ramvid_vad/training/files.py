@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,13 +18,16 @@ class FileSet:
             files.add("a.json", write, check)
             files.commit()
 
-    Before ``commit`` nothing under a final name has changed; when the block is left, no temporary file remains. The
-    temporary names do not depend on what is written: what a killed process left is overwritten by the next one, and
-    a lock on the folder makes a second process wait for its turn.
+    Before ``commit`` nothing under a final name has changed; when the block is left, no temporary file remains. They
+    stand in a folder of their own, WORKSHOP, where libraries may add their own: what a killed process left there goes
+    when the next one begins, and a lock on the target makes a second process wait for its turn.
     """
+
+    WORKSHOP = ".saving.tmp"
 
     def __init__(self, folder: str):
         self.folder = folder or "."
+        self._workshop = os.path.join(self.folder, self.WORKSHOP)
         self.records: dict[str, dict[str, int | str]] = {}  # name -> {"size": bytes, "sha256": hex digest}
         self._temporary: dict[str, str] = {}
 
@@ -32,18 +36,22 @@ class FileSet:
             raise InputError(f"{self.folder}: files are written to a local folder only; copy them from there")
         os.makedirs(self.folder, exist_ok=True)
         self._lock = _lock(self.folder)
+        try:
+            shutil.rmtree(self._workshop, ignore_errors=True)
+            os.makedirs(self._workshop, exist_ok=True)
+        except OSError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        for path in self._temporary.values():
-            with suppress(OSError):
-                os.remove(path)
+        shutil.rmtree(self._workshop, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
 
     def add(self, name: str, write: Callable[[str], None], check: Callable[[str], None]) -> None:
         """write(path) makes the file, check(path) opens it again and raises OSError if it is not what was meant."""
-        path = os.path.join(self.folder, f".saving.{len(self._temporary)}.tmp")
+        path = os.path.join(self._workshop, f"{len(self._temporary)}.tmp")
         self._temporary[name] = path
         write(path)
         sync(path)

@@ -103,7 +103,7 @@ class TrainLoop:
                     now = time.monotonic()
                     self._log(rate, options.log_interval / (now - last_log))
                     last_log = now
-                if self.step % options.save_interval == 0:
+                if self.step % options.save_interval == 0 and self.step != self._last_step():
                     saved = self._save() or saved
             if saved != self.step and not self._save(last=True):
                 raise RunError(f"the last checkpoint, of step {self.step}, could not be saved: see the warning above")

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ramvid_vad.training.checkpoints import find_latest, load_checkpoint, save_checkpoint
+from ramvid_vad.training.files import FileSet
 from ramvid_vad.training.weights import save_weights
 
 
@@ -42,27 +43,6 @@ def check(folder):
 
 def visible(folder):
     return sorted(os.listdir(folder))
-
-
-@pytest.fixture
-def mount(tmp_path):
-    """mount(options) gives a folder with a file system of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def do(options):
-        if os.name != "posix" or os.geteuid() != 0 or not shutil.which("mount"):
-            pytest.skip("mounting a small disk needs root")
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"cannot mount here: {done.stderr.decode().strip()}")
-        return folder
-
-    yield do
-    while os.path.ismount(folder):
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_full_disk_loses_nothing_and_the_next_save_works(mount):
@@ -174,6 +154,18 @@ def killed_at(fatal, folder, step, calls_to=("fsync", "replace", "open", "remove
         save(folder, step, size=10, keep=2)
 
     return os.WIFSIGNALED(os.waitpid(in_child(work), 0)[1])
+
+
+def test_what_a_library_left_in_a_killed_save_goes_with_the_next_one(tmp_path):
+    """safetensors writes to a temporary file of its own, beside the one it is given; that has the size of a model."""
+    save(tmp_path, 1, size=10)
+    workshop = tmp_path / FileSet.WORKSHOP
+    workshop.mkdir()
+    for left in ("0.tmp", ".tmpJSFEer"):
+        (workshop / left).write_bytes(bytes(100))
+    (tmp_path / ".tmpMine").touch()
+    save(tmp_path, 2, size=10)
+    assert check(tmp_path) == 2 and not workshop.exists() and (tmp_path / ".tmpMine").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
