@@ -5,7 +5,8 @@
 One run of each kind is left alone; the other is killed ``--kills`` times and then ends. The bytes of the last
 checkpoint (model, every average, optimizer, manifest) and of every reconstruction must be the same. A kill is one of
 
-- start: a moment drawn from the start-up (imports, data, checkpoint)
+- start: a moment drawn from the whole start-up, most of which are imports
+- data: a moment drawn from its second part, in which videos are decoded and the checkpoint is read
 - work: a moment drawn from the time in which a few steps or windows are computed
 - write: just before a drawn call of ``os.fsync`` or ``os.replace`` on a temporary file, so inside a save; the hook is a
   ``sitecustomize.py`` of this harness, the package knows nothing of it
@@ -27,8 +28,10 @@ from victims import BEGUN, HOOK, Run, digests, generation, sampling, training
 
 from ramvid_vad.video.synthetic import generate
 
-KINDS = ("start", "work", "write")
-SHARES = (0.3, 0.3, 0.4)
+KINDS = ("start", "data", "work", "write")
+SHARES = (0.15, 0.2, 0.25, 0.4)
+IMPORTED = {"train": "logs and checkpoints go to", "sample": "using the averaged weights"}
+"""What a command prints between its imports and its data."""
 SPAN = {"train": 3.0, "sample": 4.0}  # steps or windows after which a kill of kind "work" comes at the latest
 CALLS = {"train": 22, "sample": 8}  # two saves of five files; two or three windows
 
@@ -53,14 +56,13 @@ def where(what: str, run: Run, folder: Path) -> str:
     """The stage that a command has reached, from what it has printed and the temporary files it has begun."""
     printed = run.printed()
     if BEGUN[what] not in printed:
-        seen = "logs and checkpoints go to" if what == "train" else "using the averaged weights"
-        return "start: data and checkpoint" if seen in printed else "start: imports"
+        return "start: data and checkpoint" if IMPORTED[what] in printed else "start: imports"
     writing = any(path.stat().st_mtime > run.started_at for path in folder.rglob("*.tmp"))
     return "inside a write" if writing else "steps" if what == "train" else "windows"
 
 
 def kill_once(what: str, arguments: list[str], top: Path, folder: Path, ranks: int, kill: dict, pace: dict) -> dict:
-    """One run with one kill; what happened. ``pace``: seconds of start-up and of one step or window."""
+    """One run with one kill; what happened. ``pace``: see ``unbroken``."""
     told, begun = top / "told", BEGUN[what]
     told.unlink(missing_ok=True)
     hook = {}
@@ -77,6 +79,9 @@ def kill_once(what: str, arguments: list[str], top: Path, folder: Path, ranks: i
     else:
         if kill["kind"] == "start":
             time.sleep(kill["share"] * pace["start"])
+        elif kill["kind"] == "data":
+            run.wait_for(IMPORTED[what])
+            time.sleep(kill["share"] * pace["data"])
         else:
             run.wait_for(begun)
             time.sleep(kill["share"] * SPAN[what] * pace["unit"])
@@ -95,14 +100,16 @@ def kill_once(what: str, arguments: list[str], top: Path, folder: Path, ranks: i
 
 
 def unbroken(what: str, arguments: list[str], top: Path, ranks: int, units: int) -> dict:
-    """Run to the end; its pace."""
+    """Run to the end; its pace: seconds of start-up, of the data's part of it, and of one step or window."""
     run = Run(arguments, top / "whole.txt", ranks)
+    run.wait_for(IMPORTED[what])
+    imported = time.monotonic() - run.started
     run.wait_for(BEGUN[what])
     start = time.monotonic() - run.started
     code = run.end()
     if code:
         raise SystemExit(f"the unbroken run ended with exit code {code}:\n{run.printed()}")
-    return {"start": start, "unit": (time.monotonic() - run.started - start) / units}
+    return {"start": start, "data": start - imported, "unit": (time.monotonic() - run.started - start) / units}
 
 
 def logged(log_dir: Path) -> list[tuple]:

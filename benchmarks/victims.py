@@ -70,15 +70,20 @@ def sampling(top: Path, model: Path, out_dir: Path, *more: object) -> list[str]:
     return [str(each) for each in ("scripts/video_sample.py", *flags.split(), *paths, "--out_dir", out_dir, *more)]
 
 
+def mpi_launcher() -> str | None:
+    """The mpirun of this environment, else the one in PATH."""
+    beside = Path(sys.executable).parent / "mpirun"
+    return str(beside) if beside.exists() else shutil.which("mpirun")
+
+
 def launcher(name: str, ranks: int) -> list[str]:
-    """The words before the script: python alone, mpirun or torchrun."""
+    """The words before the script: python alone, mpirun, or torchrun with one restart."""
     if name == "torchrun":
         run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
         return [*run, "--max-restarts=1"]
     if ranks == 1:
         return [sys.executable]
-    beside = Path(sys.executable).parent / "mpirun"
-    command = str(beside) if beside.exists() else shutil.which("mpirun")
+    command = mpi_launcher()
     if command is None:
         raise SystemExit("no mpirun here")
     return [command, "-n", str(ranks), sys.executable]
