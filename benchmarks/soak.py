@@ -9,8 +9,8 @@ that kills meet the decoding too. Recorded are
 
 - of the untouched run every 10 s: step, resident memory, open files, threads
 - of every training run of the loop the same at its last step but one, so always at the same point of its life
-- of every turn: files in the log and cache folders, temporary files in them and in TMPDIR, in /dev/shm, and processes
-  that outlive the command they belong to
+- of every turn: files in the log and cache folders and in TMPDIR, temporary ones among them, and processes that outlive
+  the command they belong to
 
 At the end the killed run is compared, byte for byte, with one that ran through.
 """
@@ -56,7 +56,7 @@ def left_over(top: Path) -> dict:
     places = {"log": top / "model", "cache": top / "model_cache", "long_log": top / "long", "tmpdir": top / "tmp"}
     count = {f"{name}_files": len(os.listdir(place)) for name, place in places.items()}
     count["temporary"] = sum(1 for place in places.values() for path in place.rglob("*") if _temporary(path.name))
-    return count | {"shared_memory": len(os.listdir("/dev/shm"))}
+    return count
 
 
 def _temporary(name: str) -> bool:
@@ -99,7 +99,7 @@ def turn(top: Path, number: int, rng: np.random.Generator, environment: dict[str
         raise SystemExit(f"training ended with exit code {code}:\n{run.printed()}")
     filled = top / "filled"
     shutil.rmtree(filled, ignore_errors=True)
-    arguments = sampling(top, top / "model", filled, "--stride", 12)
+    arguments = sampling(top, top / "model", filled, "--stride", 6)
     empty(top / "filled_cache") if (top / "filled_cache").exists() else None
     found["sample_killed"], more = kill_at(
         Run(arguments, top / "out.txt", **environment), BEGUN["sample"], rng.random(), 1.5
@@ -139,15 +139,12 @@ def main() -> None:
         hours = ["--max_hours", arguments.minutes / 60, "--save_interval", 50, "--max_steps", 0]
         long = Run(training(top, top / "long", *hours), top / "long.txt", **environment)
         long.wait_for(BEGUN["train"])
-        untouched, turns, last = [], [], 0.0
-        while time.monotonic() < end:
-            turns.append({"minute": 60 * arguments.minutes, **turn(top, len(turns), rng, environment)})
-            turns[-1]["minute"] = arguments.minutes - (end - time.monotonic()) / 60
-            if (seen := look(long.process.pid)) and time.monotonic() - last > 10:
-                last = time.monotonic()
-                untouched.append({"minute": turns[-1]["minute"], "step": steps_of(top / "long"), **seen})
-                print(f"turn {len(turns)}: {turns[-1]}\n  untouched: {untouched[-1]}", flush=True)
-        code = long.end()
+        try:
+            untouched, turns = loop(top, long, end, arguments.minutes, rng, environment)
+            code = long.end()
+        finally:
+            if long.alive():
+                long.kill()
         steps = STEPS * len(turns)
         whole = Run(training(top, top / "whole", "--max_steps", steps), top / "whole.txt", **environment)
         equal = whole.end() == 0 and generation(top / "whole", steps) == generation(top / "model", steps)
@@ -159,6 +156,21 @@ def main() -> None:
     write_report(arguments.out, machine() | settings | report | {"untouched": untouched, "each_turn": turns})
 
 
+def loop(
+    top: Path, long: Run, end: float, minutes: float, rng: np.random.Generator, environment: dict[str, str]
+) -> tuple[list[dict], list[dict]]:
+    """Turns until the end; a look at the untouched run now and then."""
+    untouched, turns, last = [], [], 0.0
+    while time.monotonic() < end:
+        found = turn(top, len(turns), rng, environment)
+        turns.append({"minute": minutes - (end - time.monotonic()) / 60} | found)
+        if (seen := look(long.process.pid)) and time.monotonic() - last > 10:
+            last = time.monotonic()
+            untouched.append({"minute": turns[-1]["minute"], "step": steps_of(top / "long"), **seen})
+            print(f"turn {len(turns)}: {turns[-1]}\n  untouched: {untouched[-1]}", flush=True)
+    return untouched, turns
+
+
 def summarize(untouched: list[dict], turns: list[dict]) -> dict:
     """What grew: medians early and late."""
     looked = {"untouched run": untouched, "trained, last step": [t["train"] for t in turns if t["train"]]}
@@ -168,7 +180,7 @@ def summarize(untouched: list[dict], turns: list[dict]) -> dict:
         for name, rows in looked.items()
         for key in ("rss_mb", "files", "threads")
     }
-    places = ("log_files", "cache_files", "long_log_files", "tmpdir_files", "temporary", "shared_memory", "orphans")
+    places = ("log_files", "cache_files", "long_log_files", "tmpdir_files", "temporary", "orphans")
     growth |= {key: change([each[key] for each in turns]) for key in places}
     landed = [each[key] for each in turns for key in ("train_killed", "sample_killed")]
     return {"growth": growth, "kills": {where: landed.count(where) for where in sorted(set(landed))}}
