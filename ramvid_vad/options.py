@@ -212,6 +212,11 @@ class EvalOptions:
         "--scores end to end: frames of each video, 180,180,150 or a file; empty: those of the labels",
         unit="frames",
     )
+    compare: str = option(
+        "",
+        "two finished evaluations, RUN_A,RUN_B (their --out_dir folders), compared video by video; --method names the "
+        "row to take, or the rows ROW_A,ROW_B; the same run twice with two rows compares these",
+    )
     benchmark: str = option(
         "",
         "data set that --labels is of, prepared or as its authors offer it; names the label set and checks it",

@@ -3,12 +3,16 @@
 from types import SimpleNamespace
 
 from ..errors import InputError
+from ..evaluation.comparison import compare
+from ..evaluation.comparison_files import format_comparison, write_comparison
 from ..evaluation.evaluate import evaluate_reconstructions
+from ..evaluation.finished import read_run
 from ..evaluation.from_scores import evaluate_file
 from ..evaluation.from_video import evaluate_nulls
 from ..evaluation.report import frame_source
 from ..evaluation.results import format_table, write_results
 from ..logger import result_dir
+from ..options import EvalOptions
 from .setup import cache_folder, print_resolved
 
 
@@ -20,6 +24,9 @@ def evaluate(parsed: SimpleNamespace) -> None:
         return
     if options.scores and (options.reconstructions or options.nulls_only):
         raise InputError("--scores: give one of --scores, --reconstructions and --nulls_only True")
+    if options.compare:
+        compare_runs(options)
+        return
     out_dir = result_dir(options.out_dir)
     source = None
     if options.scores:
@@ -32,3 +39,21 @@ def evaluate(parsed: SimpleNamespace) -> None:
     write_results(evaluation, out_dir, plots=options.plots, source=source)
     print(format_table(evaluation))
     print(f"\nmetrics.json, scores.npz, scores.csv{' and plots' if options.plots else ''} are in {out_dir}")
+
+
+def compare_runs(options: EvalOptions) -> None:
+    """``--compare``: print the table of two finished runs and write comparison.json and comparison.html."""
+    if options.scores or options.reconstructions or options.nulls_only:
+        raise InputError("--compare: compares finished runs: leave --scores, --reconstructions and --nulls_only out")
+    folders = [part.strip() for part in options.compare.split(",")]
+    rows = [part.strip() for part in options.method.split(",")]
+    if len(folders) != 2 or not all(folders):
+        raise InputError(f"--compare {options.compare}: two folders with a comma between them, RUN_A,RUN_B")
+    if len(rows) > 2:
+        raise InputError(f"--method {options.method}: one row for both runs, or two, ROW_A,ROW_B")
+    a, b = (read_run(folder, row) for folder, row in zip(folders, (rows[0], rows[-1]), strict=True))
+    comparison = compare(a, b, options.bootstrap, options.seed)
+    out_dir = result_dir(options.out_dir)
+    write_comparison(comparison, out_dir)
+    print(format_comparison(comparison))
+    print(f"\ncomparison.json and comparison.html are in {out_dir}")

@@ -78,10 +78,15 @@ def intervals(
     """
     if resamples == 0 or len(scores) < 2:
         return {}
+    return percentiles(bootstrap(scores, labels, resamples, seed))
+
+
+def percentiles(draws: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+    """95 % percentile interval of each (resamples,) array; none where more than one draw in twenty is NaN."""
     found = {}
-    for name, values in bootstrap(scores, labels, resamples, seed).items():
+    for name, values in draws.items():
         defined = values[~np.isnan(values)]
-        if len(defined) >= LEVEL * resamples:
+        if len(defined) >= LEVEL * len(values):
             low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
             found[name] = (float(low), float(high))
     return found

@@ -17,7 +17,7 @@ from ramvid_vad.options import EvalOptions
 # where things lie says nothing about the result; what lies there is hashed
 PLACES = (
     *("reconstructions", "data_dir", "labels", "scores", "lengths", "normal_scores", "normal_reconstructions"),
-    *("normal_dir", "out_dir", "cache_dir"),
+    *("normal_dir", "out_dir", "cache_dir", "compare"),
 )
 
 

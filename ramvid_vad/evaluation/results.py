@@ -60,11 +60,11 @@ def format_table(evaluation: Evaluation) -> str:
     for row in evaluation.rows:
         figures = [row.raw_metrics["micro_auc"], *(row.metrics[key] for _, key in COLUMNS)]
         lines.append(
-            f"{_title(row, not evaluation.headline.null):<36}" + "".join(f"{_percent(value):>13}" for value in figures)
+            f"{_title(row, not evaluation.headline.null):<36}" + "".join(f"{percent(value):>13}" for value in figures)
         )
         if row.sd:
             sd = [None, *(row.sd.get(key) for _, key in COLUMNS)]
-            lines.append(f"{'  standard deviation over seeds':<36}" + "".join(f"{_percent(v):>13}" for v in sd))
+            lines.append(f"{'  standard deviation over seeds':<36}" + "".join(f"{percent(v):>13}" for v in sd))
     lines += interval_lines(evaluation) + operating_lines(evaluation)
     if evaluation.spatial:
         lines += ["", *_spatial_lines(evaluation)]
@@ -171,7 +171,7 @@ def _title(row: Row, below_model: bool) -> str:
     return f"  {TITLES[row.null]}" if below_model else f"{row.measure}: {TITLES[row.null]}"
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
@@ -180,9 +180,9 @@ def _reading(evaluation: Evaluation) -> list[str]:
     m = evaluation.rows[0].metrics
     lines = [
         "* oracle: the threshold is the best one on these very labels. Without looking: always 'normal' is right in "
-        f"{_percent(m['accuracy_all_normal'])} % of the frames, always 'abnormal' in "
-        f"{_percent(m['accuracy_all_abnormal'])} %; the better of the two per video: "
-        f"{_percent(m['accuracy_best_constant_per_video'])} %."
+        f"{percent(m['accuracy_all_normal'])} % of the frames, always 'abnormal' in "
+        f"{percent(m['accuracy_all_abnormal'])} %; the better of the two per video: "
+        f"{percent(m['accuracy_best_constant_per_video'])} %."
     ]
     uncovered = evaluation.provenance.get("frames_never_reconstructed")
     if uncovered:
@@ -193,7 +193,7 @@ def _reading(evaluation: Evaluation) -> list[str]:
     # the first measure, not the best one: a measure picked after looking at these labels would flatter
     headline = evaluation.headline
     if headline.null:
-        figure = _percent(headline.metrics["micro_auc"])
+        figure = percent(headline.metrics["micro_auc"])
         lines.append(f"The row that any model has to beat: {_full_title(headline)} (micro AUC {figure}).")
     else:
         lines.append(row_verdict(evaluation, headline))
@@ -222,7 +222,7 @@ def _spatial_lines(evaluation: Evaluation) -> list[str]:
     for null, figures in evaluation.spatial.items():
         title = f"  {TITLES[null]}" if null else "residual and its blobs"
         values = (figures[key] for key in ("pixel_auc", "aupro", "rbdc", "tbdc"))
-        lines.append(f"{title:<36}" + "".join(f"{_percent(value):>13}" for value in values))
+        lines.append(f"{title:<36}" + "".join(f"{percent(value):>13}" for value in values))
     lines.append(
         f"pixels of {about['videos_with_masks']}, tracks of {about['videos_with_tracks']} of {about['videos']} videos "
         f"({about['tracks_linked_from_masks']} linked from masks); AUPRO up to FPR 0.3; RBDC, TBDC: IoU and alpha 0.1"

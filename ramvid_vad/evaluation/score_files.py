@@ -112,7 +112,7 @@ def _read(path: str, method: str) -> ScoreFile:
     content = _bytes(path)
     digest = hashlib.sha256(content).hexdigest()
     if path.lower().endswith(".npz"):
-        arrays = _own(_arrays(path, content), method, path)
+        arrays = _own(arrays_in(path, content), method, path)
         return ScoreFile(
             {name: _checked(a, f"{path}: video {name!r}") for name, a in arrays.items()}, _NONE, digest, path
         )
@@ -132,7 +132,8 @@ def _array(path: str, content: bytes) -> np.ndarray:
         raise InputError(f"{path}: not an array of numbers ({_line(error)}); save it with numpy.save") from None
 
 
-def _arrays(path: str, content: bytes) -> dict[str, np.ndarray]:
+def arrays_in(path: str, content: bytes) -> dict[str, np.ndarray]:
+    """All arrays of an npz whose bytes are given; path: for messages. InputError: none, or it cannot be read."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = dict(file)

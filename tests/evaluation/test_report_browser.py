@@ -9,10 +9,15 @@ from dataclasses import replace
 import pytest
 from known_run import LENGTHS
 
+from ramvid_vad.evaluation.comparison import compare
+from ramvid_vad.evaluation.comparison_files import write_comparison
+from ramvid_vad.evaluation.finished import read_run
 from ramvid_vad.evaluation.report import frame_source, write_report
+from ramvid_vad.evaluation.results import write_results
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="no chromium and chromedriver here")
@@ -20,6 +25,9 @@ FLAGS = (
     "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
     "disable-component-update disable-sync"
 )
+
+
+FITS = "const s = document.getElementById('curve'); return s.viewBox.baseVal.width === s.clientWidth"
 
 
 @pytest.fixture
@@ -98,10 +106,32 @@ def test_report_in_a_browser(browser):
         shades[scheme] = browser.execute_script(background)
     assert shades["light"] == "rgb(255, 255, 255)" != shades["dark"]
 
-    narrow = {"width": 360, "height": 700, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    check_narrow(browser)
+    check_quiet(browser)
 
+
+def check_narrow(browser):
+    """Nothing runs out of the page, and no word of an axis touches a number."""
+    for width in (360, 400, 1200):
+        size = {"width": width, "height": 700, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        WebDriverWait(browser, 30).until(lambda page: page.execute_script(FITS))
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        titles, numbers = (browser.find_elements("css selector", f"#curve .{name}") for name in ("title", "number"))
+        assert titles and numbers
+        for title in titles:
+            for number in numbers:
+                a, b = title.rect, number.rect
+                apart = a["x"] + a["width"] <= b["x"] - 2 or b["x"] + b["width"] <= a["x"] - 2
+                assert apart, (width, title.text, number.text)
+
+
+def find(browser, name="curve"):
+    return browser.find_element("id", name)
+
+
+def check_quiet(browser):
+    """No message in the console, no request beyond the page, less than 10 MB."""
     assert browser.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     requests = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
@@ -110,6 +140,54 @@ def test_report_in_a_browser(browser):
     assert [url for url in requests if url != page and not url.startswith(own)] == []
     assert page in requests  # else the log saw nothing
     assert os.path.getsize(page.removeprefix("file://")) < 10e6
+
+
+def test_between_stored_pictures_the_nearest_is_shown(run, tmp_path, monkeypatch):
+    """A budget that leaves frames out: the page shows the stored frame nearest to the cursor, the earlier of two, and
+    says which one it is."""
+    page = tmp_path / "report.html"
+    write_report(run.evaluate(bootstrap=0), str(page), frame_source(run.options, str(run.root / "cache")), 30_000)
+    block = page.read_text().split('id="data">', 1)[1].split("</script>", 1)[0]
+    data = json.loads(block)
+    numbers = [p["frame"] for p in data["pictures"]["videos"][0]]
+    absent = sorted(set(range(LENGTHS["01"])) - set(numbers))
+    assert len(absent) > 5 and len(numbers) > 2
+    with opened(page, tmp_path, monkeypatch) as browser:
+        Select(find(browser, "video")).select_by_visible_text("01")
+        for frame in range(LENGTHS["01"]):
+            nearest = min(numbers, key=lambda number: (abs(number - frame), number))
+            expected = f"frame {frame} shown" if frame in numbers else f"frame {nearest} shown, cursor at {frame}"
+            assert find(browser, "shown").text == expected
+            stored = next(p for p in data["pictures"]["videos"][0] if p["frame"] == nearest)
+            assert find(browser, "infilled").get_attribute("src").endswith(stored["infilled"])
+            assert find(browser, "input").get_attribute("alt") == f"input, frame {nearest}"
+            find(browser).send_keys(Keys.ARROW_RIGHT)
+
+
+def test_two_runs_compared_in_a_browser(run, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_results(run.evaluate(bootstrap=0), str(tmp_path / name), plots=False)
+    comparison = compare(read_run(str(tmp_path / "a"), "mse"), read_run(str(tmp_path / "b"), "wmse"), 50)
+    write_comparison(comparison, str(tmp_path))
+    with opened(tmp_path / "comparison.html", tmp_path, monkeypatch) as browser:
+        assert "B is " in find(browser, "reading").text and "A (solid): a, mse" in find(browser, "runs").text
+        assert len(browser.find_elements("css selector", "#curve polyline")) == 2
+        rows = [row.text.split() for row in browser.find_elements("css selector", "#videos tr")[1:]]
+        assert [row[0] for row in rows] == [v.name for v in comparison.videos]
+        assert [row[3] for row in rows] == [f"{100 * v.difference:+.1f}" for v in comparison.videos]
+        last = comparison.videos[-1]
+        browser.find_elements("css selector", "#videos button")[-1].click()
+        assert browser.execute_script("return document.activeElement.id") == "curve"
+        find(browser).send_keys(Keys.ARROW_RIGHT)
+        at = comparison.a.names.index(last.name)
+        shown = find(browser, "readout").text
+        scores = [float(word.strip(",")) for word in (shown.split()[3], shown.split()[5])]
+        assert shown.startswith("frame 1, A ") and scores == pytest.approx(
+            [part.scores[at][1] for part in (comparison.a, comparison.b)], rel=1e-5
+        )
+        check_narrow(browser)
+        check_quiet(browser)
 
 
 def test_a_name_that_is_a_script_does_nothing(run, tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ def pictures(
     names: list[str],
     shown: Iterable[tuple[int, int]],
     wanted: Iterable[tuple[int, int]],
-    budget: int = BUDGET,
+    budget: int,
 ) -> list[list[dict[str, Any]]]:
     """Per video the stored frames in order, each with ``frame`` (true number) and the entries of :func:`_picture`.
 

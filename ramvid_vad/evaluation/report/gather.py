@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.evaluation.alarms import spans
-from ramvid_vad.evaluation.report.frames import FrameSource, pictures
+from ramvid_vad.evaluation.report.frames import BUDGET, FrameSource, pictures
 from ramvid_vad.evaluation.results import COLUMNS, TITLES, row_key, row_verdict
 from ramvid_vad.evaluation.schema import Evaluation, Row
 
@@ -13,7 +13,7 @@ POINTS = 400  # of a ROC or PR curve: more cannot be seen
 EVENTS = 12  # false alarms and misses, each
 
 
-def report_data(evaluation: Evaluation, source: FrameSource | None = None) -> dict[str, Any]:
+def report_data(evaluation: Evaluation, source: FrameSource | None = None, budget: int = BUDGET) -> dict[str, Any]:
     """All that the page needs. Fractions stay fractions; undefined figures, and pictures without a source, are None."""
     row = evaluation.headline
     events = _events(evaluation, row)
@@ -28,7 +28,7 @@ def report_data(evaluation: Evaluation, source: FrameSource | None = None) -> di
         "thresholds": [{"rule": p.rule, "value": p.threshold} for p in row.operating if p.threshold is not None],
         "videos": [_video(evaluation, row, v) for v in range(len(evaluation.names))],
         "events": events,
-        "pictures": _pictures(evaluation, row, events, source) if source else None,
+        "pictures": _pictures(evaluation, row, events, source, budget) if source else None,
         "provenance": evaluation.provenance,
     }
 
@@ -77,13 +77,13 @@ def _video(evaluation: Evaluation, row: Row, video: int) -> dict[str, Any]:
 
 
 def _pictures(
-    evaluation: Evaluation, row: Row, events: dict[str, list[dict[str, Any]]], source: FrameSource
+    evaluation: Evaluation, row: Row, events: dict[str, list[dict[str, Any]]], source: FrameSource, budget: int
 ) -> dict[str, Any]:
     """Height and width of a frame, which the boxes are in, and per video its stored frames."""
     first = evaluation.first_processed
     shown = [(first, first + len(scores)) for scores in row.processed]
     wanted = [(e["video"], first + e["at"]) for found in events.values() for e in found]
-    return {"size": list(source.cache.size), "videos": pictures(source, evaluation.names, shown, wanted)}
+    return {"size": list(source.cache.size), "videos": pictures(source, evaluation.names, shown, wanted, budget)}
 
 
 def _auc(scores: np.ndarray, abnormal: np.ndarray) -> float:

@@ -4,27 +4,29 @@ import html
 import json
 from importlib.resources import files
 
-from ramvid_vad.evaluation.report.frames import FrameSource
+from ramvid_vad.evaluation.report.frames import BUDGET, FrameSource
 from ramvid_vad.evaluation.report.gather import report_data
 from ramvid_vad.evaluation.schema import Evaluation
 
 
-def write_report(evaluation: Evaluation, path: str, source: FrameSource | None = None) -> None:
-    """The report into the file ``path``; with pictures if there is a source of them. The same input gives the same
-    bytes."""
+def write_report(evaluation: Evaluation, path: str, source: FrameSource | None = None, budget: int = BUDGET) -> None:
+    """The report into the file ``path``; with pictures, at most ``budget`` characters of them, if there is a
+    source. The same input gives the same bytes."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.write(render(report_data(evaluation, source)))
+        file.write(render(report_data(evaluation, source, budget)))
 
 
-def render(data: dict) -> str:
-    """The page. Names of videos come from outside: the script sets them as text, and here no tag can open."""
+def render(data: dict, page: str = "page") -> str:
+    """The page of template and script ``page``. Names of videos come from outside: the script sets them as text, and
+    here no tag can open."""
     folder = files(__package__)
-    parts = {name: (folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}
+    names = (f"{page}.html", "page.css", "curve.js", f"{page}.js")
+    template, css, *scripts = ((folder / name).read_text(encoding="utf-8") for name in names)
     text = json.dumps(data, sort_keys=True, allow_nan=False)  # ASCII: U+2028 and the like are escaped already
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    page = parts["page.html"].replace("@TITLE@", html.escape(data["title"]))
+    whole = template.replace("@TITLE@", html.escape(data["title"]))
     # the data last: nothing in it is taken for a placeholder
-    for mark, value in (("@CSS@", parts["page.css"]), ("@JS@", parts["page.js"]), ("@DATA@", text)):
-        page = page.replace(mark, value, 1)
-    return page
+    for mark, value in (("@CSS@", css), ("@JS@", "".join(scripts)), ("@DATA@", text)):
+        whole = whole.replace(mark, value, 1)
+    return whole
