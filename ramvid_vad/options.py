@@ -285,4 +285,9 @@ class EvalOptions:
         "ped2 10, avenue 25), else these figures are left out",
         unit="frames per second",
     )
+    videos: int = option(
+        0,
+        "side-by-side mp4 of so many videos, those with the lowest AUC first: input, infilled, residual with the "
+        "blobs' boxes, and below them the score up to that frame; -1: of all; needs --reconstructions",
+    )
     plots: bool = option(True, "one picture per video: the score curve over the ground truth")

@@ -1,5 +1,6 @@
 """``vad_eval.py``: scores or reconstructions, and labels -> table, figures and score files."""
 
+import os
 from types import SimpleNamespace
 
 from ..errors import InputError
@@ -9,7 +10,7 @@ from ..evaluation.evaluate import evaluate_reconstructions
 from ..evaluation.finished import read_run
 from ..evaluation.from_scores import evaluate_file
 from ..evaluation.from_video import evaluate_nulls
-from ..evaluation.report import frame_source
+from ..evaluation.report import frame_source, render_videos
 from ..evaluation.results import format_table, write_results
 from ..logger import result_dir
 from ..options import EvalOptions
@@ -24,6 +25,10 @@ def evaluate(parsed: SimpleNamespace) -> None:
         return
     if options.scores and (options.reconstructions or options.nulls_only):
         raise InputError("--scores: give one of --scores, --reconstructions and --nulls_only True")
+    if options.videos < -1:
+        raise InputError(f"--videos {options.videos}: a number of videos, or -1 for all")
+    if options.videos and (options.compare or not options.reconstructions):
+        raise InputError("--videos: shows infilled frames: give --reconstructions, --data_dir and --labels")
     if options.compare:
         compare_runs(options)
         return
@@ -37,8 +42,13 @@ def evaluate(parsed: SimpleNamespace) -> None:
         evaluation = evaluate_reconstructions(options, cache_folder(options.cache_dir))
         source = frame_source(options, cache_folder(options.cache_dir))
     write_results(evaluation, out_dir, plots=options.plots, source=source)
+    written = ["metrics.json", "scores.npz", "scores.csv", "report.html", *(["plots"] if options.plots else [])]
+    if source and options.videos:
+        fps = evaluation.provenance["alarms"]["fps"]
+        render_videos(evaluation, source, os.path.join(out_dir, "videos"), options.videos, fps)
+        written.append("videos")
     print(format_table(evaluation))
-    print(f"\nmetrics.json, scores.npz, scores.csv{' and plots' if options.plots else ''} are in {out_dir}")
+    print(f"\n{', '.join(written[:-1])} and {written[-1]} are in {out_dir}")
 
 
 def compare_runs(options: EvalOptions) -> None:

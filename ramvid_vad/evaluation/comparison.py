@@ -13,7 +13,7 @@ import numpy as np
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.bootstrap import bootstrap, percentiles
 from ramvid_vad.evaluation.finished import FinishedRun
-from ramvid_vad.evaluation.metrics import counts, frame_metrics, roc_auc
+from ramvid_vad.evaluation.metrics import frame_metrics, video_auc
 
 METRICS = {"micro_auc": "micro AUC", "macro_auc": "macro", "ap": "AP", "eer": "EER (lower is better)"}
 
@@ -78,9 +78,7 @@ def compare(a: FinishedRun, b: FinishedRun, resamples: int = 1000, seed: int = 0
     check_comparable(a, b)
     videos = []
     for name, y, sa, sb in zip(a.names, a.labels, a.scores, b.scores, strict=True):
-        ca, cb = counts(sa, y), counts(sb, y)
-        auc_a, auc_b = (roc_auc(c) if c.has_both else None for c in (ca, cb))
-        videos.append(VideoDifference(name, len(y), ca.positives, auc_a, auc_b))
+        videos.append(VideoDifference(name, len(y), int(np.count_nonzero(y)), video_auc(sa, y), video_auc(sb, y)))
     drawn = {}
     if resamples and len(videos) > 1:
         # one seed, so each draw has the same videos in both runs

@@ -48,6 +48,12 @@ def roc_auc(c: Counts) -> float:
     return _pairs(c) / (c.positives * c.negatives)
 
 
+def video_auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
+    """:func:`roc_auc` of scores (n,) and labels (n,); None where all are of one class."""
+    c = counts(scores, labels)
+    return roc_auc(c) if c.has_both else None
+
+
 def padded_roc_auc(c: Counts) -> float:
     """ROC area after adding a normal frame below all scores and an abnormal frame above them.
 

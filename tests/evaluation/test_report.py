@@ -10,10 +10,11 @@ from known_run import error
 from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from ramvid_vad.evaluation.metrics import video_auc
 from ramvid_vad.evaluation.reconstructions import load_reconstruction
 from ramvid_vad.evaluation.report import frame_source
 from ramvid_vad.evaluation.report.frames import LONGEST, _jpeg, pictures
-from ramvid_vad.evaluation.report.gather import _auc, operating_curves
+from ramvid_vad.evaluation.report.gather import operating_curves
 from ramvid_vad.evaluation.report.page import render
 
 
@@ -22,7 +23,7 @@ def test_curves_agree_with_scikit_learn():
     scores, labels = rng.integers(0, 20, 300).astype(float), rng.integers(0, 2, 300)
     fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
     assert np.allclose(operating_curves(scores, labels)["roc"], np.stack([fpr, tpr], 1), atol=1e-5)
-    assert _auc(scores, labels != 0) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert video_auc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
 def test_one_class_has_no_curve():

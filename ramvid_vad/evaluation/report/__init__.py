@@ -3,5 +3,6 @@
 from ramvid_vad.evaluation.report.compare import write_comparison_page
 from ramvid_vad.evaluation.report.frames import FrameSource, frame_source
 from ramvid_vad.evaluation.report.page import write_report
+from ramvid_vad.evaluation.report.side_by_side import render_videos
 
-__all__ = ["FrameSource", "frame_source", "write_comparison_page", "write_report"]
+__all__ = ["FrameSource", "frame_source", "render_videos", "write_comparison_page", "write_report"]

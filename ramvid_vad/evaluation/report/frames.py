@@ -62,7 +62,7 @@ def pictures(
     shown = list(shown)
     stored: list[dict[int, dict[str, Any]]] = [{} for _ in names]
     for video in sorted({video for video, _ in wanted}):
-        frames = _Frames(source, names[video], shown[video])
+        frames = VideoFrames(source, names[video], shown[video])
         for at in (at for v, at in wanted if v == video):
             if len(frames.numbers):
                 nearest = int(frames.numbers[np.argmin(np.abs(frames.numbers - at))])
@@ -70,30 +70,35 @@ def pictures(
     left = budget - sum(map(_characters, stored))
     total = sum(end - first for first, end in shown)
     for video, (first, end) in enumerate(shown):
-        frames, share = _Frames(source, names[video], (first, end)), left * (end - first) / total
+        frames, share = VideoFrames(source, names[video], (first, end)), left * (end - first) / total
         stored[video] = _every_kth(frames, stored[video], share)
     return [[{"frame": frame, **kept[frame]} for frame in sorted(kept)] for kept in stored]
 
 
-class _Frames:
-    """The reconstructed frames of one video within [first, end), made into pictures when asked for."""
+class VideoFrames:
+    """The reconstructed frames of one video, of [first, end) if ``shown`` says so: ``numbers``, in order; made into
+    pictures when asked for. real: all frames of the video, uint8 (N, H, W, C)."""
 
-    def __init__(self, source: FrameSource, name: str, shown: tuple[int, int]) -> None:
+    def __init__(self, source: FrameSource, name: str, shown: tuple[int, int] | None = None) -> None:
         self.real = source.cache.frames(source.paths[name])
         self.made: Reconstruction = load_reconstruction(source.files[name])
         self.blobs = source.blobs
         every = np.unique(self.made.frame)
-        self.numbers = every[(every >= shown[0]) & (every < shown[1])]
+        self.numbers = every if shown is None else every[(every >= shown[0]) & (every < shown[1])]
 
-    def picture(self, frame: int) -> dict[str, Any]:
+    def pair(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """The frame and what the model made of it, both uint8 (H, W, C)."""
         rows = np.flatnonzero(self.made.frame == frame)
         real = np.asarray(self.real[frame])
         # a frame infilled in several windows: the one furthest from the input, as its score is the largest
         errors = [np.square(real.astype(np.float32) - self.made.frames[row]).mean() for row in rows]
-        return _picture(real, self.made.frames[rows[int(np.argmax(errors))]], self.blobs)
+        return real, self.made.frames[rows[int(np.argmax(errors))]]
+
+    def picture(self, frame: int) -> dict[str, Any]:
+        return _picture(*self.pair(frame), self.blobs)
 
 
-def _every_kth(frames: _Frames, kept: dict[int, dict[str, Any]], share: float) -> dict[int, dict[str, Any]]:
+def _every_kth(frames: VideoFrames, kept: dict[int, dict[str, Any]], share: float) -> dict[int, dict[str, Any]]:
     """``kept`` and every k-th frame, k the smallest found whose new pictures have at most ``share`` characters."""
     made = dict(kept)
     for chosen in _thinner(frames, made, share):
@@ -105,7 +110,7 @@ def _every_kth(frames: _Frames, kept: dict[int, dict[str, Any]], share: float) -
     return kept
 
 
-def _thinner(frames: _Frames, made: dict[int, dict[str, Any]], share: float) -> Iterator[list[int]]:
+def _thinner(frames: VideoFrames, made: dict[int, dict[str, Any]], share: float) -> Iterator[list[int]]:
     """Every k-th frame for growing k. The first k is guessed from a few pictures: to make them all costs minutes."""
     numbers = [int(n) for n in frames.numbers]
     if not numbers or share <= 0:
@@ -127,16 +132,34 @@ def _picture(real: np.ndarray, made: np.ndarray, blobs: dict[str, Any]) -> dict[
 
     residual: |mean over channels of the difference|, stretched so that ``white`` (0..1) is its largest value.
     """
-    residual = np.abs((real.astype(np.float32) - made).mean(-1))
-    top = float(residual.max())
-    stretched = np.round(residual * (255 / top if top else 0)).astype(np.uint8)[..., None]
+    top = brightest(real, made)
     return {
         "input": _jpeg(real),
         "infilled": _jpeg(made),
-        "residual": _jpeg(stretched),
+        "residual": _jpeg(residual_image(real, made, top)),
         "white": round(top / 255, 3),
-        "boxes": [list(blob.box) for blob in wmse(real, made, **blobs).blobs],
+        "boxes": boxes(real, made, blobs),
     }
+
+
+def brightest(real: np.ndarray, made: np.ndarray) -> float:
+    """Largest residual of two uint8 frames (H, W, C), in grey levels."""
+    return float(_residual(real, made).max())
+
+
+def residual_image(real: np.ndarray, made: np.ndarray, white: float) -> np.ndarray:
+    """Residual of two uint8 frames (H, W, C) as a grey picture, uint8 (H, W, 1): ``white`` grey levels are white."""
+    scaled = _residual(real, made) * (255 / white if white else 0)
+    return np.round(np.minimum(scaled, 255)).astype(np.uint8)[..., None]
+
+
+def boxes(real: np.ndarray, made: np.ndarray, blobs: dict[str, Any]) -> list[list[int]]:
+    """Of the blobs of two frames: x0, y0, x1, y1 in pixels, the largest blob first."""
+    return [list(blob.box) for blob in wmse(real, made, **blobs).blobs]
+
+
+def _residual(real: np.ndarray, made: np.ndarray) -> np.ndarray:
+    return np.abs((real.astype(np.float32) - made).mean(-1))
 
 
 def _jpeg(frame: np.ndarray) -> str:

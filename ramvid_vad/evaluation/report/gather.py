@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.evaluation.alarms import spans
+from ramvid_vad.evaluation.metrics import video_auc
 from ramvid_vad.evaluation.report.frames import BUDGET, FrameSource, pictures
 from ramvid_vad.evaluation.results import COLUMNS, TITLES, row_key, row_verdict
 from ramvid_vad.evaluation.schema import Evaluation, Row
@@ -65,8 +66,7 @@ def _row(row: Row) -> dict[str, Any]:
 
 def _video(evaluation: Evaluation, row: Row, video: int) -> dict[str, Any]:
     labels, scores = evaluation.labels[video], row.processed[video]
-    abnormal = labels != 0
-    auc = _auc(scores, abnormal) if abnormal.any() and not abnormal.all() else None
+    auc = video_auc(scores, labels)
     return {
         "name": evaluation.names[video],
         "first": evaluation.first_processed,
@@ -84,13 +84,6 @@ def _pictures(
     shown = [(first, first + len(scores)) for scores in row.processed]
     wanted = [(e["video"], first + e["at"]) for found in events.values() for e in found]
     return {"size": list(source.cache.size), "videos": pictures(source, evaluation.names, shown, wanted, budget)}
-
-
-def _auc(scores: np.ndarray, abnormal: np.ndarray) -> float:
-    """Share of (abnormal, normal) pairs in the right order, ties half."""
-    normal = np.sort(scores[~abnormal])
-    below, upto = (np.searchsorted(normal, scores[abnormal], side) for side in ("left", "right"))
-    return float((below + upto).mean() / (2 * len(normal)))
 
 
 def _events(evaluation: Evaluation, row: Row) -> dict[str, list[dict[str, Any]]]:
