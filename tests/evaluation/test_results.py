@@ -131,12 +131,22 @@ def command(run, *flags):
     return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=250, cwd=ROOT)
 
 
-def test_the_command(run):
-    out = run.root / "out"
-    done = command(run, "--out_dir", str(out), "--measures", "wmse,ssim", "--noise_seeds", "2")
-    assert done.returncode == 0, done.stderr
-    assert "micro AUC" in done.stdout and str(out) in done.stdout
-    assert (out / "metrics.json").is_file() and len(list(out.rglob("*.png"))) == 3
+def test_the_command_twice_gives_equal_files_and_a_report_with_pictures(run, monkeypatch):
+    """Two processes, whose sets and dictionaries hash differently."""
+    written = []
+    for seed in ("1", "2"):
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        out = run.root / "out" / seed
+        done = command(run, "--out_dir", str(out), "--measures", "wmse,ssim", "--noise_seeds", "2")
+        assert done.returncode == 0, done.stderr
+        assert "micro AUC" in done.stdout and str(out) in done.stdout
+        written.append(files(out))
+    assert written[0].keys() == written[1].keys() and "metrics.json" in written[0]
+    assert sum(name.endswith(".png") for name in written[0]) == 3
+    for name, content in written[0].items():
+        assert content == written[1][name], name
+    block = written[0]["report.html"].decode().split('id="data">', 1)[1].split("</script>", 1)[0]
+    assert [len(video) > 0 for video in json.loads(block)["pictures"]["videos"]] == [True] * 3
 
 
 def test_a_label_file_one_frame_short_is_one_line_and_exit_code_2(run):

@@ -23,9 +23,9 @@ function jump(parent, text, panel, video, at) {
   return button;
 }
 
-// round numbers inside [from, to]: steps of 1, 2 or 5 times a power of ten, three to six of them
+// round numbers inside [from, to]: steps of 1, 2 or 5 times a power of ten, two to six of them
 function ticks(from, to) {
-  const raw = (to - from) / 4, power = 10 ** Math.floor(Math.log10(raw));
+  const raw = (to - from) / 6, power = 10 ** Math.floor(Math.log10(raw));
   const step = power * [1, 2, 5, 10].find((m) => m * power >= raw);
   const found = [];
   for (let i = Math.ceil(from / step); i * step <= to; i++) found.push(Number((i * step).toPrecision(6)));
@@ -76,11 +76,11 @@ function curvePanel({ videos, lines, thresholds, says, moved }) {
     }
     put(svg, "rect", null, { x: box.left, y: box.top, width: box.right - box.left, height: box.bottom - box.top, class: "frame" });
     drawn.forEach((line, i) => { if (i === 0 || line.right) axis(levels[i], line.title, line.right); });
-    for (const t of thresholds) {
-      const y = levels[0].up(t.value);
+    thresholds.forEach((t, i) => {  // their names at both ends, below the line if it is the topmost thing
+      const y = levels[0].up(t.value), end = i % 2 === 1;
       put(svg, "line", null, { x1: box.left, x2: box.right, y1: y, y2: y, class: "threshold" });
-      put(svg, "text", t.text, { x: box.left + 4, y: y - 4 });
-    }
+      put(svg, "text", t.text, { x: end ? box.right - 4 : box.left + 4, y: y - 16 > box.top ? y - 4 : y + 13, "text-anchor": end ? "end" : "start" });
+    });
     drawn.forEach((line, i) => put(svg, "polyline", null,
       { points: line.scores.map((s, j) => across(j, n).toFixed(1) + "," + levels[i].up(s).toFixed(1)).join(" "), class: line.style }));
     put(svg, "line", null, { id: "cursor", y1: box.top, y2: box.bottom, class: "cursor" });

@@ -90,8 +90,9 @@ class Scene:
         self.pane = (round(height * self.zoom), round(width * self.zoom))
 
     def fingerprint(self, fps: float) -> str:
-        """SHA-256 of all that the picture depends on."""
-        digest = hashlib.sha256(json.dumps([code(), self.title, fps, self.source.blobs, self.thresholds]).encode())
+        """SHA-256 of all that the picture depends on; of this file too, which may be newer than the commit."""
+        settings = [code(), files_sha256([__file__]), self.title, fps, self.source.blobs, self.thresholds]
+        digest = hashlib.sha256(json.dumps(settings).encode())
         digest.update(np.concatenate([self.scores, self.labels, [self.low, self.high]]).tobytes())
         digest.update(files_sha256([self.source.files[self.name]]).encode())
         digest.update(np.ascontiguousarray(self.made.real))
@@ -145,16 +146,16 @@ class Plot:
             inside = (rows >= self.top) & (rows < self.bottom)
             self.back[span & inside & stripes] = (150, 150, 150)
         cv2.rectangle(self.back, (self.left, self.top), (self.right, self.bottom), RULE)
+        end = self.right - 5
         for rule, value in scene.thresholds:
             y = self.up(value)
             for x in range(self.left, self.right, 11):
                 cv2.line(self.back, (x, y), (min(x + 6, self.right), y), THRESHOLD, 1)
             name, beside = f"threshold: {rule.replace('_', ' ')}", y - 5 if y - 18 > self.top else y + 15
             (wide, high), _ = cv2.getTextSize(name, FONT, SIZE, 1)
-            self.back[beside - high - 2 : beside + 4, self.left + 4 : self.left + 6 + wide] = (
-                PAPER  # legible on hatching
-            )
-            _text(self.back, name, (self.left + 5, beside), SOFT)
+            self.back[beside - high - 2 : beside + 4, end - wide : end] = PAPER  # legible on hatching
+            _text(self.back, name, (end - wide, beside), SOFT)
+            end -= wide + 20  # thresholds may be close to each other, their names are not
         for value, y in ((scene.high, self.top + 12), (scene.low, self.bottom)):
             _text(self.back, f"{value:.2g}", (self.right + 4, y), SOFT)
         note = "hatched: abnormal by the labels" if scene.labels.any() else "no frame is abnormal by the labels"
