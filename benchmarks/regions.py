@@ -1,8 +1,9 @@
-"""Speed of RBDC, TBDC, pixel AUC and AUPRO on data of a benchmark's size, on one core.
+"""Speed of the evaluator on data of a benchmark's size, on one core: RBDC, TBDC, pixel AUC, AUPRO, intervals.
 
 python benchmarks/regions.py [--frames 40000] [--boxes 10] [--size 128x192] [--mask 240x360] [--map_frames 2000]
+                             [--draws 1000]
 
-Boxes, tracks, maps and masks are random: the work depends on how many there are, hardly on where.
+Boxes, tracks, maps, masks and scores are random: the work depends on how many there are, hardly on where.
 """
 
 import argparse
@@ -11,8 +12,10 @@ import time
 
 import numpy as np
 
+from ramvid_vad.evaluation.bootstrap import intervals
 from ramvid_vad.evaluation.pixels import PixelCurve
 from ramvid_vad.evaluation.regions import region_metrics
+from ramvid_vad.video.benchmarks import BENCHMARKS
 
 FRAMES_PER_VIDEO = 400
 TRACKS_PER_VIDEO = 3
@@ -56,6 +59,17 @@ def pixels(frames: int, size: tuple[int, int], mask_size: tuple[int, int]) -> di
     return {"frames": frames, "pixels": result.pixels, "seconds": seconds, "error_bound": result.error_bound}
 
 
+def draws(resamples: int) -> dict[str, float]:
+    """Seconds of ``intervals``: micro and macro AUC, AP and EER of every draw, videos as long as Avenue's."""
+    rng = np.random.default_rng(0)
+    lengths = BENCHMARKS["avenue"].lengths.values()
+    labels = [(np.arange(n) // 100 % 4 == 0).astype(np.uint8) for n in lengths]
+    scores = [rng.standard_normal(n) + y for n, y in zip(lengths, labels, strict=True)]
+    start = time.perf_counter()
+    intervals(scores, labels, resamples)
+    return {"frames": sum(lengths), "draws": resamples, "seconds": time.perf_counter() - start}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=40_000, help="frames for RBDC and TBDC, in videos of 400")
@@ -63,10 +77,12 @@ def main() -> None:
     parser.add_argument("--map_frames", type=int, default=2000, help="frames for pixel AUC and AUPRO")
     parser.add_argument("--size", default="128x192", help="height x width of the maps")
     parser.add_argument("--mask", default="240x360", help="height x width of the masks")
+    parser.add_argument("--draws", type=int, default=1000, help="draws of videos behind the intervals")
     options = parser.parse_args()
     size, mask = (tuple(int(side) for side in text.split("x")) for text in (options.size, options.mask))
     print(json.dumps({"regions": regions(options.frames, options.boxes)}))
     print(json.dumps({"pixels": pixels(options.map_frames, size, mask)}))
+    print(json.dumps({"intervals": draws(options.draws)}))
 
 
 if __name__ == "__main__":

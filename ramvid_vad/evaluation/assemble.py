@@ -11,7 +11,7 @@ from ramvid_vad.evaluation.bootstrap import intervals
 from ramvid_vad.evaluation.metrics import frame_metrics
 from ramvid_vad.evaluation.operating import AlarmRules, operating_points
 from ramvid_vad.evaluation.protocols import Protocol, choose
-from ramvid_vad.evaluation.provenance import code, last_name, settings
+from ramvid_vad.evaluation.provenance import code, environment, last_name, settings
 from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL, STAND_INS
 from ramvid_vad.evaluation.schema import SCHEMA, Evaluation, Row, Scores
 from ramvid_vad.options import EvalOptions
@@ -69,6 +69,7 @@ def assemble(
             "files_without_a_video": truth.unused,
         },
         "settings": settings(options),
+        "environment": environment(),
         "intervals": {"level": 0.95, "of": "videos, drawn with replacement", "draws": options.bootstrap},
         "alarms": asdict(rules) | {"calibrated": normal is not None},
         **provenance,

@@ -15,7 +15,7 @@ from ramvid_vad.evaluation.assemble import BLIND, assemble, check, chosen_protoc
 from ramvid_vad.evaluation.calibrated import learn_normal
 from ramvid_vad.evaluation.features import installed
 from ramvid_vad.evaluation.normal import normal_scores
-from ramvid_vad.evaluation.provenance import files_sha256
+from ramvid_vad.evaluation.provenance import files_sha256, frames_sha256, joined_sha256
 from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL, STAND_INS, VideoScorer, in_threads
 from ramvid_vad.evaluation.reconstructions import common_settings, find_reconstructions, load_reconstruction
 from ramvid_vad.evaluation.schema import Evaluation
@@ -63,7 +63,9 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
     normal, normal_about = normal_scores(options, settings, scorer, cache, progress)
     with _bar(scorer, files, places is not None, progress) as bar:
 
-        def score(video: tuple[str, str]) -> tuple[dict[tuple[str, str], np.ndarray], int, dict[str, VideoRegions]]:
+        def score(
+            video: tuple[str, str],
+        ) -> tuple[dict[tuple[str, str], np.ndarray], int, dict[str, VideoRegions], str]:
             path, name = video
             real, made = cache.frames(path), load_reconstruction(files[name])
             if made.frames.shape[1:] != real.shape[1:]:
@@ -76,12 +78,13 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
                     regions[null] = video_regions(
                         places, name, path, real, frame, fake, scorer.wmse, aspect, bar.update
                     )
-            return scorer(path, real, made, bar.update), uncovered, regions
+            return scorer(path, real, made, bar.update), uncovered, regions, frames_sha256(real)
 
         scored = in_threads(score, list(zip(paths, names, strict=True)))
-    raw = {key: [scores[key] for scores, _, _ in scored] for key in scored[0][0]}
+    raw = {key: [scores[key] for scores, *_ in scored] for key in scored[0][0]}
     provenance = {
-        "frames_never_reconstructed": sum(uncovered for _, uncovered, _ in scored),
+        "frames_never_reconstructed": sum(uncovered for _, uncovered, *_ in scored),
+        "frames_sha256": joined_sha256(digest for *_, digest in scored),
         "reconstructions": settings,
         "reconstructions_sha256": files_sha256(files[name] for name in names),
         **residual_settings(options),
@@ -91,7 +94,7 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
         **({"normal": scorer.normal.about()} if scorer.normal else {}),
     }
     evaluation = assemble(options, names, truth, raw, protocol, null_names, provenance, normal=normal)
-    spatial = {null: spatial_metrics([regions[null] for _, _, regions in scored]) for null in scored[0][2]}
+    spatial = {null: spatial_metrics([regions[null] for _, _, regions, _ in scored]) for null in scored[0][2]}
     return replace(evaluation, spatial=spatial)
 
 

@@ -39,6 +39,7 @@ class FinishedRun:
     def about(self, name: str) -> dict[str, Any]:
         """What made it, for JSON. name: of its folder, without a path of this machine."""
         kept = ("version", "commit", "labels", "scores_sha256", "reconstructions_sha256", "reconstructions", "settings")
+        kept += ("frames_sha256", "environment")
         about = {key: self.document[key] for key in kept if key in self.document}
         return {"folder": name, "row": self.row, "protocol": self.protocol_line, **about}
 

@@ -13,6 +13,7 @@ from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.assemble import BLIND, assemble, chosen_protocol
 from ramvid_vad.evaluation.evaluate import check_measures, chosen_nulls, make_scorer, residual_settings
+from ramvid_vad.evaluation.provenance import frames_sha256, joined_sha256
 from ramvid_vad.evaluation.raw_scores import STAND_INS, in_threads
 from ramvid_vad.evaluation.reconstructions import windows_alone
 from ramvid_vad.evaluation.schema import Evaluation, Scores
@@ -62,17 +63,18 @@ def null_scores(
     anchors = selective_anchors(SEQ_LEN).numpy()
     with tqdm(desc="scoring", unit="frame", disable=not progress) as bar:
 
-        def score(path: str) -> tuple[int, dict[tuple[str, str], np.ndarray]]:
+        def score(path: str) -> tuple[int, dict[tuple[str, str], np.ndarray], str]:
             real = np.stack([_small(frame) for frame in read_frames(path, rgb=False)])
             made = windows_alone(len(real), anchors, STRIDE)
-            return len(real), scorer(path, real, made, bar.update) if sees_video else {}
+            return len(real), scorer(path, real, made, bar.update) if sees_video else {}, frames_sha256(real)
 
         scored = in_threads(score, paths)
-    raw = {key: [scores[key] for _, scores in scored] for key in scored[0][1]}
-    made_from: dict[str, Any] = {"stand_ins": STAND_IN_SETTINGS} if measures else {}
+    raw = {key: [scores[key] for _, scores, _ in scored] for key in scored[0][1]}
+    made_from: dict[str, Any] = {"frames_sha256": joined_sha256(digest for *_, digest in scored)}
+    made_from |= {"stand_ins": STAND_IN_SETTINGS} if measures else {}
     if scorer.normal:
         made_from["normal"] = scorer.normal.about()
-    return [video_name(path, options.data_dir) for path in paths], [length for length, _ in scored], raw, made_from
+    return [video_name(path, options.data_dir) for path in paths], [length for length, *_ in scored], raw, made_from
 
 
 def _small(frame: np.ndarray) -> np.ndarray:

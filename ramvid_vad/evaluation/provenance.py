@@ -5,11 +5,16 @@ The hashes are SHA-256 of file contents, end to end in a stated order.
 
 import hashlib
 import os
+import platform
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import fields
 from functools import lru_cache
+from importlib import metadata
 from typing import Any
+
+import numpy as np
 
 from ramvid_vad import __version__
 from ramvid_vad.options import EvalOptions
@@ -20,10 +25,21 @@ PLACES = (
     *("normal_dir", "out_dir", "cache_dir", "compare"),
 )
 
+PACKAGES = ("numpy", "scipy", "scikit-image", "opencv-python-headless", "opencv-python", "pillow", "av", "torch")
+
 
 def code() -> dict[str, Any]:
     """version of the package; commit of its git checkout, ending in "+" where files were changed, None outside one."""
     return {"version": __version__, "commit": _commit()}
+
+
+def environment() -> dict[str, str]:
+    """What the figures were computed with: Python, the kind of machine, and the packages that touch a number."""
+    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for package in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -56,6 +72,16 @@ def files_sha256(paths: Iterable[str]) -> str:
             while part := file.read(1 << 20):
                 digest.update(part)
     return digest.hexdigest()
+
+
+def frames_sha256(frames: np.ndarray) -> str:
+    """SHA-256 of decoded frames, uint8 (n, H, W, C) or a memory map of them, row by row."""
+    return hashlib.sha256(np.ascontiguousarray(frames)).hexdigest()
+
+
+def joined_sha256(digests: Iterable[str]) -> str:
+    """One SHA-256 of several, in hexadecimal, end to end."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def last_name(folder: str) -> str:

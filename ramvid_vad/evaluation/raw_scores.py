@@ -74,7 +74,7 @@ class VideoScorer:
                 scores[measure, null] = merged if self.model else _from_neighbours(merged)
         alone = {}
         if self._moving:
-            frames = _ticking(read_frames(path, rgb=False), tick)
+            frames = ticking(read_frames(path, rgb=False), tick)
             alone |= nulls.motion(frames, flow="calibrated" in self.nulls or "optical_flow" in self.nulls)
         if self._feature:
             alone["features"] = self.normal.features(path, tick)
@@ -148,7 +148,8 @@ def _from_neighbours(scores: np.ndarray) -> np.ndarray:
     return np.interp(np.arange(len(scores)), known, scores[known]) if len(known) else np.zeros(len(scores))
 
 
-def _ticking(frames: Iterator[np.ndarray], tick: Callable[[int], Any]) -> Iterator[np.ndarray]:
+def ticking(frames: Iterator[np.ndarray], tick: Callable[[int], Any]) -> Iterator[np.ndarray]:
+    """The same frames; ``tick(1)`` after each."""
     for frame in frames:
         yield frame
         tick(1)

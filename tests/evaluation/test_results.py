@@ -1,6 +1,7 @@
 """What is written: the same bytes twice, figures that follow from the score files, a table that says what it means."""
 
 import csv
+import hashlib
 import json
 import subprocess
 import sys
@@ -74,6 +75,9 @@ def test_metrics_name_what_made_them(run):
     assert document["wmse"] == {"tau": 0.05, "min_area": 12, "weight": "area"}
     assert document["protocol"]["line"].startswith("default: trimmed 0 + 0 frames per video, Gaussian sigma 2")
     assert len(document["labels"]["sha256"]) == 64
+    assert document["environment"]["numpy"] == np.__version__ and document["environment"]["python"]
+    digests = [hashlib.sha256(frames.tobytes()).hexdigest() for frames in run.frames.values()]
+    assert document["frames_sha256"] == hashlib.sha256("".join(digests).encode()).hexdigest()
     assert document["reconstructions"]["model"] == "toy" and "video" not in document["reconstructions"]
 
 

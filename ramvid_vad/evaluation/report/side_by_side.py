@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from ramvid_vad.evaluation.alarms import spans
 from ramvid_vad.evaluation.metrics import video_auc
 from ramvid_vad.evaluation.plots import MODEL
 from ramvid_vad.evaluation.provenance import code, files_sha256
+from ramvid_vad.evaluation.raw_scores import ticking
 from ramvid_vad.evaluation.report.frames import FrameSource, VideoFrames, boxes, brightest, residual_image
 from ramvid_vad.evaluation.schema import Evaluation
 from ramvid_vad.video.writer import video_comment, write_video
@@ -54,7 +54,7 @@ def render_videos(
             if video_comment(path) == made_from:
                 bar.update(scene.length)
             else:
-                write_video(path, _ticking(scene.frames(), bar), fps or FPS, CRF, made_from)
+                write_video(path, ticking(scene.frames(), bar.update), fps or FPS, CRF, made_from)
             paths.append(path)
     return paths
 
@@ -205,9 +205,3 @@ def _text(image: np.ndarray, text: str, at: tuple[int, int], colour: tuple[int, 
     line = text.encode("ascii", "replace").decode()
     cv2.putText(whole, line, at, FONT, SIZE, colour, 1, cv2.LINE_AA)
     image[:] = whole
-
-
-def _ticking(frames: Iterator[np.ndarray], bar: Any) -> Iterator[np.ndarray]:
-    for frame in frames:
-        yield frame
-        bar.update()
