@@ -26,6 +26,7 @@ from .errors import InputError
 
 CHUNK_BYTES = 2**30  # of one broadcast; 2 GiB is where counts overflow in some libraries
 ARRIVAL_MINUTES = 5  # for all ranks to meet
+RETRY_SECONDS = 3.0  # after which a rank asks again for the address of rank 0
 STAGGER_SECONDS = 3.0  # rank 0, or the rank that is the cause, tells first; less than lifeline.GRACE
 
 
@@ -107,12 +108,8 @@ def setup_dist(timeout_minutes: float = 60) -> None:
         torch.cuda.set_device(dev())
     timeout = timedelta(minutes=timeout_minutes)
     try:
-        if place.launcher == "torchrun":
-            _master_address()
-            dist.init_process_group(backend, init_method="env://", timeout=timeout)
-        else:
-            store = _meet(place)
-            dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size, timeout=timeout)
+        store = _torchrun_store(place) if place.launcher == "torchrun" else _meet(place)
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size, timeout=timeout)
     except (dist.DistNetworkError, dist.DistStoreError) as error:
         why = str(error).splitlines()[0]
         raise InputError(
@@ -209,6 +206,32 @@ def _master_address() -> tuple[str, int]:
     if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
         raise InputError("RANK and WORLD_SIZE are set, MASTER_ADDR and MASTER_PORT are not: set them or use torchrun")
     return os.environ["MASTER_ADDR"], _number("MASTER_PORT")
+
+
+def _torchrun_store(place: Place) -> dist.Store:
+    """A fresh store on rank 0, whose address is left in torchrun's own one: that keeps the addresses of ranks that died
+    before a restart (--max-restarts), and the new ranks would wait for them."""
+    host, _port = _master_address()
+    arrival = timedelta(minutes=ARRIVAL_MINUTES)
+    shared, _rank, _world_size = next(dist.rendezvous("env://", timeout=arrival))
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return shared  # rank 0's already: the variables were set by hand
+    key = "ramvid_vad/store"
+    if place.rank == 0:
+        store = dist.TCPStore(host, 0, place.world_size, True, arrival, wait_for_workers=False)
+        shared.set(key, str(store.port))
+        return store
+    deadline = time.monotonic() + arrival.total_seconds()
+    while True:
+        port = int(shared.get(key))
+        try:
+            store = dist.TCPStore(host, port, place.world_size, False, timedelta(seconds=RETRY_SECONDS))
+        except (dist.DistNetworkError, dist.DistStoreError):
+            if time.monotonic() > deadline:
+                raise
+            continue  # the port of a dead rank 0; the new one is about to tell its own
+        store.set_timeout(arrival)
+        return store
 
 
 def _meet(place: Place) -> dist.TCPStore:
