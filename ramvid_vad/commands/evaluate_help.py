@@ -6,10 +6,11 @@ from ..options import EvalOptions
 MANUAL = """\
 Evaluate per-frame anomaly scores against frame labels, with intervals and null baselines beside them.
 
-WHAT TO GIVE (one of three)
+WHAT TO GIVE (one of four)
   --scores FILE_OR_FOLDER --labels DIR            scores of any method; no video, no model
   --reconstructions DIR --data_dir DIR --labels DIR    what video_sample.py wrote
   --nulls_only True --data_dir DIR --labels DIR   what the data set gives away before anything is trained
+  --compare RUN_A,RUN_B                           two finished evaluations: paired difference per video and over all
   Scores: higher = more abnormal, one finite number per frame. .npz: one array per video. .npy, .txt: all videos end to
   end, in order of their names (--lengths where the labels do not say where to cut). .csv: columns video,frame,score.
   A folder: one file per video. Labels: a folder of NAME.npy, .txt or .csv (0 normal, 1 abnormal), a data set that
@@ -20,6 +21,9 @@ EXAMPLES
   python scripts/vad_eval.py --scores scores.csv --labels data/avenue --benchmark avenue --label_set liu2018
   python scripts/vad_eval.py --scores psnr.npy --labels data/ped2 --benchmark ped2 --protocol mnad
   python scripts/vad_eval.py --scores test.npz --normal_scores train.npz --labels data/ped2/labels --fps 10
+  python scripts/vad_eval.py --reconstructions runs/rec --data_dir my/testing --labels my/labels --videos 3
+  python scripts/vad_eval.py --compare runs/a,runs/b
+  python scripts/vad_eval.py --compare runs/a,runs/a --method wmse,optical_flow
 
 WHAT IS COMPUTED
   micro AUC   all frames of all videos in one ROC           raw     the same before the protocol
@@ -31,6 +35,8 @@ WHAT IS COMPUTED
   thresholds  from normal training video only (--normal_scores, --normal_reconstructions): a quantile, and an
               extreme-value fit (generalised Pareto over the peaks above the 0.9 quantile). At each: accuracy, F1, false
               alarms per hour of normal video, missed events, delay. Without normal video: "not calibrated"
+  compare     B minus A of every metric, 95 % interval from draws of videos that are the same for both; AUC difference
+              of each video, largest loss first. Other label files, videos or frames are refused
   nulls       constant, noise, triangle, ramp; with --data_dir those that look at the video
   A figure that cannot be defined is "-" here, null with its cause in metrics.json, never a number.
 
@@ -38,7 +44,9 @@ PROTOCOLS (--protocol; the line that says what was done is printed with every re
 """
 
 FILES = """
-FILES in --out_dir: metrics.json, scores.npz, scores.csv, report.html, plots/. Twice the same input: the same bytes.
+FILES in --out_dir: metrics.json, scores.npz, scores.csv, report.html, plots/; with --videos N also videos/NAME.mp4 of
+the N videos with the lowest AUC: input, infilled, residual with the blobs' boxes, running score; with --compare
+comparison.json and comparison.html. Twice the same input: the same bytes, but for the encoding of the mp4.
 Exit code 2: something given does not fit, in one line that names it; 1: a fault at run time.
 """
 

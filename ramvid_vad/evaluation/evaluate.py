@@ -29,6 +29,9 @@ from ramvid_vad.video.reader import find_videos, video_name
 
 NULLS = (*STAND_INS, *MOTION, *NORMAL, *BLIND)
 
+# of one video: (measure, null) -> scores; frames never reconstructed; null -> regions; SHA-256 of its frames
+Scored = tuple[dict[tuple[str, str], np.ndarray], int, dict[str, VideoRegions], str]
+
 
 def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: bool = True) -> Evaluation:
     """Evaluate a folder of reconstructions against real frames and labels. Deterministic.
@@ -63,9 +66,7 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
     normal, normal_about = normal_scores(options, settings, scorer, cache, progress)
     with _bar(scorer, files, places is not None, progress) as bar:
 
-        def score(
-            video: tuple[str, str],
-        ) -> tuple[dict[tuple[str, str], np.ndarray], int, dict[str, VideoRegions], str]:
+        def score(video: tuple[str, str]) -> Scored:
             path, name = video
             real, made = cache.frames(path), load_reconstruction(files[name])
             if made.frames.shape[1:] != real.shape[1:]:

@@ -100,7 +100,8 @@ class Scene:
 
     def frames(self) -> Iterator[np.ndarray]:
         """uint8 (H, W, 3), one per frame of the video."""
-        white = max((brightest(*self.made.pair(frame)) for frame in sorted(self.infilled)), default=0.0)
+        # one scale for the whole video, else it would flicker; the brightest frame of all would leave the others dark
+        white = float(np.median([brightest(*self.made.pair(frame)) for frame in self.made.numbers]))
         plot = Plot(self, 3 * self.pane[1] + 2 * GAP, white / 255)
         for frame in range(self.length):
             yield np.concatenate([self._panes(frame, white), plot.up_to(frame)])
@@ -159,7 +160,7 @@ class Plot:
         for value, y in ((scene.high, self.top + 12), (scene.low, self.bottom)):
             _text(self.back, f"{value:.2g}", (self.right + 4, y), SOFT)
         note = "hatched: abnormal by the labels" if scene.labels.any() else "no frame is abnormal by the labels"
-        _text(self.back, f"{note}; residual: white is {white:.2f} of full range", (2, self.bottom + 18), SOFT)
+        _text(self.back, f"{note}; residual: white from {white:.2f} of full range on", (2, self.bottom + 18), SOFT)
         self.points = [None if np.isnan(s) else (self.across(i), self.up(s)) for i, s in enumerate(scene.scores)]
 
     def across(self, frame: float) -> int:
