@@ -11,8 +11,9 @@ from ramvid_vad.script_util import COMMAND_SECTIONS, GROUPS
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "configs").glob("*.sh"))]
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-# of pip and torchrun
-FOREIGN_FLAGS = {"no-build-isolation", "nproc_per_node"}
+# of pip, torchrun, mpirun and sbatch
+FOREIGN_FLAGS = {"no-build-isolation", "nproc_per_node", "max-restarts", "nnodes", "hostfile", "nodes", "signal"}
+FOREIGN_FLAGS |= {"ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue", "rdzv-backend", "rdzv-endpoint"}
 
 
 def commands(text: str) -> list[tuple[str, str]]:
