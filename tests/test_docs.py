@@ -13,7 +13,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROO
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 # of pip, torchrun, mpirun and sbatch
 FOREIGN_FLAGS = {"no-build-isolation", "nproc_per_node", "max-restarts", "nnodes", "hostfile", "nodes", "signal"}
-FOREIGN_FLAGS |= {"ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue", "rdzv-backend", "rdzv-endpoint"}
+FOREIGN_FLAGS |= {"ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue"}
+FOREIGN_FLAGS |= {"rdzv-backend", "rdzv-endpoint"}
 
 
 def commands(text: str) -> list[tuple[str, str]]:
