@@ -77,10 +77,10 @@ def mpi_launcher() -> str | None:
 
 
 def launcher(name: str, ranks: int) -> list[str]:
-    """The words before the script: python alone, mpirun, or torchrun with one restart."""
-    if name == "torchrun":
+    """The words before the script: python alone, mpirun, or torchrun (and its options, if ``name`` has any)."""
+    if name.startswith("torchrun"):
         run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-        return [*run, "--max-restarts=1"]
+        return [*run, *name.split()[1:]]
     if ranks == 1:
         return [sys.executable]
     command = mpi_launcher()

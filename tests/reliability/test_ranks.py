@@ -1,0 +1,157 @@
+"""Whole runs of two ranks: unequal numbers of windows, a rank that dies, a gradient that is infinite on one."""
+
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+from tiny_runs import FLAGS, assert_same_end
+from victims import Run, mpi_launcher
+
+from ramvid_vad.video.writer import write_video
+
+STEPS = 12
+SECONDS = 30  # within which a dead rank must have ended the others
+needs_mpi = pytest.mark.skipif(mpi_launcher() is None, reason="no mpirun here")
+
+INFINITE = """
+import math, os, sys
+import torch
+import ramvid_vad.commands.train as train_module
+from ramvid_vad.script_util import run_command
+from ramvid_vad.training import loop
+
+rank, step, way, hooks = int(os.environ["PMI_RANK"]), 0, os.environ["WAY"], []
+bad = eval("lambda step: " + os.environ["BAD"])
+real_step, real_norm = loop.TrainLoop._train_step, loop.global_norm
+
+
+def train_step(self, *arguments):
+    global step
+    step = self.step
+    if way == "before" and rank == 1 and step == 0:  # in the backward pass of this rank; the average spreads it
+        hooks.append(next(self.model.parameters()).register_hook(lambda g: g * math.inf if bad(step) else g))
+    return real_step(self, *arguments)
+
+
+def norm(parameters):  # after the average, as a broken memory would: only this rank sees it
+    return math.inf if way == "after" and rank == 1 and bad(step) else real_norm(parameters)
+
+
+loop.TrainLoop._train_step, loop.global_norm = train_step, norm
+real_run = loop.TrainLoop.run
+
+
+def run(self):
+    end = real_run(self)
+    for hook in hooks:  # one that outlives the interpreter waits for it for ever
+        hook.remove()
+    sums = loop.dist_util.all_gather_object([p.detach().sum().item() for p in self.model.parameters()])
+    print("weights are the same on both ranks" if sums[0] == sums[1] else "weights differ")
+    return end
+
+
+loop.TrainLoop.run = run
+run_command("video_train", "", train_module.train)
+"""
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory):
+    """Videos of three and of four windows, and the end of an undisturbed run of two ranks on them."""
+    top = tmp_path_factory.mktemp("seven")
+    (top / "data").mkdir()
+    rng = np.random.default_rng(0)
+    for name, length in (("a", 10), ("b", 11)):
+        write_video(str(top / "data" / f"{name}.mp4"), rng.integers(0, 255, (length, 16, 24, 3), np.uint8))
+    return top
+
+
+def command(top, log_dir, *more):
+    paths = ["--data_dir", top / "data", "--cache_dir", top / "cache", "--log_dir", log_dir]
+    return [str(each) for each in ("scripts/video_train.py", *FLAGS, *paths, "--max_steps", STEPS, *more)]
+
+
+@pytest.fixture(scope="module")
+def whole(seven):
+    if mpi_launcher() is None:
+        pytest.skip("no mpirun here")
+    run = Run(command(seven, seven / "whole"), seven / "whole.txt", ranks=2)
+    assert run.end() == 0, run.printed()
+    return seven / "whole"
+
+
+def test_two_ranks_with_three_and_four_windows_train_and_end(whole):
+    """Twelve steps of two windows each are more than three epochs of seven."""
+    assert "2 videos, 7 windows of 8 frames" in (whole / "log.txt").read_text()
+    assert (whole / f"model{STEPS:06d}.safetensors").exists()
+
+
+def kill_rank(run, rank, log_dir, step):
+    """SIGKILL once a step is in the log; the time of the kill."""
+    log = log_dir / "progress.jsonl"
+    assert run.wait_until(lambda: log.exists() and log.read_text().count("\n") >= step), run.printed()
+    killed = run.ranks()[rank]
+    run.kill(rank)
+    return killed, time.monotonic()
+
+
+@needs_mpi
+@pytest.mark.parametrize(("under", "rank"), [("mpirun", 1), ("torchrun", 0)])
+def test_a_killed_rank_ends_the_run_in_time(seven, tmp_path, under, rank):
+    run = Run(command(seven, tmp_path / "log", "--max_steps", 100000), tmp_path / "out.txt", ranks=2, under=under)
+    others = run.ranks
+    _, killed_at = kill_rank(run, rank, tmp_path / "log", 3)
+    left = others()
+    assert run.end(timeout=SECONDS) != 0, run.printed()
+    assert time.monotonic() - killed_at < SECONDS
+    assert not [pid for pid in left.values() if _lives(pid)]
+
+
+def test_torchrun_recovers_by_itself(seven, whole, tmp_path):
+    run = Run(command(seven, tmp_path / "log"), tmp_path / "out.txt", ranks=2, under="torchrun --max-restarts=1")
+    kill_rank(run, 1, tmp_path / "log", 5)
+    assert run.end() == 0, run.printed()
+    assert re.search(r"going on from step [2-9]\b", run.printed()), run.printed()
+    assert_same_end(tmp_path / "log", whole, STEPS)
+
+
+def infinite(seven, tmp_path, way, bad, *more):
+    (tmp_path / "infinite.py").write_text(INFINITE)
+    arguments = [str(tmp_path / "infinite.py"), *command(seven, tmp_path / "log", "--precision", "fp16", *more)[1:]]
+    run = Run(arguments, tmp_path / "out.txt", ranks=2, WAY=way, BAD=bad)
+    return run.end(), run.printed()
+
+
+@needs_mpi
+@pytest.mark.parametrize("way", ["before", "after"])
+def test_an_infinite_gradient_on_one_rank_is_skipped_by_both_and_the_scale_recovers(seven, tmp_path, way):
+    code, printed = infinite(seven, tmp_path, way, "step in (2, 3)", "--fp16_scale_growth", "0.25")
+    assert code == 0, printed
+    # 2^20, where the scale starts, is too much for this network: steps 0 and 1 are skipped for that
+    assert re.findall(r"step (\d+): non-finite", printed) == ["0", "1", "2", "3"]
+    lines = map(json.loads, (tmp_path / "log/progress.jsonl").read_text().splitlines())
+    scale = {line["step"]: line["log2_loss_scale"] for line in lines}
+    assert [scale[step] for step in (2, 3, 4, 5, 12)] == [18, 17, 16, 16.25, 18]
+    assert "weights are the same on both ranks" in printed
+
+
+@needs_mpi
+def test_too_many_infinite_steps_stop_both_with_what_they_saw(seven, tmp_path):
+    code, printed = infinite(seven, tmp_path, "before", "step >= 4", "--max_skipped_steps", "3")
+    assert code == 1 and printed.count("3 steps in a row had a loss or gradient that is not finite") == 1, printed
+    assert "Traceback" not in printed
+    dump = json.loads((tmp_path / "log/nonfinite000006_rank0.json").read_text())
+    assert dump["step"] == 6 and dump["loss_scale"] == pytest.approx(2.0 ** (20 - 2 + 2 * 1e-3 - 2))
+    assert dump["gradient_norm"] in ("inf", "nan") and len(dump["timesteps"]) == 1
+    (sample,) = dump["samples"]
+    assert sample["id"] == 12 and sample["video"] in ("a", "b") and 0 <= sample["start"] < 4
+
+
+def _lives(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
