@@ -132,14 +132,19 @@ def scan_rows(arguments: argparse.Namespace) -> list[dict]:
 
 
 def length_rows(arguments: argparse.Namespace) -> list[dict]:
-    """Cost of `cpu` per token and channel; all lengths in turn, so that no load of the machine falls on one of them."""
+    """Cost of `cpu` per token and channel. In turn: one call of each length after the other, so that no load of the
+    machine falls on one of them, with inputs out of the cache and threads asleep; in a row: the same call again."""
     cases = {length: scan_case(arguments.dim, length, arguments.states) for length in arguments.lengths}
     rows = []
     for what, measure in PASSES.items():
         timed = {length: partial(measure, ours("cpu"), case) for length, case in cases.items()}
-        for length, s in alternate(timed, 3 * arguments.repeats).items():
-            cost = 1e9 * s / (length * arguments.dim)
-            rows.append({"what": what, "length": length, "ns_per_token_and_channel": cost})
+        in_turn = alternate(timed, 3 * arguments.repeats)
+        for length, call in timed.items():
+            in_a_row = alternate({length: call}, 3 * arguments.repeats)[length]
+            unit = 1e9 / (length * arguments.dim)
+            rows.append(
+                {"what": what, "length": length, "ns in turn": unit * in_turn[length], "ns in a row": unit * in_a_row}
+            )
     return rows
 
 
@@ -203,7 +208,7 @@ def main() -> None:
         f"selective scan {shape}, N = {arguments.states}, softplus, D and gate; medians", report["scan"], arguments.dim
     )
     print_rows(f"causal convolution of width 4 and SiLU, {shape}; medians", report["convolution"], arguments.dim)
-    print_table("cost of cpu per token and channel, freed memory kept; medians", report["lengths"])
+    print_table("nanoseconds of cpu per token and channel, freed memory kept; medians", report["lengths"])
     write_report(arguments.out, report)
 
 
