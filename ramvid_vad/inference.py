@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from .atomic import write_atomically
 from .diffusion.gaussian import GaussianDiffusion
 from .diffusion.samplers import SAMPLERS, Callback
 from .errors import InputError
@@ -26,7 +27,6 @@ from .models.precision import network_autocast
 from .models.unet import UNet
 from .options import SampleOptions
 from .randomness import normal, stream
-from .training.files import sync
 from .video.cache import FrameCache
 from .video.datasets import read_window, to_float, to_uint8
 from .video.windows import covering_starts, masked_rows, times_masked
@@ -228,7 +228,7 @@ class Reconstruction:
                         f"{', '.join(different)}: give another folder or remove it"
                     )
             else:
-                _write_atomically(path, lambda temporary: _write_json(temporary, self.claim))
+                write_atomically(path, lambda temporary: _write_json(temporary, self.claim))
         except OSError as error:
             raise InputError(f"--out_dir {self.out_dir}: cannot be written ({error.strerror})") from None
 
@@ -299,18 +299,6 @@ def _write_npz(path: str, **arrays: np.ndarray) -> None:
 
     os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
-        _write_atomically(path, write)
+        write_atomically(path, write)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}): free some space, then run again") from None
-
-
-def _write_atomically(path: str, write: Callable[[str], None]) -> None:
-    """Write beside the target, sync, then rename: the file is whole or absent, whatever ends the run or the machine."""
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        write(temporary)
-        sync(temporary)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)

@@ -70,13 +70,13 @@ struct Walk {
         for (int t = 0; t < steps; t++) unpack(B + t * N, B_rows[t0 + t], N), unpack(C + t * N, C_rows[t0 + t], N);
     }
 
-    // visit(full, t, block, channel, count) for the tokens of a tile, row by row, in the blocks [begin, end) of a band.
+    // visit(full, t, block, channel, count) for the tokens of a tile, row by row, in the blocks [from, to) of a band.
     template <class Visit>
-    void rows(int steps, int64_t begin, int64_t end, Visit visit) const {
-        const bool rest = count(end - 1) < LANES;
+    void rows(int steps, int64_t from, int64_t to, Visit visit) const {
+        const bool rest = count(to - 1) < LANES;
         for (int t = 0; t < steps; t++) {
-            for (int64_t b = begin; b < end - rest; b++) visit(std::true_type{}, t, b, first(b), LANES);
-            if (rest) visit(std::false_type{}, t, end - 1, first(end - 1), count(end - 1));
+            for (int64_t b = from; b < to - rest; b++) visit(std::true_type{}, t, b, first(b), LANES);
+            if (rest) visit(std::false_type{}, t, to - 1, first(to - 1), count(to - 1));
         }
     }
 };

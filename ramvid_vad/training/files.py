@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from ramvid_vad.atomic import sync
 from ramvid_vad.errors import InputError
 
 
@@ -112,15 +113,6 @@ def names_in(folder: str) -> list[str]:
         return sorted(bf.listdir(folder))
     except Exception as error:
         raise InputError(f"{folder}: cannot be listed ({error}); check the address and the access") from error
-
-
-def sync(path: str) -> None:
-    """Wait until a file, or the names in a folder, are safe on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _lock(folder: str) -> int | None:

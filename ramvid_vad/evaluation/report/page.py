@@ -20,12 +20,12 @@ def render(data: dict, page: str = "page") -> str:
     """The page of template and script ``page``. Names of videos come from outside: the script sets them as text, and
     here no tag can open."""
     folder = files(__package__)
-    names = ("head.html", f"{page}.html", "page.css", "curve.js", f"{page}.js")
-    head, body, css, *scripts = ((folder / name).read_text(encoding="utf-8") for name in names)
+    names = ("head.html", f"{page}.html", "foot.html", "page.css", "curve.js", f"{page}.js")
+    head, body, foot, css, *scripts = ((folder / name).read_text(encoding="utf-8") for name in names)
     text = json.dumps(data, sort_keys=True, allow_nan=False)  # ASCII: U+2028 and the like are escaped already
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    whole = (head + body).replace("@TITLE@", html.escape(data["title"]))
+    whole = (head + body + foot).replace("@TITLE@", html.escape(data["title"]))
     # the data last: nothing in it is taken for a placeholder
     for mark, value in (("@CSS@", css), ("@JS@", "".join(scripts)), ("@DATA@", text)):
         whole = whole.replace(mark, value, 1)
