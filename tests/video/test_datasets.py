@@ -1,6 +1,8 @@
 """Windows as training samples: every window can be drawn, in an order that depends on (seed, step, rank) alone."""
 
 import pickle
+import subprocess
+import sys
 import threading
 from itertools import islice
 
@@ -109,10 +111,25 @@ def test_grey_is_float32_too(paths, tmp_path):
     assert frames.dtype == torch.float32 and frames.shape == (2, 1, T, *SIZE)
 
 
+LOADER = """
+import pickle, sys, torch
+
+if __name__ == "__main__":
+    with open(sys.argv[1], "rb") as file:
+        dataset = pickle.load(file)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=8, num_workers=1, multiprocessing_context=sys.argv[2])
+    torch.save(list(loader), sys.argv[3])
+"""
+
+
 @pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_torch_loader_processes(dataset, context):
-    loader = torch.utils.data.DataLoader(dataset, batch_size=8, num_workers=1, multiprocessing_context=context)
-    ((frames, where),) = list(loader)
+def test_torch_loader_processes(dataset, context, tmp_path):
+    # in a process of its own: here, the threads of other tests may hold a lock at the fork, which the child waits for
+    (tmp_path / "loader.py").write_text(LOADER)
+    (tmp_path / "dataset").write_bytes(pickle.dumps(dataset))
+    command = [sys.executable, tmp_path / "loader.py", tmp_path / "dataset", context, tmp_path / "batches"]
+    subprocess.run(command, check=True, timeout=120)
+    ((frames, where),) = torch.load(tmp_path / "batches", weights_only=True)
     assert torch.equal(frames, torch.stack([dataset[i][0] for i in range(8)]))
     assert where["start"].tolist() == [0, 1, 2, 3, 0, 0, 0, 1]
     assert len(pickle.dumps(dataset)) < 20_000
