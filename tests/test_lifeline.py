@@ -1,5 +1,6 @@
 """The socket between ranks, with both ends in this process."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -11,16 +12,25 @@ from ramvid_vad import lifeline
 
 @pytest.fixture
 def ended(monkeypatch):
-    """The lines with which ranks would end; here only their threads stop."""
-    lines = []
+    """The lines with which ranks would end; here only their threads stop, and all have ended before the real ``_end``
+    is put back: a thread that came to it later would end the tests' own process."""
+    lines, over = [], threading.Event()
 
     def end(line):
         lines.append(line)
-        threading.Event().wait()  # the thread would not come back
+        over.wait()
 
     monkeypatch.setattr(lifeline, "_ends", [])
     monkeypatch.setattr(lifeline, "_end", end)
-    return lines
+    others = threading.enumerate()
+    yield lines
+    over.set()
+    for link in lifeline._ends:
+        with contextlib.suppress(OSError):
+            link.shutdown(socket.SHUT_RDWR)
+    for thread in set(threading.enumerate()).difference(others):
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def wait_for(condition):
