@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -116,7 +116,7 @@ def setup_dist(timeout_minutes: float = 60) -> None:
             f"rank {place.rank} of {place.world_size} ({place.launcher}) does not find the others: {why}"
         ) from error
     _share_cores()
-    lifeline.start(*broadcast_object(lifeline.listen(place.world_size) if place.rank == 0 else None), place.rank)
+    lifeline.start(*from_rank_0(lambda: lifeline.listen(place.world_size)), place.rank)
     sys.excepthook = _last_words  # torch has put its own there
 
 
@@ -150,6 +150,13 @@ def broadcast_object(value: Any) -> Any:
     box = [value]
     dist.broadcast_object_list(box, src=0, device=dev())
     return box[0]
+
+
+def from_rank_0(work: Callable[[], Any]) -> Any:
+    """What ``work`` returns on rank 0, on every rank: one does it for all. Before ``setup_dist`` each does it alone."""
+    if not dist.is_initialized():
+        return work()
+    return broadcast_object(work() if rank() == 0 else None)
 
 
 def all_gather_object(value: Any) -> list[Any]:

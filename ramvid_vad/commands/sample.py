@@ -40,13 +40,14 @@ def sample(parsed: SimpleNamespace) -> bool:
         raise InputError(f"--decode_timeout {parsed.video.decode_timeout}: must be above 0")
     if options.sampling_type == "windows" and not parsed.video.data_dir:
         raise InputError("--data_dir: give the folder of videos to infill")
-    path = _weights_path(parsed)
+    if not parsed.dry_run:
+        dist_util.setup_dist(timeout_minutes=LONGEST_WAIT)
+    path = dist_util.from_rank_0(lambda: _weights_path(parsed))  # which verifies the checksums
     model, diffusion = load_model(path, parsed)
     parsed.anchors = replace(parsed.anchors, anchors=anchor_kind(parsed.anchors, parsed.given))
     if parsed.dry_run:
         print_resolved(parsed)
         return True
-    dist_util.setup_dist(timeout_minutes=LONGEST_WAIT)
     model.to(dist_util.dev()).requires_grad_(False)
     finished = True
     if options.sampling_type == "windows":

@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..logger import Logger
 from ..models.precision import resolve_precision
 from ..script_util import NUM_CLASSES, create_diffusion, create_model, resolved_options
-from ..training.checkpoints import Loaded, find_latest, load_checkpoint
+from ..training.checkpoints import Checkpoint, Loaded, find_given, find_latest, is_here, load_checkpoint, step_of
 from ..training.loop import Batches, TrainLoop
 from ..video.datasets import VideoWindows, training_batches
 from ..video.reader import find_videos, video_name
@@ -44,9 +44,6 @@ def train(parsed: SimpleNamespace) -> bool:
     batches, names, left_out = training_data(parsed, logger)
 
     resumed = find_resumed(options.resume_checkpoint, logger, options.ema_rate)
-    steps = dist_util.all_gather_object(None if resumed is None else resumed.step)
-    if len({*steps}) > 1:
-        raise InputError(f"--log_dir {logger.dir}: the ranks find other checkpoints there: it must be a shared folder")
     if resumed is not None:
         origin = options.resume_checkpoint or logger.dir
         check_config(parsed, resumed.config or {}, origin)
@@ -126,9 +123,8 @@ def training_data(parsed: SimpleNamespace, logger: Logger) -> tuple[Batches, lis
     video, options = parsed.video, parsed.train
     found = find_videos(video.data_dir)
     cache = frame_cache(video, parsed.model)
-    left_out = None
-    if dist_util.rank() == 0:
-        left_out = decode_or_leave_out(
+    left_out = dist_util.from_rank_0(
+        lambda: decode_or_leave_out(
             cache,
             video.data_dir,
             found,
@@ -138,7 +134,7 @@ def training_data(parsed: SimpleNamespace, logger: Logger) -> tuple[Batches, lis
             workers=video.num_workers or None,
             timeout=video.decode_timeout,
         )
-    left_out = dist_util.broadcast_object(left_out)
+    )
     paths = [path for path in found if path not in left_out]
     dataset = VideoWindows(paths, cache, video.seq_len)
     logger.log(f"{len(paths)} videos, {len(dataset)} windows of {video.seq_len} frames in {video.data_dir}")
@@ -169,13 +165,22 @@ def training_data(parsed: SimpleNamespace, logger: Logger) -> tuple[Batches, lis
 
 def find_resumed(resume_checkpoint: str, logger: Logger, ema_rate: str) -> Loaded | None:
     """The checkpoint to go on from: the file that was given, or the newest valid one in the log directory if that is
-    further: then the same command was killed and goes on.
+    further: then the same command was killed and goes on. Rank 0 looks and verifies the checksums for all.
     """
-    rates = [rate.strip() for rate in ema_rate.split(",") if rate.strip()]
+    source = dist_util.from_rank_0(lambda: _to_go_on_from(resume_checkpoint, logger))
+    if source is None:
+        return None
+    if dist_util.any_true(isinstance(source, Checkpoint) and not is_here(source)):
+        raise InputError(f"{source.log_dir}: not all ranks find rank 0's checkpoint there: it must be a shared folder")
+    return load_checkpoint(source, [rate.strip() for rate in ema_rate.split(",") if rate.strip()], logger.warn)
+
+
+def _to_go_on_from(resume_checkpoint: str, logger: Logger) -> Checkpoint | str | None:
     latest = find_latest(logger.dir, logger.warn)
-    if resume_checkpoint not in ("", "auto"):
-        given = load_checkpoint(resume_checkpoint, rates, logger.warn)
-        if latest is None or latest.step <= given.step:
-            return given
-        logger.log(f"step {latest.step} in {logger.dir} is further than {resume_checkpoint}")
-    return None if latest is None else load_checkpoint(latest, rates, logger.warn)
+    if resume_checkpoint in ("", "auto"):
+        return latest
+    given = find_given(resume_checkpoint)
+    if latest is None or latest.step <= step_of(given):
+        return given
+    logger.log(f"step {latest.step} in {logger.dir} is further than {resume_checkpoint}")
+    return latest

@@ -32,8 +32,8 @@ from ramvid_vad.training.weights import (
 )
 
 __all__ = [
-    "Checkpoint", "Loaded", "find_latest", "load_checkpoint", "load_weights", "restore_optimizer", "save_checkpoint",
-    "save_weights",
+    "Checkpoint", "Loaded", "find_given", "find_latest", "is_here", "load_checkpoint", "load_weights",
+    "restore_optimizer", "save_checkpoint", "save_weights", "step_of",
 ]  # fmt: skip
 
 _OWN = re.compile(r"(?:model|ema_(?P<rate>[^/]+)_|opt)(?P<step>\d{6,})\.(?:safetensors|pt)")
@@ -125,16 +125,49 @@ def find_latest(log_dir: str, report: Report = warn) -> Checkpoint | None:
     return None
 
 
+def find_given(path: str) -> Checkpoint | str:
+    """The generation whose model file this is; the path itself where no manifest vouches for it.
+
+    InputError: there is a manifest, and the generation is damaged.
+    """
+    folder, name = os.path.split(path)
+    step = _model_step(name)
+    if is_remote(path) or step is None or not os.path.exists(_manifest_path(folder, step)):
+        return path
+    try:
+        manifest = _verified(folder, step)
+    except _Invalid as error:
+        raise InputError(f"{path}: {error}; resume from an earlier model file, or --resume_checkpoint auto") from error
+    return Checkpoint(folder, step, manifest) if name in manifest["files"] else path
+
+
+def step_of(source: Checkpoint | str) -> int:
+    """The step of a generation; of a model file the one in its name, 0 if there is none."""
+    return source.step if isinstance(source, Checkpoint) else _model_step(os.path.basename(source)) or 0
+
+
+def is_here(checkpoint: Checkpoint) -> bool:
+    """Has this process the same generation under that path? By the manifest, which holds all checksums, and the files'
+    sizes: for ranks that go on from what rank 0 has verified."""
+    folder = checkpoint.log_dir
+    try:
+        same = _manifest(folder, checkpoint.step) == checkpoint.manifest
+        files = checkpoint.manifest["files"].items()
+        return same and all(os.path.getsize(os.path.join(folder, name)) == record["size"] for name, record in files)
+    except (_Invalid, OSError):
+        return False
+
+
 def load_checkpoint(source: Checkpoint | str, ema_rates: Iterable[str] | None = None, report: Report = warn) -> Loaded:
     """Everything that a run needs to go on.
 
-    source: a generation from ``find_latest``, or a model file; then its averages and optimizer are looked for beside
-    it, as RaMViD does, and the step is read from its name. Local or anything blobfile opens.
+    source: a generation from ``find_latest`` or ``find_given``, or a model file; then its averages and optimizer are
+    looked for beside it, as RaMViD does, and the step is read from its name. Local or anything blobfile opens.
     ema_rates: rates that the run keeps. ``report`` gets a line for each that has no file, and for a missing optimizer.
     InputError: damaged, missing, or of another program.
     """
     if isinstance(source, str):
-        source = _vouched(source) or source
+        source = find_given(source)
     loaded = _load_generation(source, report) if isinstance(source, Checkpoint) else _load_beside(source)
     where = source if isinstance(source, str) else f"checkpoint of step {source.step} in {source.log_dir}"
     if not loaded.ema and ema_rates is None:
@@ -236,20 +269,10 @@ def _forget(log_dir: str, step: int, keep: int) -> None:
                 os.remove(path)
 
 
-def _vouched(path: str) -> Checkpoint | None:
-    """The generation whose model file this is, None when no manifest stands beside it. InputError: it is damaged."""
-    folder, name = os.path.split(path)
+def _model_step(name: str) -> int | None:
+    """The step in the name of a model file, None: it has none."""
     found = _OWN.fullmatch(name)
-    if is_remote(path) or not found or not name.startswith("model"):
-        return None
-    step = int(found["step"])
-    if not os.path.exists(_manifest_path(folder, step)):
-        return None
-    try:
-        manifest = _verified(folder, step)
-    except _Invalid as error:
-        raise InputError(f"{path}: {error}; resume from an earlier model file, or --resume_checkpoint auto") from error
-    return Checkpoint(folder, step, manifest) if name in manifest["files"] else None
+    return int(found["step"]) if found and name.startswith("model") else None
 
 
 def _load_generation(checkpoint: Checkpoint, report: Report) -> Loaded:
@@ -273,11 +296,9 @@ def _load_beside(path: str) -> Loaded:
     """RaMViD's way: the model file is given, the others are found by their names."""
     folder, name = os.path.split(path)
     model, config = load_weights(path)
-    found = _OWN.fullmatch(name)
-    loaded = Loaded(0, model, {}, None, {}, config)
-    if not found or not name.startswith("model"):
+    loaded = Loaded(step_of(path), model, {}, None, {}, config)
+    if _model_step(name) is None:
         return loaded
-    loaded.step = int(found["step"])
     for other in names_in(folder):
         beside = _OWN.fullmatch(other)
         if not beside or int(beside["step"]) != loaded.step or other.startswith("model"):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 
 import numpy as np
@@ -56,6 +57,26 @@ loop.TrainLoop.run = run
 run_command("video_train", "", train_module.train)
 """
 
+CHECKED = """
+import os
+import ramvid_vad.commands.train as train_module
+from ramvid_vad.script_util import run_command
+from ramvid_vad.training import checkpoints
+
+rank = int(os.environ["PMI_RANK"])
+os.chdir(os.environ[f"FOLDER_{rank}"])
+real = checkpoints.fingerprint
+
+
+def fingerprint(path):
+    print(f"rank {rank} reads all of {os.path.basename(path)}")
+    return real(path)
+
+
+checkpoints.fingerprint = fingerprint
+run_command("video_train", "", train_module.train)
+"""
+
 
 @pytest.fixture(scope="module")
 def seven(tmp_path_factory):
@@ -86,6 +107,28 @@ def test_two_ranks_with_three_and_four_windows_train_and_end(whole):
     """Twelve steps of two windows each are more than three epochs of seven."""
     assert "2 videos, 7 windows of 8 frames" in (whole / "log.txt").read_text()
     assert (whole / f"model{STEPS:06d}.safetensors").exists()
+
+
+@needs_mpi
+@pytest.mark.parametrize("second", ["shared", "of its own", "an older one"])
+def test_rank_0_verifies_the_checkpoint_for_all(seven, whole, tmp_path, second):
+    (tmp_path / "script.py").write_text(CHECKED)
+    folders = [tmp_path / "first", tmp_path / ("first" if second == "shared" else "second")]
+    shutil.copytree(whole, folders[0] / "log")
+    folders[1].mkdir(exist_ok=True)
+    if second == "an older one":  # the same files but one, as long as before
+        shutil.copytree(whole, folders[1] / "log")
+        manifest = folders[1] / f"log/checkpoint{STEPS:06d}.json"
+        manifest.write_text(manifest.read_text().replace("e", "f", 1))
+    arguments = [str(tmp_path / "script.py"), *command(seven, "log", "--max_steps", STEPS + 1)[1:]]
+    environment = {f"FOLDER_{rank}": str(folder) for rank, folder in enumerate(folders)}
+    run = Run(arguments, tmp_path / "out.txt", ranks=2, **environment)
+    code, printed = run.end(), run.printed()
+    assert "rank 0 reads all of model" in printed and "rank 1 reads" not in printed, printed
+    if second == "shared":
+        assert code == 0 and f"going on from step {STEPS}" in printed, printed
+    else:
+        assert code == 2 and printed.count("must be a shared folder") == 1 and "Traceback" not in printed, printed
 
 
 def kill_rank(run, rank, log_dir, step):
