@@ -37,6 +37,34 @@ def own_process(script: str, *arguments: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+class Contestant:
+    """A process of its own that waits to be called: ``serve`` is its side."""
+
+    def __init__(self, command: list[str], **options: object):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
+        self.peak = 0.0
+
+    def call(self, what: str = "") -> float:
+        """Seconds of one call."""
+        self.process.stdin.write(f"{what}\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{' '.join(self.process.args)}: ended; its message stands above")
+        taken, self.peak = json.loads(answer)
+        return taken
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve(measure: Callable[[str], float]) -> None:
+    """For every line on standard input one call: its seconds and the peak memory so far in GB."""
+    for line in sys.stdin:
+        print(json.dumps([measure(line.strip()), peak_gigabytes()]), flush=True)
+
+
 def peak_gigabytes() -> float:
     """Largest resident size of this process so far (Linux), in 10^9 bytes."""
     with open("/proc/self/status", encoding="ascii") as status:

@@ -14,14 +14,12 @@ peak resident memory is read at the end (Python and PyTorch included: about 0.3 
 """
 
 import argparse
-import json
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 
 import torch
-from measure import alternate, machine, peak_gigabytes, print_table, seconds, write_report
+from measure import Contestant, alternate, machine, print_table, seconds, serve, write_report
 from plain_attention import plain_forward
 from torch import Tensor, nn
 
@@ -77,38 +75,9 @@ def check(frames: int) -> float:
     return error
 
 
-def serve(name: str, what: str, frames: int) -> None:
-    """The contestant's side: for every line on standard input one call, its seconds and the peak so far in GB."""
-    function = contestant(name, frames)[what]
-    for _ in sys.stdin:
-        print(json.dumps([seconds(function), peak_gigabytes()]), flush=True)
-
-
-class Contestant:
-    """A process of its own that waits to be called."""
-
-    def __init__(self, name: str, what: str, frames: int):
-        command = [sys.executable, __file__, "--serve", name, what, "--frames", str(frames)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.peak = 0.0
-
-    def call(self) -> float:
-        """Seconds of one call."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{' '.join(self.process.args)}: ended; its message stands above")
-        taken, self.peak = json.loads(answer)
-        return taken
-
-    def end(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def compare(what: str, frames: int, repeats: int) -> list[dict]:
-    running = {name: Contestant(name, what, frames) for name in CONTESTANTS}
+    command = [sys.executable, __file__, "--frames", str(frames), "--serve"]
+    running = {name: Contestant([*command, name, what]) for name in CONTESTANTS}
     try:
         medians = alternate({name: each.call for name, each in running.items()}, repeats)
     finally:
@@ -130,7 +99,9 @@ def main() -> None:
     parser.add_argument("--serve", nargs=2, metavar=("CONTESTANT", "WHAT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        serve(*arguments.serve, arguments.frames)
+        name, what = arguments.serve
+        function = contestant(name, arguments.frames)[what]
+        serve(lambda _: seconds(function))
         return
     report = machine() | {"frames": arguments.frames, "difference_of_plain_attention": check(4), "rows": []}
     for what in ("call", "step"):

@@ -1,0 +1,151 @@
+"""One rank against two: a training step, the exchange of gradients, memory, and what rank 0 does for all.
+
+    python benchmarks/ranks.py [--config configs/ped2_cpu.yaml] [--batch_size 1] [--repeats 7]
+        [--out runs/benchmarks/ranks.json]
+
+The training step of `ramvid_vad.training.loop`, with the network and settings of a config file, random frames and
+weights of seed 0, one thread per rank. Called in turn:
+
+- `1 rank`: one process; the other core has nothing to do.
+- `2 ranks`: the same on each of two ranks under mpirun, which exchange their gradients (gloo, on one machine).
+- `2 ranks, no exchange`: the same two processes, each with its own gradients: what the neighbour costs by sharing
+  caches and memory alone. The rest of `2 ranks` is the exchange.
+
+Then on one rank: a checkpoint written, verified (rank 0 alone) and loaded (every rank).
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from measure import Contestant, alternate, machine, print_table, seconds, serve, write_report
+from victims import launcher
+
+from ramvid_vad import dist_util
+from ramvid_vad.allocator import keep_freed_memory
+from ramvid_vad.commands.setup import anchor_pattern
+from ramvid_vad.logger import Logger
+from ramvid_vad.models.precision import resolve_precision
+from ramvid_vad.script_util import COMMAND_SECTIONS, create_diffusion, create_model, parse_command, parse_image_size
+from ramvid_vad.training.checkpoints import find_latest, load_checkpoint
+from ramvid_vad.training.loop import TrainLoop
+
+ONE, TWO, ALONE = "1 rank", "2 ranks", "2 ranks, no exchange"
+WAYS = {ONE: (1, "exchange"), TWO: (2, "exchange"), ALONE: (2, "alone")}
+"""Ranks, and what they are told to do."""
+
+
+def loop_of(config: str, batch_size: int, log_dir: str) -> tuple[TrainLoop, torch.Tensor]:
+    """The training loop of a config file, and frames for it (B,C,T,H,W)."""
+    flags = ["--config", config, "--batch_size", str(batch_size), "--log_dir", log_dir]
+    parsed = parse_command("video_train", COMMAND_SECTIONS["video_train"], flags)
+    torch.manual_seed(0)
+    model = create_model(parsed.model, parsed.diffusion.learn_sigma)
+    loop = TrainLoop(
+        model,
+        create_diffusion(parsed.diffusion),
+        lambda step: iter(()),
+        anchor_pattern(parsed.anchors, parsed.video.seq_len, 0),
+        parsed.train,
+        precision=resolve_precision(parsed.train.precision, parsed.train.use_fp16),
+        exclude_conditional=parsed.anchors.exclude_conditional,
+        logger=Logger(log_dir),
+        config={},
+    )
+    channels = 3 if parsed.model.rgb else 1
+    size = parse_image_size(parsed.model.image_size)
+    return loop, torch.rand(batch_size, channels, parsed.video.seq_len, *size) * 2 - 1
+
+
+def stepper(loop: TrainLoop, frames: torch.Tensor) -> Callable[[str], float]:
+    """``stepper(...)("exchange")``: seconds until all ranks have made a step, each on windows of its own."""
+    with_exchange = loop.network
+    first = dist_util.rank() * len(frames)
+
+    def step(what: str) -> float:
+        loop.network = with_exchange if what == "exchange" else loop.model
+        dist_util.barrier()
+
+        def run() -> None:
+            loop._train_step(frames, {}, [*range(first, first + len(frames))], 1e-6)
+            dist_util.barrier()
+
+        return seconds(run)
+
+    return step
+
+
+def serve_steps(arguments: argparse.Namespace) -> None:
+    """A contestant; rank 0 hears what to do and tells the others."""
+    torch.set_num_threads(1)
+    dist_util.setup_dist()
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.redirect_stdout(sys.stderr):  # where no answer is expected
+            step = stepper(*loop_of(arguments.config, arguments.batch_size, folder))
+        if dist_util.rank() == 0:
+            serve(lambda what: step(dist_util.broadcast_object(what)))
+            dist_util.broadcast_object("end")
+        else:
+            while (what := dist_util.broadcast_object(None)) != "end":
+                step(what)
+    dist_util.cleanup()
+
+
+def checkpoint_seconds(config: str, batch_size: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        loop, frames = loop_of(config, batch_size, folder)
+        stepper(loop, frames)("exchange")  # the optimizer has a state
+        loop.step = 1
+        found = []
+        taken = {
+            "checkpoint written and read back": seconds(loop._save),
+            "checkpoint verified": seconds(lambda: found.append(find_latest(folder))),
+            "checkpoint loaded": seconds(lambda: load_checkpoint(found[0], loop.ema)),
+        }
+        size = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
+        parameters = sum(parameter.numel() for parameter in loop.model.parameters())
+    return taken | {"checkpoint MB": size / 1e6, "million parameters": parameters / 1e6}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default=str(Path(__file__).parent.parent / "configs" / "ped2_cpu.yaml"))
+    parser.add_argument("--batch_size", type=int, default=1, help="windows per rank")
+    parser.add_argument("--repeats", type=int, default=7, help="timed steps of each contestant")
+    parser.add_argument("--out", default="runs/benchmarks/ranks.json", help="JSON file")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    if arguments.serve:
+        serve_steps(arguments)
+        return
+    flags = [__file__, "--serve", "--config", arguments.config, "--batch_size", str(arguments.batch_size)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    running = {ranks: Contestant([*launcher("mpirun", ranks), *flags], env=environment) for ranks in (1, 2)}
+    try:
+        calls = {name: partial(running[ranks].call, what) for name, (ranks, what) in WAYS.items()}
+        medians = alternate(calls, arguments.repeats)
+    finally:
+        for each in running.values():
+            each.end()
+    rows = [
+        {"contestant": name, "seconds per step": taken, "windows/s": WAYS[name][0] * arguments.batch_size / taken}
+        | {"windows/s against 1 rank": WAYS[name][0] * medians[ONE] / taken, "peak GB": running[WAYS[name][0]].peak}
+        for name, taken in medians.items()
+    ]
+    exchange = {"exchange, share of a step": 1 - medians[ALONE] / medians[TWO]}
+    torch.set_num_threads(1)
+    around = exchange | checkpoint_seconds(arguments.config, arguments.batch_size)
+    print_table(f"a training step of {Path(arguments.config).name}, one thread per rank; medians", rows)
+    print_table("around it", [around])
+    write_report(arguments.out, machine() | {"batch_size": arguments.batch_size, "rows": rows, "around": around})
+
+
+if __name__ == "__main__":
+    main()
