@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from .atomic import write_atomically
-from .diffusion.gaussian import GaussianDiffusion
+from .diffusion.gaussian import GaussianDiffusion, Model
 from .diffusion.samplers import SAMPLERS, Callback
 from .errors import InputError
 from .models.precision import network_autocast
@@ -69,6 +69,9 @@ def infill(
         windows = [torch.stack([of_frame(key, first + t) for t in range(length)], dim=1) for key, first in places]
         return torch.stack(windows).to(clean.device)
 
+    if isinstance(model, UNet) and y is None:
+        model = _with_timesteps_of(diffusion, model, precision, clean.device)
+
     def network(*inputs: torch.Tensor, **keywords: torch.Tensor | None) -> torch.Tensor:
         with network_autocast(precision, clean.device):
             return model(*inputs, **keywords)
@@ -85,6 +88,20 @@ def infill(
         y=y,
         callback=callback,
     )
+
+
+@torch.no_grad()
+def _with_timesteps_of(diffusion: GaussianDiffusion, model: UNet, precision: str, device: torch.device) -> Model:
+    """The network with its modulations of all timesteps computed at once: no call embeds its own again."""
+    known = diffusion.network_timesteps(torch.arange(diffusion.num_timesteps, device=device))  # ascending
+    with network_autocast(precision, device):
+        tables = model.modulations(known)
+
+    def network(x: torch.Tensor, timesteps: torch.Tensor, **keywords: torch.Tensor | None) -> torch.Tensor:
+        rows = torch.searchsorted(known, timesteps)
+        return model(x, timesteps, **keywords, modulations=[table[rows] for table in tables])
+
+    return network
 
 
 class Reconstruction:

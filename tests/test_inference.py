@@ -183,6 +183,28 @@ def test_anchors_are_given_and_masked_frames_are_not(network):
     assert not torch.equal(changed[:, :, ~anchors], first[:, :, ~anchors])
 
 
+def test_timesteps_are_embedded_once_and_each_call_gets_its_own(network, monkeypatch):
+    model, diffusion = network
+    assert diffusion.num_timesteps > 1
+    clean, places, embedded = torch.rand(2, 1, 30, *SIZE) * 2 - 1, [(0, 0), (1, 0)], []
+
+    def run(network):
+        return infill(network, diffusion, clean, selective_anchors(30), places, SampleOptions())
+
+    hook = model.time_embed.register_forward_hook(lambda *_: embedded.append(1))
+    try:
+        once = run(model)
+        assert len(embedded) == 1
+        each = run(lambda *inputs, **keywords: model(*inputs, **keywords))
+        assert len(embedded) == 1 + diffusion.num_timesteps
+    finally:
+        hook.remove()
+    assert (once - each).abs().max() < 1e-4
+    blind = model.modulations  # a network that always gets those of the first timestep
+    monkeypatch.setattr(model, "modulations", lambda t, y=None: [m[:1].expand(len(t), -1) for m in blind(t, y)])
+    assert (run(model) - each).abs().max() > 1e-2
+
+
 def test_a_frame_has_the_same_noise_in_every_window(network):
     diffusion = network[1]
     seen = {}

@@ -99,7 +99,10 @@ class Downsample(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Norm, SiLU, conv twice, with the timestep embedding between: (B,C,T,H,W), (B,E) -> (B,C_out,T,H,W)."""
+    """Norm, SiLU, conv twice, modulated between: (B,C,T,H,W), ``emb_layers(emb)`` -> (B,C_out,T,H,W).
+
+    The modulation comes from outside, (B, 2 C_out) or (B, C_out): it depends on the timestep alone.
+    """
 
     def __init__(
         self,
@@ -128,12 +131,11 @@ class ResBlock(nn.Module):
         same = out_channels == channels
         self.skip_connection = nn.Identity() if same else PointwiseConv(channels, out_channels)
 
-    def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
         h = self.in_layers(x)
-        emb = self.emb_layers(emb)  # (B, 2 C_out) or (B, C_out)
         if self.scale_shift_norm:
-            scale, shift = emb.chunk(2, dim=1)
+            scale, shift = modulation.chunk(2, dim=1)
             h = self.out_layers[1:](self.out_layers[0](h, scale, shift))
         else:
-            h = self.out_layers(h + emb[:, :, None, None, None].to(h.dtype))
+            h = self.out_layers(h + modulation[:, :, None, None, None].to(h.dtype))
         return self.skip_connection(x) + h

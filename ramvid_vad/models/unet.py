@@ -1,5 +1,7 @@
 """RaMViD's 3-D U-Net (arXiv 2206.07696) with a choice of token mixer; state-dict keys are RaMViD's."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -33,11 +35,12 @@ def default_channel_mult(side: int) -> tuple[int, ...]:
 
 
 class Stage(nn.Sequential):
-    """Layers in a row of which some take the timestep embedding."""
+    """Layers in a row, of which the residual blocks take a modulation each."""
 
-    def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, *modulations: torch.Tensor) -> torch.Tensor:
+        each = iter(modulations)
         for layer in self:
-            x = layer(x, emb) if isinstance(layer, ResBlock) else layer(x)
+            x = layer(x, next(each)) if isinstance(layer, ResBlock) else layer(x)
         return x
 
 
@@ -150,18 +153,16 @@ class UNet(nn.Module):
         timesteps: torch.Tensor,
         y: torch.Tensor | None = None,
         anchors: torch.Tensor | None = None,
+        modulations: list[torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """x (B,C,T,H,W); timesteps (B,) on a scale of 0 to 1000.
 
-        y: class (B,), of a class-conditional model.  anchors: bool (B,T), for mask_channel.
+        y: class (B,), of a class-conditional model.  anchors: bool (B,T), for mask_channel.  modulations: what
+        ``modulations(timesteps, y)`` returned, for a caller that has them already.
         """
         if self.scale_time_dim and x.shape[2] != self.scale_time_dim:
             raise InputError(f"--scale_time_dim {self.scale_time_dim} must equal the window, --seq_len {x.shape[2]}")
-        if (y is not None) != (self.num_classes is not None):
-            raise ValueError("the class y is for class-conditional models, and they need it")
-        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # (B, 4 * model_channels)
-        if y is not None:
-            emb = emb + self.label_emb(y)
+        given = iter(self.modulations(timesteps, y) if modulations is None else modulations)
         h = space_to_depth(x, self.patch_size)
         if self.mask_channel:
             if anchors is None:
@@ -171,17 +172,27 @@ class UNet(nn.Module):
         h = h.contiguous(memory_format=torch.channels_last_3d)
         skips = []
         for stage in self.input_blocks:
-            h = self._run(stage, h, emb)
+            h = self._run(stage, h, given)
             skips.append(h)
-        h = self._run(self.middle_block, h, emb)
+        h = self._run(self.middle_block, h, given)
         for stage in self.output_blocks:
-            h = self._run(stage, torch.cat([h, skips.pop()], dim=1), emb)
+            h = self._run(stage, torch.cat([h, skips.pop()], dim=1), given)
         return depth_to_space(self.out(h), self.patch_size)
 
-    def _run(self, stage: nn.Module, h: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+    def modulations(self, timesteps: torch.Tensor, y: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """What residual blocks learn of timestep and class, (B, 2 C_out) or (B, C_out) each, in the order of use."""
+        if (y is not None) != (self.num_classes is not None):
+            raise ValueError("the class y is for class-conditional models, and they need it")
+        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # (B, 4 * model_channels)
+        if y is not None:
+            emb = emb + self.label_emb(y)
+        return [block.emb_layers(emb) for block in self.modules() if isinstance(block, ResBlock)]
+
+    def _run(self, stage: Stage, h: torch.Tensor, given: Iterator[torch.Tensor]) -> torch.Tensor:
+        own = [next(given) for layer in stage if isinstance(layer, ResBlock)]
         if self.use_checkpoint and torch.is_grad_enabled():
-            return channels_last_gradient(checkpoint(stage, h, emb, use_reentrant=False))
-        return channels_last_gradient(stage(h, emb))
+            return channels_last_gradient(checkpoint(stage, h, *own, use_reentrant=False))
+        return channels_last_gradient(stage(h, *own))
 
 
 def space_to_depth(x: torch.Tensor, patch: int) -> torch.Tensor:
