@@ -10,6 +10,7 @@ from torch import nn
 
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.inference import infill
+from ramvid_vad.models.precision import backward_may_hang
 from ramvid_vad.ops import available_backends
 from ramvid_vad.options import SampleOptions
 from ramvid_vad.script_util import create_model_and_diffusion
@@ -70,6 +71,26 @@ def test_bfloat16(reference, backend, monkeypatch):
     assert difference.mean() < 0.01
     assert difference.max() < 0.15
     assert difference.max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("setup", "expected"),
+    [
+        ({}, True),
+        ({"precision": "fp32"}, False),
+        ({"device": "cuda"}, False),
+        ({"seq_len": 7}, False),
+        ({"threads": 1}, False),
+        ({"amx": False}, False),
+        ({"amx": None}, True),  # a PyTorch that does not tell
+    ],
+)
+def test_a_convolution_that_may_hang_is_known(monkeypatch, setup, expected):
+    case = {"precision": "bf16", "device": "cpu", "seq_len": 6, "threads": 2, "amx": True} | setup
+    known = {} if case["amx"] is None else {"amx_tile": case["amx"]}
+    monkeypatch.setattr(torch, "get_num_threads", lambda: case["threads"])
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert backward_may_hang(case["precision"], torch.device(case["device"]), case["seq_len"]) is expected
 
 
 def test_checkpointing_changes_no_gradient():

@@ -9,7 +9,7 @@ import torch
 from .. import dist_util
 from ..errors import InputError
 from ..logger import Logger
-from ..models.precision import resolve_precision
+from ..models.precision import backward_may_hang, resolve_precision
 from ..script_util import NUM_CLASSES, create_diffusion, create_model, resolved_options
 from ..training.checkpoints import Checkpoint, Loaded, find_given, find_latest, is_here, load_checkpoint, step_of
 from ..training.loop import Batches, TrainLoop
@@ -37,6 +37,13 @@ def train(parsed: SimpleNamespace) -> bool:
     options = parsed.train
     dist_util.setup_dist(timeout_minutes=LONGEST_WAIT)
     logger = Logger(options.log_dir, tensorboard=options.tensorboard)
+    precision = resolve_precision(options.precision, options.use_fp16)
+    if backward_may_hang(precision, dist_util.dev(), parsed.video.seq_len):
+        torch.set_num_threads(1)
+        logger.warn(
+            f"--precision bf16 with windows of {parsed.video.seq_len} frames can hang in PyTorch's convolution on this "
+            "processor: training on one thread; --precision fp32 uses all"
+        )
     torch.manual_seed(options.seed)  # the initial weights
     model = create_model(parsed.model, parsed.diffusion.learn_sigma)
     diffusion = create_diffusion(replace(parsed.diffusion, timestep_respacing=""))
@@ -55,7 +62,7 @@ def train(parsed: SimpleNamespace) -> bool:
         batches,
         pattern,
         options,
-        precision=resolve_precision(options.precision, options.use_fp16),
+        precision=precision,
         exclude_conditional=parsed.anchors.exclude_conditional,
         logger=logger,
         config=checkpoint_config(parsed),

@@ -6,6 +6,7 @@ import torch
 
 from ..errors import InputError
 
+SHORT_WINDOW = 6  # frames up to which PyTorch's bfloat16 convolution was seen to hang, see ``backward_may_hang``
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -21,3 +22,12 @@ def network_autocast(precision: str, device: torch.device) -> contextlib.Abstrac
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=AUTOCAST_TYPES[precision])
+
+
+def backward_may_hang(precision: str, device: torch.device, seq_len: int) -> bool:
+    """Whether a training step in this set-up could wait for ever with more than one thread (docs/performance.md):
+    PyTorch 2.13, bfloat16 on a CPU with AMX, weight gradient of a convolution over few frames."""
+    if precision != "bf16" or device.type != "cpu" or seq_len > SHORT_WINDOW or torch.get_num_threads() == 1:
+        return False
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in older versions
+    return bool(capabilities.get("amx_tile", True))  # not known: on the safe side
