@@ -2,28 +2,31 @@
 
     python benchmarks/scan.py [--lengths 480 1920 7680 30720 61440] [--out runs/benchmarks/scan.json]
 
-Peers, alternated call by call in one process, on the same numbers (checked to agree before anything is timed):
+Peers, alternated in one process, on the same numbers (checked to agree before anything is timed), each in the layout
+that its own package hands it:
 
 - `mamba-ssm`: the definition of its reference, restated: exp(delta A) and delta B u as whole (B, D, L, N) tensors, then
   a loop over tokens, one einsum each. It takes its tokens by `unbind`; indexing, as in the original, has a backward
-  whose cost grows with the square of L.
-- `mambapy`: the parallel scan of mamba.py (`pip install mambapy`), around it the same softplus, D and gate.
-- `reference` and `cpu`: the two backends of ramvid_vad.ops.
+  whose cost grows with the square of L. Tokens are neighbours in memory (B, D, L); `channels-last`: channels are.
+- `mambapy`: the parallel scan of mamba.py (`pip install mambapy`), around it the same softplus, D and gate; (B, L, D).
+- `reference` and `cpu`: the two backends of ramvid_vad.ops; (B, L, D).
 
-Reported are medians and the ratios to `cpu`, with memory as the C library hands it out, which is how the peers run by
-themselves; their (B, D, L, N) tensors are fresh pages at every call, and they run up to --peer_length only. After
-these, with freed memory kept (ramvid_vad/allocator.py, as our commands have it): the cost per token and channel of
-`cpu`, which should not grow with L, and the causal convolution.
+In its turn each is called twice and the second call is timed, so that it finds its own inputs in the cache, as after
+the layer before it; `first call` is the first one, which finds what the peers left there. Reported are medians and the
+ratios to `cpu`, with memory as the C library hands it out, which is how the peers run by themselves; their (B, D, L, N)
+tensors are fresh pages at every call, and they run up to --peer_length only. After these, with freed memory kept
+(ramvid_vad/allocator.py, as our commands have it): the cost per token and channel of `cpu`, which should not grow with
+L, and the causal convolution.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
-from measure import alternate, machine, print_table, write_report
+from measure import alternate, machine, print_table, seconds, write_report
 from torch import Tensor
 
 from ramvid_vad.allocator import keep_freed_memory
@@ -71,36 +74,48 @@ def scan_case(dim: int, length: int, states: int) -> Case:
     return case | {"B": rows(states), "C": rows(states), "D": torch.ones(dim), "z": rows(dim)}
 
 
+def tokens_last(case: Case) -> Case:
+    """The sequences in mamba-ssm's layout: contiguous (B, D, L)."""
+    return {name: x.contiguous() for name, x in case.items()}
+
+
+@torch.no_grad()
+def first_seconds(function: Callable[..., Tensor], case: Case) -> float:
+    """Of a forward pass."""
+    return seconds(lambda: function(**case))
+
+
 def forward_seconds(function: Callable[..., Tensor], case: Case) -> float:
-    with torch.no_grad():
-        start = time.perf_counter()
-        function(**case)
-        return time.perf_counter() - start
+    """Of a forward pass after another one."""
+    first_seconds(function, case)
+    return first_seconds(function, case)
 
 
 def training_seconds(function: Callable[..., Tensor], case: Case) -> float:
-    """Forward and the gradients of all inputs."""
+    """Of forward and the gradients of all inputs, after another time."""
     case = {name: x.detach().requires_grad_() for name, x in case.items()}
-    start = time.perf_counter()
-    y = function(**case)
-    torch.autograd.grad(y, list(case.values()), torch.ones_like(y))
-    return time.perf_counter() - start
+
+    def run() -> None:
+        y = function(**case)
+        torch.autograd.grad(y, list(case.values()), torch.ones_like(y))
+
+    run()
+    return seconds(run)
 
 
-PASSES = {"forward": forward_seconds, "forward + backward": training_seconds}
+PASSES = {"forward": forward_seconds, "forward, first call": first_seconds, "forward + backward": training_seconds}
+Contestants = dict[str, tuple[Callable[..., Tensor], Case]]
 
 
-def medians(
-    functions: dict[str, Callable[..., Tensor]], case: Case, measure: Callable, repeats: int
-) -> dict[str, float]:
-    """Median seconds of each function."""
-    return alternate({name: partial(measure, function, case) for name, function in functions.items()}, repeats)
+def medians(contestants: Contestants, measure: Callable, repeats: int) -> dict[str, float]:
+    """Median seconds of each."""
+    return alternate({name: partial(measure, *each) for name, each in contestants.items()}, repeats)
 
 
-def check(functions: dict[str, Callable[..., Tensor]], case: Case) -> None:
-    """All functions give one result."""
+def check(contestants: Contestants) -> None:
+    """All give one result."""
     with torch.no_grad():
-        results = {name: function(**case) for name, function in functions.items()}
+        results = {name: function(**case) for name, (function, case) in contestants.items()}
     for name, y in results.items():
         error = ((y - results["cpu"]).abs().max() / y.abs().max()).item()
         if not error < 1e-4:
@@ -108,25 +123,25 @@ def check(functions: dict[str, Callable[..., Tensor]], case: Case) -> None:
 
 
 def scan_rows(arguments: argparse.Namespace) -> list[dict]:
-    peers = {"mamba-ssm": mamba_ssm_definition, "reference": ours("reference")}
-    try:
-        import mambapy  # noqa: F401
-
-        peers["mambapy"] = mambapy_scan
-    except ImportError:
-        print("mambapy is not installed: its column is left out (pip install mambapy)")
     rows = []
     for length in arguments.lengths:
         if length > arguments.peer_length:
             continue
         case = scan_case(arguments.dim, length, arguments.states)
-        functions = {"cpu": ours("cpu")} | peers
-        check(functions, case)
+        contestants = {
+            "cpu": (ours("cpu"), case),
+            "mamba-ssm": (mamba_ssm_definition, tokens_last(case)),
+            "mamba-ssm, channels-last": (mamba_ssm_definition, case),
+            "reference": (ours("reference"), case),
+        }
+        if find_spec("mambapy"):
+            contestants["mambapy"] = (mambapy_scan, case)
+        check(contestants)
         for what, measure in PASSES.items():
-            seconds = medians(functions, case, measure, arguments.repeats)
+            taken = medians(contestants, measure, arguments.repeats)
             rows.append(
-                {"what": what, "length": length, "milliseconds": {name: 1e3 * s for name, s in seconds.items()}}
-                | {"ratio_to_cpu": {name: s / seconds["cpu"] for name, s in seconds.items() if name != "cpu"}}
+                {"what": what, "length": length, "milliseconds": {name: 1e3 * s for name, s in taken.items()}}
+                | {"ratio_to_cpu": {name: s / taken["cpu"] for name, s in taken.items() if name != "cpu"}}
             )
     return rows
 
@@ -136,7 +151,8 @@ def length_rows(arguments: argparse.Namespace) -> list[dict]:
     machine falls on one of them, with inputs out of the cache and threads asleep; in a row: the same call again."""
     cases = {length: scan_case(arguments.dim, length, arguments.states) for length in arguments.lengths}
     rows = []
-    for what, measure in PASSES.items():
+    for what in ("forward", "forward + backward"):
+        measure = first_seconds if what == "forward" else training_seconds
         timed = {length: partial(measure, ours("cpu"), case) for length, case in cases.items()}
         in_turn = alternate(timed, 3 * arguments.repeats)
         for length, call in timed.items():
@@ -153,16 +169,16 @@ def convolution_rows(arguments: argparse.Namespace) -> list[dict]:
         width = weight.shape[1]
         return F.silu(F.conv1d(F.pad(x, (width - 1, 0)), weight[:, None], bias, groups=weight.shape[0]))
 
-    functions = {"cpu": lambda **case: causal_conv1d(**case, backend="cpu"), "torch": with_torch}
     x = scan_case(arguments.dim, arguments.peer_length, 1)["u"]
     case = {"x": x, "weight": torch.randn(arguments.dim, 4), "bias": torch.randn(arguments.dim)}
-    check(functions, case)
+    contestants = {"cpu": (partial(causal_conv1d, backend="cpu"), case), "torch": (with_torch, case)}
+    check(contestants)
     rows = []
     for what, measure in PASSES.items():
-        seconds = medians(functions, case, measure, arguments.repeats)
+        taken = medians(contestants, measure, arguments.repeats)
         rows.append(
-            {"what": what, "length": arguments.peer_length, "milliseconds": {k: 1e3 * s for k, s in seconds.items()}}
-            | {"ratio_to_cpu": {"torch": seconds["torch"] / seconds["cpu"]}}
+            {"what": what, "length": arguments.peer_length, "milliseconds": {k: 1e3 * s for k, s in taken.items()}}
+            | {"ratio_to_cpu": {"torch": taken["torch"] / taken["cpu"]}}
         )
     return rows
 
@@ -194,6 +210,8 @@ def main() -> None:
         raise SystemExit("the C++ kernel was not built: there is nothing to compare (install g++, pip install -e .)")
     from ramvid_vad.ops.cpu_library import instruction_set
 
+    if not find_spec("mambapy"):
+        print("mambapy is not installed: its column is left out (pip install mambapy)")
     report = machine() | {
         "instruction_set": instruction_set(),
         "shape": {"batch": 1, "dim": arguments.dim, "states": arguments.states},
