@@ -1,7 +1,7 @@
 """One rank against two: a training step, the exchange of gradients, memory, and what rank 0 does for all.
 
-    python benchmarks/ranks.py [--config configs/ped2_cpu.yaml] [--batch_size 1] [--repeats 7]
-        [--out runs/benchmarks/ranks.json]
+    python benchmarks/ranks.py [--networks 1gbit 10gbit] [--config configs/ped2_cpu.yaml] [--batch_size 1]
+        [--repeats 7] [--out runs/benchmarks/ranks.json]
 
 The training step of `ramvid_vad.training.loop`, with the network and settings of a config file, random frames and
 weights of seed 0, one thread per rank. Called in turn:
@@ -10,6 +10,8 @@ weights of seed 0, one thread per rank. Called in turn:
 - `2 ranks`: the same on each of two ranks under mpirun, which exchange their gradients (gloo, on one machine).
 - `2 ranks, no exchange`: the same two processes, each with its own gradients: what the neighbour costs by sharing
   caches and memory alone. The rest of `2 ranks` is the exchange.
+- `2 hosts, 1gbit` and so on, with --networks (root and iproute2 needed): two processes in network namespaces of their
+  own, joined by a link of that rate; they meet as two machines do, by MASTER_ADDR.
 
 Then on one rank: a checkpoint written, verified (rank 0 alone) and loaded (every rank).
 """
@@ -17,6 +19,7 @@ Then on one rank: a checkpoint written, verified (rank 0 alone) and loaded (ever
 import argparse
 import contextlib
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -24,6 +27,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from hosts import TwoHosts
 from measure import Contestant, alternate, machine, print_table, seconds, serve, write_report
 from victims import launcher
 
@@ -37,8 +41,6 @@ from ramvid_vad.training.checkpoints import find_latest, load_checkpoint
 from ramvid_vad.training.loop import TrainLoop
 
 ONE, TWO, ALONE = "1 rank", "2 ranks", "2 ranks, no exchange"
-WAYS = {ONE: (1, "exchange"), TWO: (2, "exchange"), ALONE: (2, "alone")}
-"""Ranks, and what they are told to do."""
 
 
 def loop_of(config: str, batch_size: int, log_dir: str) -> tuple[TrainLoop, torch.Tensor]:
@@ -117,6 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default=str(Path(__file__).parent.parent / "configs" / "ped2_cpu.yaml"))
     parser.add_argument("--batch_size", type=int, default=1, help="windows per rank")
+    parser.add_argument("--networks", nargs="*", default=[], metavar="RATE", help="1gbit and so on, as tc writes it")
     parser.add_argument("--repeats", type=int, default=7, help="timed steps of each contestant")
     parser.add_argument("--out", default="runs/benchmarks/ranks.json", help="JSON file")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
@@ -127,21 +130,39 @@ def main() -> None:
         return
     flags = [__file__, "--serve", "--config", arguments.config, "--batch_size", str(arguments.batch_size)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    running = {ranks: Contestant([*launcher("mpirun", ranks), *flags], env=environment) for ranks in (1, 2)}
+    hosts = {f"2 hosts, {rate}": TwoHosts(rate) for rate in arguments.networks}
+    python = launcher("mpirun", 1)
+    others = [
+        subprocess.Popen(
+            each.command(1, *python, *flags), stdin=subprocess.DEVNULL, env=environment | each.variables(1)
+        )
+        for each in hosts.values()
+    ]
+    running = {
+        name: Contestant(each.command(0, *python, *flags), env=environment | each.variables(0))
+        for name, each in hosts.items()
+    }
+    running |= {name: Contestant([*launcher("mpirun", n), *flags], env=environment) for name, n in ((ONE, 1), (TWO, 2))}
+    calls = {name: partial(each.call, "exchange") for name, each in running.items()}
+    calls |= {ALONE: partial(running[TWO].call, "alone")}
     try:
-        calls = {name: partial(running[ranks].call, what) for name, (ranks, what) in WAYS.items()}
         medians = alternate(calls, arguments.repeats)
     finally:
         for each in running.values():
             each.end()
-    rows = [
-        {"contestant": name, "seconds per step": taken, "windows/s": WAYS[name][0] * arguments.batch_size / taken}
-        | {"windows/s against 1 rank": WAYS[name][0] * medians[ONE] / taken, "peak GB": running[WAYS[name][0]].peak}
-        for name, taken in medians.items()
-    ]
-    exchange = {"exchange, share of a step": 1 - medians[ALONE] / medians[TWO]}
+        for each in others:
+            each.wait()
+        for each in hosts.values():
+            each.remove()
+    rows = []
+    for name, taken in medians.items():
+        ranks = 1 if name == ONE else 2
+        row = {"contestant": name, "seconds per step": taken, "windows/s": ranks * arguments.batch_size / taken}
+        row |= {"windows/s against 1 rank": ranks * medians[ONE] / taken}
+        rows.append(row | {"exchange, share of a step": 0.0 if ranks == 1 else max(0.0, 1 - medians[ALONE] / taken)})
+    peaks = {f"peak GB, {name}": running[name].peak for name in (ONE, TWO)}
     torch.set_num_threads(1)
-    around = exchange | checkpoint_seconds(arguments.config, arguments.batch_size)
+    around = peaks | checkpoint_seconds(arguments.config, arguments.batch_size)
     print_table(f"a training step of {Path(arguments.config).name}, one thread per rank; medians", rows)
     print_table("around it", [around])
     write_report(arguments.out, machine() | {"batch_size": arguments.batch_size, "rows": rows, "around": around})

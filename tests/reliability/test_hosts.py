@@ -1,0 +1,112 @@
+"""Two machines, played by two network namespaces: ranks that meet by address, one that dies, one that is cut off."""
+
+import os
+import subprocess
+import sys
+import time
+
+import hosts as hosts_module
+import numpy as np
+import pytest
+from hosts import TwoHosts
+from tiny_runs import FLAGS, assert_same_end
+from victims import ROOT, Run, mpi_launcher
+
+from ramvid_vad.dist_util import LAUNCHERS
+from ramvid_vad.video.writer import write_video
+
+STEPS = 8
+SECONDS = 45  # 25 until TCP gives a silent machine up, 5 of grace, and the rest for a busy machine
+
+pytestmark = pytest.mark.skipif(not hosts_module.available(), reason="network namespaces need root and iproute2")
+
+
+@pytest.fixture
+def hosts():
+    two = TwoHosts()
+    yield two
+    two.remove()
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    write_video(str(folder / "a.mp4"), np.random.default_rng(0).integers(0, 255, (12, 16, 24, 3), np.uint8))
+    return folder
+
+
+def command(videos, log_dir, *more):
+    paths = ["--data_dir", videos, "--cache_dir", videos.parent / "cache", "--log_dir", log_dir]
+    return [str(each) for each in ("scripts/video_train.py", *FLAGS, *paths, "--max_steps", STEPS, *more)]
+
+
+class Ranks:
+    """A process on each host, each with a file for what it prints."""
+
+    def __init__(self, hosts, arguments, folder):
+        own = {name for each in LAUNCHERS for name in each[1:]}
+        environment = {name: value for name, value in os.environ.items() if name not in own}
+        environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        self.outputs = [folder / f"{rank}.txt" for rank in (0, 1)]
+        self.processes = []
+        for rank, output in enumerate(self.outputs):
+            with open(output, "w") as file:
+                self.processes.append(
+                    subprocess.Popen(
+                        hosts.command(rank, sys.executable, *arguments),
+                        cwd=ROOT,
+                        env=environment | hosts.variables(rank),
+                        stdin=subprocess.DEVNULL,
+                        stdout=file,
+                        stderr=subprocess.STDOUT,
+                    )
+                )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def printed(self):
+        return "\n".join(output.read_text() for output in self.outputs)
+
+    def wait_for_step(self, log_dir, step):
+        log, deadline = log_dir / "progress.jsonl", time.monotonic() + 120
+        while not (log.exists() and log.read_text().count("\n") >= step):
+            assert all(process.poll() is None for process in self.processes), self.printed()
+            assert time.monotonic() < deadline, self.printed()
+            time.sleep(0.02)
+
+    def codes(self, seconds):
+        deadline = time.monotonic() + seconds
+        return [process.wait(max(0.1, deadline - time.monotonic())) for process in self.processes]
+
+
+@pytest.mark.skipif(mpi_launcher() is None, reason="no mpirun here")
+def test_two_hosts_end_like_two_ranks_on_one(hosts, videos, tmp_path):
+    here = Run(command(videos, tmp_path / "one"), tmp_path / "one.txt", ranks=2)
+    assert here.end() == 0, here.printed()
+    with Ranks(hosts, command(videos, tmp_path / "two"), tmp_path) as ranks:
+        assert ranks.codes(200) == [0, 0], ranks.printed()
+    assert_same_end(tmp_path / "two", tmp_path / "one", STEPS)
+
+
+@pytest.mark.parametrize("fault", ["rank 0 killed", "rank 1 killed", "cable pulled"])
+def test_what_is_lost_on_one_host_ends_the_other(hosts, videos, tmp_path, fault):
+    """No launcher is there to do it. A killed process closes its socket; behind a dead cable nobody does."""
+    with Ranks(hosts, command(videos, tmp_path / "log", "--max_steps", 100000), tmp_path) as ranks:
+        ranks.wait_for_step(tmp_path / "log", 3)
+        left = [0, 1]
+        if fault == "cable pulled":
+            hosts.unplug()
+        else:
+            left.remove(int(fault.split()[1]))
+            ranks.processes[1 - left[0]].kill()
+        codes = ranks.codes(SECONDS)
+        assert all(codes[rank] == 1 for rank in left), ranks.printed()
+        printed = ranks.outputs[left[0]].read_text()
+        assert "has ended" in printed, printed
+        assert "Traceback" not in printed, printed
