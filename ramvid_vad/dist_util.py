@@ -5,6 +5,7 @@ prints its traceback once and ends the others: at once under mpirun and torchrun
 under a launcher that does not do it. A rank that hangs ends the run after the timeout of ``setup_dist``.
 """
 
+import ctypes
 import os
 import re
 import signal
@@ -47,6 +48,7 @@ LAUNCHERS = (
     ("MPICH", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
     ("Slurm", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
 )
+OPEN_MPI = "libmpi.so.40"  # of its versions 4 and 5
 _comm: Any = None  # mpi4py's world, when it was used to meet
 
 
@@ -259,6 +261,9 @@ def _meet(place: Place) -> dist.TCPStore:
 
 
 def _mpi_world(place: Place) -> Any:
+    if place.launcher == "Open MPI" and _loads(OPEN_MPI):
+        # a wheel of mpi4py can do with several libraries and would take an MPICH first, which aborts here
+        os.environ.setdefault("MPI4PY_MPIABI", "openmpi")
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
@@ -273,6 +278,14 @@ def _mpi_world(place: Place) -> Any:
             "for another MPI; pip install --force-reinstall --no-binary=mpi4py mpi4py, or start with torchrun"
         )
     return world
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _slurm_address() -> tuple[str, int]:

@@ -16,7 +16,7 @@ from ramvid_vad.dist_util import LAUNCHERS
 from ramvid_vad.video.writer import write_video
 
 STEPS = 8
-SECONDS = 45  # 25 until TCP gives a silent machine up, 5 of grace, and the rest for a busy machine
+SECONDS = 60  # 25 until TCP gives a silent machine up, 5 of grace, and the rest for a busy machine
 
 pytestmark = pytest.mark.skipif(not hosts_module.available(), reason="network namespaces need root and iproute2")
 
