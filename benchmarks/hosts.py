@@ -10,6 +10,7 @@ from itertools import count
 
 PORT = 29517
 """Where the ranks meet; each pair of hosts has a network of its own."""
+ADDRESSES = ("10.77.0.1", "10.77.0.2")
 _numbers = count()
 
 
@@ -33,7 +34,7 @@ class TwoHosts:
         first, second = self.names
         _ip("link", "add", "veth0", "netns", first, "type", "veth", "peer", "name", "veth0", "netns", second)
         for rank, name in enumerate(self.names):
-            _ip("-n", name, "addr", "add", f"10.77.0.{rank + 1}/24", "dev", "veth0")
+            _ip("-n", name, "addr", "add", f"{ADDRESSES[rank]}/24", "dev", "veth0")
             for device in ("lo", "veth0"):
                 _ip("-n", name, "link", "set", device, "up")
             shape = f"tc qdisc add dev veth0 root tbf rate {rate} burst 1mb latency 50ms"
@@ -46,7 +47,7 @@ class TwoHosts:
     def variables(self, rank: int) -> dict[str, str]:
         """What a launcher would set there."""
         place = {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0", "GLOO_SOCKET_IFNAME": "veth0"}
-        return place | {"MASTER_ADDR": "10.77.0.1", "MASTER_PORT": str(PORT)}
+        return place | {"MASTER_ADDR": ADDRESSES[0], "MASTER_PORT": str(PORT)}
 
     def unplug(self) -> None:
         """Pull the second host's cable: neither hears the other any more, and nobody says so."""

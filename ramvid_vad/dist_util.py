@@ -48,6 +48,9 @@ LAUNCHERS = (
     ("MPICH", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
     ("Slurm", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
 )
+# Before the group is destroyed: its end waits for gloo's threads and holds Python's lock, which such a thread may still
+# want to let go of the tensors of the last collective; both then wait for ever (PyTorch 2.13, one run in seven).
+SETTLE_SECONDS = 0.5
 OPEN_MPI = "libmpi.so.40"  # of its versions 4 and 5
 _comm: Any = None  # mpi4py's world, when it was used to meet
 
@@ -127,6 +130,7 @@ def cleanup() -> None:
     if dist.is_initialized():
         barrier()
         lifeline.stop()
+        time.sleep(SETTLE_SECONDS)
         dist.destroy_process_group()
 
 
