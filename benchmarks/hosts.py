@@ -6,6 +6,7 @@ What ``ranks.py`` and tests/reliability share. Needs root and iproute2 (``ip``, 
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from itertools import count
 
 PORT = 29517
@@ -14,21 +15,21 @@ ADDRESSES = ("10.77.0.1", "10.77.0.2")
 _numbers = count()
 
 
-def available() -> bool:
-    """May this process make network namespaces?"""
-    if os.name != "posix" or os.geteuid() or not (shutil.which("ip") and shutil.which("tc")):
-        return False
-    name = f"ranks-{os.getpid()}-try"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode == 0
-    return made and subprocess.run(["ip", "netns", "del", name], check=False).returncode == 0
-
-
 class TwoHosts:
     """Two hosts; ``rate``, as tc writes it ("1gbit"), goes through the link between them in either direction."""
 
     def __init__(self, rate: str = "10gbit"):
         number = next(_numbers)
         self.names = [f"ranks-{os.getpid()}-{number}-{rank}" for rank in (0, 1)]
+        try:
+            self._join(rate)
+        except SystemExit:
+            for name in self.names:
+                with suppress(SystemExit):
+                    _ip("netns", "del", name)
+            raise
+
+    def _join(self, rate: str) -> None:
         for name in self.names:
             _ip("netns", "add", name)
         first, second = self.names
@@ -59,5 +60,10 @@ class TwoHosts:
 
 
 def _ip(*arguments: str) -> None:
-    if subprocess.run(["ip", *arguments], check=False).returncode:
-        raise SystemExit(f"ip {' '.join(arguments)}: failed; two hosts on one machine need root and iproute2")
+    why = "ip is not installed"
+    if shutil.which("ip"):
+        done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+        if not done.returncode:
+            return
+        why = f"ip {' '.join(arguments)}: {done.stderr.strip()}"
+    raise SystemExit(f"{why}; two hosts on one machine need root and iproute2")
