@@ -68,7 +68,7 @@ void norm_apply(const Norm& a, int64_t batch, int64_t, int64_t begin, int64_t en
         if (a.silu)
             for (int64_t t = begin; t < end; t++) {
                 const Vec v = gain * channels.read(a.x, t) + offset;
-                channels.write(a.y, t, v * sigmoid(v));
+                channels.write(a.y, t, silu<E>(v));
             }
         else
             for (int64_t t = begin; t < end; t++) channels.write(a.y, t, gain * channels.read(a.x, t) + offset);
