@@ -140,6 +140,17 @@ def test_error_of_the_exponential(isa):
     assert (fused_scan(u=impulse, delta=ones, A=far, B=torch.ones(1, 16, 2), C=torch.ones(1, 16, 2))[1] < 1e-37).all()
 
 
+@pytest.mark.parametrize("slowness", [1e-2, 1e-4])
+def test_states_that_decay_slowly_keep_their_digits(isa, slowness):
+    # A state that sums up n tokens multiplies the error of its decay by n: a bias of 1e-7 near exp(0) would show.
+    torch.manual_seed(0)
+    case = {name: torch.randn(1, width, 3000) for name, width in (("u", 16), ("B", 16), ("C", 16))}
+    case |= {"delta": torch.randn(1, 16, 3000) / 2 - 4, "A": -slowness * torch.arange(1.0, 17).repeat(16, 1)}
+    expected = naive_scan(**{name: x.double() for name, x in case.items()}, delta_softplus=True)[0]
+    error = fused_scan(**case, delta_softplus=True)[0].double() - expected
+    assert error.abs().max() <= 5e-6 * expected.abs().max()
+
+
 def test_error_of_softplus_and_gate(isa):
     # One token per batch element: y = softplus(delta) u B C, and y = D u silu(z).
     x = torch.cat([torch.linspace(-80, 80, 3001), torch.tensor([1e-6, -1e-6, 0.0, 500.0, -86.0])]).view(-1, 1, 1)
