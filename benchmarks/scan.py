@@ -11,12 +11,12 @@ that its own package hands it:
 - `mambapy`: the parallel scan of mamba.py (`pip install mambapy`), around it the same softplus, D and gate; (B, L, D).
 - `reference` and `cpu`: the two backends of ramvid_vad.ops; (B, L, D).
 
-In its turn each is called twice and the second call is timed, so that it finds its own inputs in the cache, as after
-the layer before it; `first call` is the first one, which finds what the peers left there. Reported are medians and the
-ratios to `cpu`, with memory as the C library hands it out, which is how the peers run by themselves; their (B, D, L, N)
-tensors are fresh pages at every call, and they run up to --peer_length only. After these, with freed memory kept
-(ramvid_vad/allocator.py, as our commands have it): the cost per token and channel of `cpu`, which should not grow with
-L, and the causal convolution.
+In its turn each is called twice forward and the second call is timed, so that it finds its own inputs in the cache, as
+after the layer before it; `first call` is the first one, which finds what the peers left there. Reported are medians
+and the ratios to `cpu`, with memory as the C library hands it out, which is how the peers run by themselves; their (B,
+D, L, N) tensors are fresh pages at every call, and they run up to --peer_length only. After these, with freed memory
+kept (ramvid_vad/allocator.py, as our commands have it): the cost per token and channel of `cpu`, which should not grow
+with L, and the causal convolution.
 """
 
 import argparse
@@ -92,14 +92,13 @@ def forward_seconds(function: Callable[..., Tensor], case: Case) -> float:
 
 
 def training_seconds(function: Callable[..., Tensor], case: Case) -> float:
-    """Of forward and the gradients of all inputs, after another time."""
+    """Of forward and the gradients of all inputs."""
     case = {name: x.detach().requires_grad_() for name, x in case.items()}
 
     def run() -> None:
         y = function(**case)
         torch.autograd.grad(y, list(case.values()), torch.ones_like(y))
 
-    run()
     return seconds(run)
 
 
