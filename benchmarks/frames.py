@@ -36,7 +36,7 @@ def largest(name: str, points: list[dict], limit: float) -> int:
         return known[0]["GB"] < limit
 
     low = max(point["frames"] for point in points if point["GB"] < limit)
-    grain = max(1, low // 40)  # of a long clip a few frames more or less are not worth their minutes
+    grain = max(1, low // 20)  # of a long clip a few frames more or less are not worth their minutes
     while True:
         guess = _estimate(points, limit, power=1 if name == "mamba" else 2)
         guess = max(guess // grain * grain, low + grain)
