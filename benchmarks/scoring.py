@@ -40,7 +40,7 @@ def wmse_by_skimage(x: np.ndarray, x_hat: np.ndarray, threshold: float = 0.04, m
     for frame, made in zip(x[..., 0] / 255, x_hat[..., 0] / 255, strict=True):
         difference = frame - made
         regions = regionprops(label(np.abs(difference) >= threshold, connectivity=2), difference**2)
-        kept = [(region.area, region.mean_intensity) for region in regions if region.area >= min_area]
+        kept = [(region.area, region.intensity_mean) for region in regions if region.area >= min_area]
         total = sum(area**2 for area, _ in kept)
         scores.append(sum(area**2 * mean for area, mean in kept) / total if total else 0.0)
     return np.array(scores)
