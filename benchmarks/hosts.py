@@ -24,9 +24,7 @@ class TwoHosts:
         try:
             self._join(rate)
         except SystemExit:
-            for name in self.names:
-                with suppress(SystemExit):
-                    _ip("netns", "del", name)
+            self.remove()
             raise
 
     def _join(self, rate: str) -> None:
@@ -56,7 +54,8 @@ class TwoHosts:
 
     def remove(self) -> None:
         for name in self.names:
-            _ip("netns", "del", name)
+            with suppress(SystemExit):
+                _ip("netns", "del", name)
 
 
 def _ip(*arguments: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -46,8 +47,9 @@ class Contestant:
 
     def call(self, what: str = "") -> float:
         """Seconds of one call."""
-        self.process.stdin.write(f"{what}\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended, and answers nothing
+            self.process.stdin.write(f"{what}\n")
+            self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
             raise SystemExit(f"{' '.join(self.process.args)}: ended; its message stands above")
@@ -55,7 +57,8 @@ class Contestant:
         return taken
 
     def end(self) -> None:
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
 
 

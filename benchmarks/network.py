@@ -102,8 +102,10 @@ def main() -> None:
     if arguments.serve:
         name, what = arguments.serve
         function = contestant(name, arguments.frames)[what]
-        again = what == "call"
-        serve(lambda _: [seconds(function) for _ in range(1 + again)][-1])
+        if what == "call":
+            serve(lambda _: [seconds(function), seconds(function)][1])
+        else:
+            serve(lambda _: seconds(function))
         return
     report = machine() | {"frames": arguments.frames, "difference_of_plain_attention": check(4), "rows": []}
     for what in ("call", "step"):

@@ -130,30 +130,25 @@ def main() -> None:
         return
     flags = [__file__, "--serve", "--config", arguments.config, "--batch_size", str(arguments.batch_size)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    hosts = {f"2 hosts, {rate}": TwoHosts(rate) for rate in arguments.networks}
-    python = launcher("mpirun", 1)
-    others = [
-        subprocess.Popen(
-            each.command(1, *python, *flags), stdin=subprocess.DEVNULL, env=environment | each.variables(1)
-        )
-        for each in hosts.values()
-    ]
-    running = {
-        name: Contestant(each.command(0, *python, *flags), env=environment | each.variables(0))
-        for name, each in hosts.items()
-    }
-    running |= {name: Contestant([*launcher("mpirun", n), *flags], env=environment) for name, n in ((ONE, 1), (TWO, 2))}
-    calls = {name: partial(each.call, "exchange") for name, each in running.items()}
-    calls |= {ALONE: partial(running[TWO].call, "alone")}
-    try:
-        medians = alternate(calls, arguments.repeats)
-    finally:
-        for each in running.values():
-            each.end()
-        for each in others:
-            each.wait()
-        for each in hosts.values():
-            each.remove()
+    commands = {ONE: [*launcher("mpirun", 1), *flags], TWO: [*launcher("mpirun", 2), *flags]}
+    running = {}
+    with contextlib.ExitStack() as ends:
+
+        def start(name: str, command: list[str], environment: dict[str, str]) -> None:
+            running[name] = Contestant(command, env=environment)
+            ends.callback(running[name].end)
+
+        for rate in arguments.networks:
+            hosts = TwoHosts(rate)
+            ends.callback(hosts.remove)
+            first, second = (hosts.command(rank, sys.executable, *flags) for rank in (0, 1))
+            other = subprocess.Popen(second, stdin=subprocess.DEVNULL, env=environment | hosts.variables(1))
+            ends.callback(other.wait)
+            start(f"2 hosts, {rate}", first, environment | hosts.variables(0))
+        for name, command in commands.items():
+            start(name, command, environment)
+        calls = {name: partial(each.call, "exchange") for name, each in running.items()}
+        medians = alternate(calls | {ALONE: partial(running[TWO].call, "alone")}, arguments.repeats)
     rows = []
     for name, taken in medians.items():
         ranks = 1 if name == ONE else 2

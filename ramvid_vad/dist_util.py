@@ -6,6 +6,7 @@ under a launcher that does not do it. A rank that hangs ends the run after the t
 """
 
 import ctypes
+import faulthandler
 import os
 import re
 import signal
@@ -49,8 +50,10 @@ LAUNCHERS = (
     ("Slurm", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
 )
 # Before the group is destroyed: its end waits for gloo's threads and holds Python's lock, which such a thread may still
-# want to let go of the tensors of the last collective; both then wait for ever (PyTorch 2.13, one run in seven).
+# want to let go of the tensors of the last collective; both then wait for ever (PyTorch 2.13, one run in seven). The
+# moment makes that rare; a process in which it happens all the same ends by itself after LEAVING_SECONDS.
 SETTLE_SECONDS = 0.5
+LEAVING_SECONDS = 60.0
 OPEN_MPI = "libmpi.so.40"  # of its versions 4 and 5
 _comm: Any = None  # mpi4py's world, when it was used to meet
 
@@ -131,7 +134,9 @@ def cleanup() -> None:
         barrier()
         lifeline.stop()
         time.sleep(SETTLE_SECONDS)
+        faulthandler.dump_traceback_later(LEAVING_SECONDS, exit=True)
         dist.destroy_process_group()
+        faulthandler.cancel_dump_traceback_later()
 
 
 def barrier() -> None:

@@ -79,18 +79,27 @@ def test_bfloat16(reference, backend, monkeypatch):
         ({}, True),
         ({"precision": "fp32"}, False),
         ({"device": "cuda"}, False),
-        ({"seq_len": 7}, False),
+        ({"frames": 7}, False),
         ({"threads": 1}, False),
-        ({"amx": False}, False),
-        ({"amx": None}, True),  # a PyTorch that does not tell
+        ({"known": {"amx_tile": False}}, False),
+        ({"known": {"sve": True}}, False),  # another architecture
+        ({"known": None}, True),  # a PyTorch that does not tell
+        ({"known": None, "machine": "aarch64"}, False),
     ],
 )
 def test_a_convolution_that_may_hang_is_known(monkeypatch, setup, expected):
-    case = {"precision": "bf16", "device": "cpu", "seq_len": 6, "threads": 2, "amx": True} | setup
-    known = {} if case["amx"] is None else {"amx_tile": case["amx"]}
+    case = {"precision": "bf16", "device": "cpu", "frames": 6, "threads": 2, "known": {"amx_tile": True}} | setup
     monkeypatch.setattr(torch, "get_num_threads", lambda: case["threads"])
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
-    assert backward_may_hang(case["precision"], torch.device(case["device"]), case["seq_len"]) is expected
+    monkeypatch.setattr("platform.machine", lambda: case.get("machine", "x86_64"))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: case["known"], raising=False)
+    if case["known"] is None:
+        monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert backward_may_hang(case["precision"], torch.device(case["device"]), case["frames"]) is expected
+
+
+def test_the_fewest_frames_of_a_network_that_halves_time():
+    assert create_model_and_diffusion(**SETTINGS)[0].fewest_frames == 0
+    assert create_model_and_diffusion(**SETTINGS, scale_time_dim=30)[0].fewest_frames == 15
 
 
 def test_checkpointing_changes_no_gradient():

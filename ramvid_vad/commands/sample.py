@@ -48,10 +48,13 @@ def sample(parsed: SimpleNamespace) -> bool:
     if parsed.dry_run:
         print_resolved(parsed)
         return True
+    weights = {"model": os.path.basename(path), "model_sha256": _sha256(path)}
+    if len({*dist_util.all_gather_object(weights["model_sha256"])}) > 1:
+        raise InputError(f"--model_path {path}: the ranks find different files there: it must be a shared folder")
     model.to(dist_util.dev()).requires_grad_(False)
     finished = True
     if options.sampling_type == "windows":
-        finished = _infill_videos(parsed, path, model, diffusion)
+        finished = _infill_videos(parsed, weights, model, diffusion)
     else:
         _generate_samples(parsed, model, diffusion)
     dist_util.cleanup()
@@ -80,7 +83,7 @@ def _weights_path(parsed: SimpleNamespace) -> str:
     return averaged or path
 
 
-def _infill_videos(parsed: SimpleNamespace, path: str, model: UNet, diffusion: GaussianDiffusion) -> bool:
+def _infill_videos(parsed: SimpleNamespace, weights: dict[str, str], model: UNet, diffusion: GaussianDiffusion) -> bool:
     """False if a signal ended it after a batch."""
     options, video = parsed.sample, parsed.video
     if parsed.model.class_cond:
@@ -96,10 +99,10 @@ def _infill_videos(parsed: SimpleNamespace, path: str, model: UNet, diffusion: G
     reconstruction = None
     if dist_util.rank() == 0:  # the first to look decodes what is missing and claims the folder
         prefetch(cache, paths, workers=video.num_workers or None, timeout=video.decode_timeout)
-        reconstruction = _reconstruction(parsed, path, out_dir, names, paths, cache, pattern.fixed, precision)
+        reconstruction = _reconstruction(parsed, weights, out_dir, names, paths, cache, pattern.fixed, precision)
     pending = dist_util.broadcast_object(reconstruction.pending() if reconstruction else None)
     if reconstruction is None:
-        reconstruction = _reconstruction(parsed, path, out_dir, names, paths, cache, pattern.fixed, precision)
+        reconstruction = _reconstruction(parsed, weights, out_dir, names, paths, cache, pattern.fixed, precision)
     mine = pending[dist_util.rank() :: dist_util.world_size()]
     first = dist_util.rank() == 0
     with finishing(lambda line: warn(line) if first else None, "batch of windows") as stop:
@@ -120,7 +123,7 @@ def _infill_videos(parsed: SimpleNamespace, path: str, model: UNet, diffusion: G
 
 def _reconstruction(
     parsed: SimpleNamespace,
-    path: str,
+    weights: dict[str, str],
     out_dir: str,
     names: list[str],
     paths: list[str],
@@ -130,19 +133,21 @@ def _reconstruction(
 ) -> Reconstruction:
     options = parsed.sample
     kept = ("sampler", "eta", "clip_denoised", "resample_steps", "stride", "extra_windows", "seed")
-    settings = {
-        "image_size": list(parse_image_size(parsed.model.image_size)),
-        "rgb": parsed.model.rgb,
-        "keep_aspect": parsed.video.keep_aspect,
-        "seq_len": parsed.video.seq_len,
-        "anchors": torch.nonzero(anchors).flatten().tolist(),
-        "timestep_respacing": parsed.diffusion.timestep_respacing,
-        "precision": precision,
-        "model": os.path.basename(path),
-        "model_sha256": _sha256(path),
-        "model_options": asdict(parsed.model),
-        "diffusion_options": asdict(parsed.diffusion),
-    } | {name: value for name, value in asdict(options).items() if name in kept}
+    settings = (
+        {
+            "image_size": list(parse_image_size(parsed.model.image_size)),
+            "rgb": parsed.model.rgb,
+            "keep_aspect": parsed.video.keep_aspect,
+            "seq_len": parsed.video.seq_len,
+            "anchors": torch.nonzero(anchors).flatten().tolist(),
+            "timestep_respacing": parsed.diffusion.timestep_respacing,
+            "precision": precision,
+            "model_options": asdict(parsed.model),
+            "diffusion_options": asdict(parsed.diffusion),
+        }
+        | {name: value for name, value in asdict(options).items() if name in kept}
+        | weights
+    )
     if options.use_ddim:
         settings["sampler"] = "ddim"
     return Reconstruction(out_dir, names, paths, cache, anchors, options, settings)

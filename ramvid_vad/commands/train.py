@@ -1,5 +1,6 @@
 """``video_train.py``: options -> data, model, loop."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,7 +12,16 @@ from ..errors import InputError
 from ..logger import Logger
 from ..models.precision import backward_may_hang, resolve_precision
 from ..script_util import NUM_CLASSES, create_diffusion, create_model, resolved_options
-from ..training.checkpoints import Checkpoint, Loaded, find_given, find_latest, is_here, load_checkpoint, step_of
+from ..training.checkpoints import (
+    Checkpoint,
+    Loaded,
+    find_given,
+    find_latest,
+    is_here,
+    load_checkpoint,
+    newest_step,
+    step_of,
+)
 from ..training.loop import Batches, TrainLoop
 from ..video.datasets import VideoWindows, training_batches
 from ..video.reader import find_videos, video_name
@@ -38,14 +48,15 @@ def train(parsed: SimpleNamespace) -> bool:
     dist_util.setup_dist(timeout_minutes=LONGEST_WAIT)
     logger = Logger(options.log_dir, tensorboard=options.tensorboard)
     precision = resolve_precision(options.precision, options.use_fp16)
-    if backward_may_hang(precision, dist_util.dev(), parsed.video.seq_len):
-        torch.set_num_threads(1)
-        logger.warn(
-            f"--precision bf16 with windows of {parsed.video.seq_len} frames can hang in PyTorch's convolution on this "
-            "processor: training on one thread; --precision fp32 uses all"
-        )
     torch.manual_seed(options.seed)  # the initial weights
     model = create_model(parsed.model, parsed.diffusion.learn_sigma)
+    fewest = model.fewest_frames or parsed.video.seq_len
+    if backward_may_hang(precision, dist_util.dev(), fewest):
+        torch.set_num_threads(1)
+        logger.warn(
+            f"--precision bf16 with {fewest} frames in a layer can hang in PyTorch's convolution on this processor: "
+            "training on one thread; --precision fp32 uses all"
+        )
     diffusion = create_diffusion(replace(parsed.diffusion, timestep_respacing=""))
     pattern = anchor_pattern(parsed.anchors, parsed.video.seq_len, options.seed)
     batches, names, left_out = training_data(parsed, logger)
@@ -175,11 +186,18 @@ def find_resumed(resume_checkpoint: str, logger: Logger, ema_rate: str) -> Loade
     further: then the same command was killed and goes on. Rank 0 looks and verifies the checksums for all.
     """
     source = dist_util.from_rank_0(lambda: _to_go_on_from(resume_checkpoint, logger))
+    here = is_here(source) if isinstance(source, Checkpoint) else source is None or _size(source)
+    if len({*dist_util.all_gather_object((newest_step(logger.dir), here))}) > 1:
+        where = logger.dir if source is None or isinstance(source, Checkpoint) else f"{logger.dir} or {source}"
+        raise InputError(f"{where}: the ranks find different checkpoints there: it must be a shared folder")
     if source is None:
         return None
-    if dist_util.any_true(isinstance(source, Checkpoint) and not is_here(source)):
-        raise InputError(f"{source.log_dir}: not all ranks find rank 0's checkpoint there: it must be a shared folder")
     return load_checkpoint(source, [rate.strip() for rate in ema_rate.split(",") if rate.strip()], logger.warn)
+
+
+def _size(path: str) -> int:
+    """Of a local file in bytes; -1 where there is none."""
+    return os.path.getsize(path) if os.path.exists(path) else -1
 
 
 def _to_go_on_from(resume_checkpoint: str, logger: Logger) -> Checkpoint | str | None:

@@ -1,6 +1,7 @@
 """Arithmetic of the network: float32, or automatic mixed precision in bfloat16 or float16."""
 
 import contextlib
+import platform
 
 import torch
 
@@ -24,10 +25,11 @@ def network_autocast(precision: str, device: torch.device) -> contextlib.Abstrac
     return torch.autocast(device.type, dtype=AUTOCAST_TYPES[precision])
 
 
-def backward_may_hang(precision: str, device: torch.device, seq_len: int) -> bool:
+def backward_may_hang(precision: str, device: torch.device, frames: int) -> bool:
     """Whether a training step in this set-up could wait for ever with more than one thread (docs/performance.md):
     PyTorch 2.13, bfloat16 on a CPU with AMX, weight gradient of a convolution over few frames."""
-    if precision != "bf16" or device.type != "cpu" or seq_len > SHORT_WINDOW or torch.get_num_threads() == 1:
+    if precision != "bf16" or device.type != "cpu" or frames > SHORT_WINDOW or torch.get_num_threads() == 1:
         return False
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in older versions
-    return bool(capabilities.get("amx_tile", True))  # not known: on the safe side
+    if hasattr(torch.cpu, "get_capabilities"):  # not in older versions
+        return bool(torch.cpu.get_capabilities().get("amx_tile"))
+    return platform.machine().lower() in ("x86_64", "amd64")  # not known: on the safe side

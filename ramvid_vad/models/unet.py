@@ -129,6 +129,8 @@ class UNet(nn.Module):
                 skips.append(channels)
                 factor *= 2
 
+        self.fewest_frames = min(frames)  # on any level; 0: as many as the window has
+
         self.middle_block = Stage(residual(channels, channels), mix(channels, num_heads), residual(channels, channels))
 
         self.output_blocks = nn.ModuleList()

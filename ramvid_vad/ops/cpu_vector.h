@@ -153,14 +153,15 @@ inline void store(float* p, Vec v, int count) {
     write<FULL>(p, v, count);
 }
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && (defined(__clang__) || __GNUC__ >= 10)  // older ones do not know the instruction
 const bool CONVERTS_BFLOAT16 = __builtin_cpu_supports("avx512bf16");
+#define CONVERTS
 #endif
 
 // To nearest, ties to even. The machine's own instruction, where it has one, takes subnormal numbers for zero.
 template <bool FULL>
 inline void store(Bfloat16* p, Vec v, int count) {
-#if defined(__AVX512F__)
+#if defined(CONVERTS)
     if (CONVERTS_BFLOAT16) {
         __m256i halves;  // in assembly, so that this file needs no further instruction set
         asm("vcvtneps2bf16 %1, %0" : "=v"(halves) : "v"((__m512)v));

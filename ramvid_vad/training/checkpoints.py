@@ -33,7 +33,7 @@ from ramvid_vad.training.weights import (
 
 __all__ = [
     "Checkpoint", "Loaded", "find_given", "find_latest", "is_here", "load_checkpoint", "load_weights",
-    "restore_optimizer", "save_checkpoint", "save_weights", "step_of",
+    "newest_step", "restore_optimizer", "save_checkpoint", "save_weights", "step_of",
 ]  # fmt: skip
 
 _OWN = re.compile(r"(?:model|ema_(?P<rate>[^/]+)_|opt)(?P<step>\d{6,})\.(?:safetensors|pt)")
@@ -144,6 +144,12 @@ def find_given(path: str) -> Checkpoint | str:
 def step_of(source: Checkpoint | str) -> int:
     """The step of a generation; of a model file the one in its name, 0 if there is none."""
     return source.step if isinstance(source, Checkpoint) else _model_step(os.path.basename(source)) or 0
+
+
+def newest_step(log_dir: str) -> int:
+    """The step of the newest manifest by its name, verified or not; -1: there is none."""
+    found = (_MANIFEST.fullmatch(name) for name in names_in(log_dir))
+    return max((int(each["step"]) for each in found if each), default=-1)
 
 
 def is_here(checkpoint: Checkpoint) -> bool:

@@ -5,17 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
-import numpy as np
 import pytest
 from hosts import ADDRESSES, TwoHosts
-from tiny_runs import FLAGS, assert_same_end
+from tiny_runs import assert_same_end, command, one_video, pid_of_rank, wait_for_step, without_launcher
 from victims import ROOT, Run, mpi_launcher
 
-from ramvid_vad.dist_util import LAUNCHERS
-from ramvid_vad.video.writer import write_video
-
-STEPS = 12
+STEPS = 40
 SECONDS = 60  # 25 until TCP gives a silent machine up, 5 of grace, and the rest for a busy machine
 
 
@@ -31,23 +28,14 @@ def hosts():
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("videos")
-    write_video(str(folder / "a.mp4"), np.random.default_rng(0).integers(0, 255, (12, 16, 24, 3), np.uint8))
-    return folder
-
-
-def command(videos, log_dir, *more):
-    paths = ["--data_dir", videos, "--cache_dir", videos.parent / "cache", "--log_dir", log_dir]
-    return [str(each) for each in ("scripts/video_train.py", *FLAGS, *paths, "--max_steps", STEPS, *more)]
+    return one_video(tmp_path_factory.mktemp("videos"))
 
 
 class Ranks:
     """A process on each host, each with a file for what it prints; ``launcher(rank)``: the words before the script."""
 
     def __init__(self, hosts, arguments, folder, launcher=None):
-        own = {name for each in LAUNCHERS for name in each[1:]}
-        environment = {name: value for name, value in os.environ.items() if name not in own}
-        environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        environment = without_launcher()
         self.outputs = [folder / f"{rank}.txt" for rank in (0, 1)]
         self.processes = []
         for rank, output in enumerate(self.outputs):
@@ -63,6 +51,7 @@ class Ranks:
                         stdin=subprocess.DEVNULL,
                         stdout=file,
                         stderr=subprocess.STDOUT,
+                        start_new_session=True,
                     )
                 )
 
@@ -71,37 +60,37 @@ class Ranks:
 
     def __exit__(self, *error):
         for process in self.processes:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def printed(self):
         return "\n".join(output.read_text(errors="replace") for output in self.outputs)
 
     def wait_for_step(self, log_dir, step):
-        log, deadline = log_dir / "progress.jsonl", time.monotonic() + 120
-        while not (log.exists() and log.read_text().count("\n") >= step):
-            assert all(process.poll() is None for process in self.processes), self.printed()
-            assert time.monotonic() < deadline, self.printed()
-            time.sleep(0.02)
+        wait_for_step(log_dir, step, self.processes, self.printed)
 
     def codes(self, seconds):
         deadline = time.monotonic() + seconds
-        return [process.wait(max(0.1, deadline - time.monotonic())) for process in self.processes]
+        try:
+            return [process.wait(max(0.1, deadline - time.monotonic())) for process in self.processes]
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"did not end in {seconds} s:\n{self.printed()}")
 
 
 @pytest.mark.skipif(mpi_launcher() is None, reason="no mpirun here")
 def test_two_hosts_end_like_two_ranks_on_one(hosts, videos, tmp_path):
-    here = Run(command(videos, tmp_path / "one"), tmp_path / "one.txt", ranks=2)
+    here = Run(command(videos, tmp_path / "one", STEPS), tmp_path / "one.txt", ranks=2)
     assert here.end() == 0, here.printed()
-    with Ranks(hosts, command(videos, tmp_path / "two"), tmp_path) as ranks:
-        assert ranks.codes(200) == [0, 0], ranks.printed()
+    with Ranks(hosts, command(videos, tmp_path / "two", STEPS), tmp_path) as ranks:
+        assert ranks.codes(80) == [0, 0], ranks.printed()
     assert_same_end(tmp_path / "two", tmp_path / "one", STEPS)
 
 
 @pytest.mark.parametrize("fault", ["rank 0 killed", "rank 1 killed", "cable pulled"])
 def test_what_is_lost_on_one_host_ends_the_other(hosts, videos, tmp_path, fault):
     """No launcher is there to do it. A killed process closes its socket; behind a dead cable nobody does."""
-    with Ranks(hosts, command(videos, tmp_path / "log", "--max_steps", 100000), tmp_path) as ranks:
+    with Ranks(hosts, command(videos, tmp_path / "log", 100000), tmp_path) as ranks:
         ranks.wait_for_step(tmp_path / "log", 3)
         left = [0, 1]
         if fault == "cable pulled":
@@ -124,22 +113,11 @@ def test_torchrun_recovers_over_two_hosts(hosts, videos, tmp_path):
         where = f"--rdzv-endpoint {ADDRESSES[0]}:29400 --rdzv-id test --local-addr {ADDRESSES[rank]}"
         return [*words.split(), *where.split(), "--rdzv-conf", f"is_host={1 - rank},join_timeout=60"]
 
-    with Ranks(hosts, command(videos, tmp_path / "whole"), tmp_path) as ranks:
-        assert ranks.codes(200) == [0, 0], ranks.printed()
-    with Ranks(hosts, command(videos, tmp_path / "log"), tmp_path, torchrun) as ranks:
+    with Ranks(hosts, command(videos, tmp_path / "whole", STEPS), tmp_path) as ranks:
+        assert ranks.codes(80) == [0, 0], ranks.printed()
+    with Ranks(hosts, command(videos, tmp_path / "log", STEPS), tmp_path, torchrun) as ranks:
         ranks.wait_for_step(tmp_path / "log", 3)
-        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-            if _is_rank(pid, 1, str(tmp_path / "log")):
-                os.kill(pid, signal.SIGKILL)
-        assert ranks.codes(200) == [0, 0], ranks.printed()
+        os.kill(pid_of_rank("RANK", 1, tmp_path / "log"), signal.SIGKILL)
+        assert ranks.codes(80) == [0, 0], ranks.printed()
         assert "going on from step" in ranks.printed()
     assert_same_end(tmp_path / "log", tmp_path / "whole", STEPS)
-
-
-def _is_rank(pid, rank, log_dir):
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as environ, open(f"/proc/{pid}/cmdline", "rb") as line:
-            words = line.read().decode(errors="replace").split("\0")
-            return f"RANK={rank}".encode() in environ.read().split(b"\0") and log_dir in words and "-m" not in words
-    except OSError:
-        return False

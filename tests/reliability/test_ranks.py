@@ -1,6 +1,7 @@
 """Whole runs of two ranks: unequal numbers of windows, a rank that dies, a gradient that is infinite on one."""
 
 import json
+import os
 import re
 import shutil
 import time
@@ -10,6 +11,7 @@ import pytest
 from tiny_runs import FLAGS, assert_same_end
 from victims import Run, mpi_launcher
 
+from ramvid_vad.training import checkpoints
 from ramvid_vad.video.writer import write_video
 
 STEPS = 12
@@ -110,21 +112,30 @@ def test_two_ranks_with_three_and_four_windows_train_and_end(whole):
 
 
 @needs_mpi
-@pytest.mark.parametrize("second", ["shared", "of its own", "an older one"])
+@pytest.mark.parametrize("second", ["shared", "empty", "other settings", "cut off", "alone"])
 def test_rank_0_verifies_the_checkpoint_for_all(seven, whole, tmp_path, second):
+    """A second rank's own log directory is noticed, whatever lies there; "alone": rank 0's is the empty one."""
     (tmp_path / "script.py").write_text(CHECKED)
     folders = [tmp_path / "first", tmp_path / ("first" if second == "shared" else "second")]
-    shutil.copytree(whole, folders[0] / "log")
-    folders[1].mkdir(exist_ok=True)
-    if second == "an older one":  # the same files but one, as long as before
+    for folder in {*folders}:
+        folder.mkdir()
+    if second != "alone":
+        shutil.copytree(whole, folders[0] / "log")
+    if second not in ("shared", "empty"):
         shutil.copytree(whole, folders[1] / "log")
-        manifest = folders[1] / f"log/checkpoint{STEPS:06d}.json"
-        manifest.write_text(manifest.read_text().replace("e", "f", 1))
+    if second == "other settings":  # a valid generation of the same step, with files of the same sizes
+        path = folders[1] / f"log/checkpoint{STEPS:06d}.json"
+        manifest = json.loads(path.read_text())
+        manifest["extra"]["global_batch"] += 1
+        path.write_text(json.dumps(manifest | {"sha256": checkpoints._digest(manifest)}))
+    if second == "cut off":
+        os.truncate(folders[1] / f"log/model{STEPS:06d}.safetensors", 1000)
     arguments = [str(tmp_path / "script.py"), *command(seven, "log", "--max_steps", STEPS + 1)[1:]]
     environment = {f"FOLDER_{rank}": str(folder) for rank, folder in enumerate(folders)}
     run = Run(arguments, tmp_path / "out.txt", ranks=2, **environment)
     code, printed = run.end(), run.printed()
-    assert "rank 0 reads all of model" in printed and "rank 1 reads" not in printed, printed
+    assert ("rank 0 reads all of model" in printed) == (second != "alone"), printed
+    assert "rank 1 reads" not in printed, printed
     if second == "shared":
         assert code == 0 and f"going on from step {STEPS}" in printed, printed
     else:

@@ -11,15 +11,13 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
-import numpy as np
 import pytest
-from tiny_runs import FLAGS, assert_same_end
+from tiny_runs import assert_same_end, command, one_video, pid_of_rank, wait_for_step, without_launcher
 from victims import ROOT, Run, mpi_launcher
 
-from ramvid_vad.dist_util import LAUNCHERS
 from ramvid_vad.training.checkpoints import find_latest
-from ramvid_vad.video.writer import write_video
 
 STEPS = 60
 SECONDS = 30  # within which a dead rank must have ended the others
@@ -70,9 +68,8 @@ def slurm(tmp_path_factory):
         (top / folder).mkdir()
     host, cpus = socket.gethostname().split(".")[0], max(2, os.cpu_count())
     (top / "slurm.conf").write_text(CONF.format(host=host, top=top, ports=free_ports(2), cpus=cpus))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PMI"))}
-    kept = {name: value for name, value in kept.items() if name not in {n for each in LAUNCHERS for n in each[1:]}}
-    environment = kept | {"SLURM_CONF": str(top / "slurm.conf"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    kept = {name: value for name, value in without_launcher().items() if not name.startswith(("SLURM_", "PMI"))}
+    environment = kept | {"SLURM_CONF": str(top / "slurm.conf")}
     subprocess.run(["mungekey", "-c", "-k", str(top / "munge.key")], check=True)
     files = {name: f"{top}/munged.{name}" for name in ("pid", "log", "seed")}
     options = [f"--{name}-file={path}" for name, path in files.items()]
@@ -85,7 +82,7 @@ def slurm(tmp_path_factory):
             )
             time.sleep(1)
         deadline = time.monotonic() + 60
-        while subprocess.run(["srun", "-Q", "-n", "2", "true"], env=environment, timeout=60).returncode:
+        while subprocess.run(["timeout", "60", "srun", "-Q", "-n", "2", "true"], env=environment).returncode:
             if time.monotonic() > deadline or any(daemon.poll() is not None for daemon in daemons):
                 logs = [path.read_text(errors="replace")[-2000:] for path in sorted(top.glob("*.log"))]
                 pytest.skip("Slurm does not start here: " + "\n".join(logs))
@@ -95,74 +92,63 @@ def slurm(tmp_path_factory):
         for daemon in reversed(daemons):
             daemon.terminate()
         for daemon in daemons:
-            daemon.wait(30)
+            try:
+                daemon.wait(30)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("videos")
-    write_video(str(folder / "a.mp4"), np.random.default_rng(0).integers(0, 255, (12, 16, 24, 3), np.uint8))
-    return folder
+    return one_video(tmp_path_factory.mktemp("videos"))
 
 
-def command(videos, log_dir, *more):
-    paths = ["--data_dir", videos, "--cache_dir", videos.parent / "cache", "--log_dir", log_dir]
-    return [str(each) for each in ("scripts/video_train.py", *FLAGS, *paths, "--max_steps", STEPS, *more)]
-
-
-def start(slurm, arguments, output):
+@contextmanager
+def job(slurm, arguments, output):
+    """srun with two ranks; whatever of it is left at the end is cancelled."""
     with open(output, "a") as file:
-        return subprocess.Popen(
-            ["srun", "-n", "2", "--job-name=test", sys.executable, "-u", *arguments],
+        process = subprocess.Popen(
+            ["srun", "-n", "2", "--job-name=test", sys.executable, *arguments],
             cwd=ROOT,
             env=slurm,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
         )
+    try:
+        yield process
+    finally:
+        subprocess.run(["scancel", "--signal=KILL", "--name=test"], env=slurm, check=False)
+        process.kill()
+        process.wait()
 
 
 def printed(output):
     return output.read_text(errors="replace")  # srun cuts lines between the bytes of a letter
 
 
-def wait_for_step(process, log_dir, step, output):
-    log, deadline = log_dir / "progress.jsonl", time.monotonic() + 120
-    while not (log.exists() and log.read_text().count("\n") >= step):
-        assert process.poll() is None and time.monotonic() < deadline, printed(output)
-        time.sleep(0.02)
-
-
 @pytest.mark.skipif(mpi_launcher() is None, reason="no mpirun here")
 def test_a_job_ends_at_sigterm_with_a_checkpoint_and_goes_on_to_the_same_end(slurm, videos, tmp_path):
     """SIGTERM is what --signal and preemption send."""
-    here = Run(command(videos, tmp_path / "one"), tmp_path / "one.txt", ranks=2)
+    here = Run(command(videos, tmp_path / "one", STEPS), tmp_path / "one.txt", ranks=2)
     assert here.end() == 0, here.printed()
-    arguments, output = command(videos, tmp_path / "log"), tmp_path / "out.txt"
-    first = start(slurm, arguments, output)
-    wait_for_step(first, tmp_path / "log", 3, output)
-    subprocess.run(["scancel", "--signal=TERM", "--name=test"], env=slurm, check=True)
-    assert first.wait(60) == 0, printed(output)
+    arguments, output = command(videos, tmp_path / "log", STEPS), tmp_path / "out.txt"
+    with job(slurm, arguments, output) as first:
+        wait_for_step(tmp_path / "log", 3, [first], lambda: printed(output))
+        subprocess.run(["scancel", "--signal=TERM", "--name=test"], env=slurm, check=True)
+        assert first.wait(60) == 0, printed(output)
     stopped = find_latest(str(tmp_path / "log")).step
     assert 3 <= stopped < STEPS and "the same command goes on from there" in printed(output)
-    assert start(slurm, arguments, output).wait(200) == 0, printed(output)
+    with job(slurm, arguments, output) as second:
+        assert second.wait(100) == 0, printed(output)
     assert re.search(rf"going on from step {stopped}\b", printed(output))
     assert_same_end(tmp_path / "log", tmp_path / "one", STEPS)
 
 
 def test_a_killed_rank_ends_the_job(slurm, videos, tmp_path):
     output = tmp_path / "out.txt"
-    process = start(slurm, command(videos, tmp_path / "log", "--max_steps", 100000), output)
-    wait_for_step(process, tmp_path / "log", 3, output)
-    ranks = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as environ, open(f"/proc/{pid}/cmdline", "rb") as line:
-                found = re.search(rb"\0SLURM_PROCID=(\d)\0", environ.read())
-                if found and str(tmp_path / "log").encode() in line.read():
-                    ranks[int(found[1])] = int(pid)
-        except OSError:
-            continue
-    os.kill(ranks[1], signal.SIGKILL)
-    assert process.wait(SECONDS) != 0
+    with job(slurm, command(videos, tmp_path / "log", 100000), output) as process:
+        wait_for_step(tmp_path / "log", 3, [process], lambda: printed(output))
+        os.kill(pid_of_rank("SLURM_PROCID", 1, tmp_path / "log"), signal.SIGKILL)
+        assert process.wait(SECONDS) != 0
     assert "another rank has ended" in printed(output) or "has ended without a word" in printed(output)
