@@ -89,12 +89,17 @@ def launcher(name: str, ranks: int) -> list[str]:
     return [command, "-n", str(ranks), sys.executable]
 
 
+def without_launcher() -> dict[str, str]:
+    """This environment as processes started by hand see it: no launcher's variables, one thread each."""
+    names = {name for each in dist_util.LAUNCHERS for name in each[1:]} | {"MASTER_ADDR", "MASTER_PORT"}
+    kept = {name: value for name, value in os.environ.items() if name not in names}
+    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
 class Run:
     """One command, as typed, in a session of its own; its output goes to a file."""
 
     def __init__(self, arguments: list[str], output: Path, ranks: int = 1, under: str = "mpirun", **environment: str):
-        names = {name for each in dist_util.LAUNCHERS for name in each[1:]} | {"MASTER_ADDR", "MASTER_PORT"}
-        kept = {name: value for name, value in os.environ.items() if name not in names}
         own = {"PYTHONPATH": os.pathsep.join([environment.pop("PYTHONPATH", ""), str(ROOT)]).strip(os.pathsep)}
         root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         self.output = output
@@ -103,7 +108,7 @@ class Run:
             self.process = subprocess.Popen(
                 [*launcher(under, ranks), *arguments],
                 cwd=ROOT,
-                env=kept | root | own | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | environment,
+                env=without_launcher() | root | own | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -179,6 +179,11 @@ def all_gather_object(value: Any) -> list[Any]:
     return values
 
 
+def agree(value: Any) -> bool:
+    """Have all ranks an equal ``value`` (hashable)? All get the same answer."""
+    return len({*all_gather_object(value)}) == 1
+
+
 @torch.no_grad()
 def sync_params(params: Iterable[torch.Tensor]) -> None:
     """Give every rank the tensors of rank 0, in place and in chunks."""

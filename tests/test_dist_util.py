@@ -69,6 +69,7 @@ assert all((p == 0).all() for p in params[2:])
 assert (d.any_true(False), d.any_true(me == 1), d.any_true(me == 0), d.any_true(True)) == (False, True, True, True)
 assert d.broadcast_object({"from": me}) == {"from": 0}
 assert d.all_gather_object("ab"[me]) == ["a", "b"]
+assert d.agree(("a", 1)) and not d.agree(me)
 assert d.world_size() == 2 and d.dev() == torch.device("cpu")
 cores = len(os.sched_getaffinity(0))
 threads, imported = torch.get_num_threads() == max(1, cores // 2), "mpi4py" in sys.modules
@@ -242,7 +243,7 @@ def test_slurm_and_open_mpi_variables_with_an_address_need_no_mpi(tmp_path):
     ("prefix", "message"),
     [
         ("import sys; sys.modules['mpi4py'] = None\n", "mpi4py cannot be imported"),
-        ("", "MPICH started 2 ranks, but mpi4py sees 1: it was built for another MPI"),
+        ("", "Open MPI started 2 ranks, but mpi4py sees 1: it was built for another MPI"),
     ],
 )
 def test_ranks_that_would_each_run_alone_are_an_error_with_a_remedy(tmp_path, prefix, message):
@@ -252,7 +253,7 @@ def test_ranks_that_would_each_run_alone_are_an_error_with_a_remedy(tmp_path, pr
     path.write_text(prefix + PROGRAM)
     done = subprocess.run(
         [sys.executable, str(path), "ok"],
-        env=environment(MPI_LOCALRANKID="0", PMI_RANK="0", PMI_SIZE="2"),
+        env=environment(OMPI_COMM_WORLD_RANK="0", OMPI_COMM_WORLD_SIZE="2"),
         capture_output=True,
         text=True,
         check=False,

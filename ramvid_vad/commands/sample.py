@@ -49,7 +49,7 @@ def sample(parsed: SimpleNamespace) -> bool:
         print_resolved(parsed)
         return True
     weights = {"model": os.path.basename(path), "model_sha256": _sha256(path)}
-    if len({*dist_util.all_gather_object(weights["model_sha256"])}) > 1:
+    if not dist_util.agree(weights["model_sha256"]):
         raise InputError(f"--model_path {path}: the ranks find different files there: it must be a shared folder")
     model.to(dist_util.dev()).requires_grad_(False)
     finished = True

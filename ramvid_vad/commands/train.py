@@ -187,7 +187,7 @@ def find_resumed(resume_checkpoint: str, logger: Logger, ema_rate: str) -> Loade
     """
     source = dist_util.from_rank_0(lambda: _to_go_on_from(resume_checkpoint, logger))
     here = is_here(source) if isinstance(source, Checkpoint) else source is None or _size(source)
-    if len({*dist_util.all_gather_object((newest_step(logger.dir), here))}) > 1:
+    if not dist_util.agree((newest_step(logger.dir), here)):
         where = logger.dir if source is None or isinstance(source, Checkpoint) else f"{logger.dir} or {source}"
         raise InputError(f"{where}: the ranks find different checkpoints there: it must be a shared folder")
     if source is None:

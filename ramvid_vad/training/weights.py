@@ -83,6 +83,7 @@ def _holds(path: str, tensors: Tensors) -> bool:
 
 
 def _same(stored: np.ndarray, header: dict[str, dict[str, Any]], tensors: Tensors) -> bool:
+    """Are shapes, dtypes and bytes those of the tensors? stored: uint8, what follows the header."""
     _, expected = _header(save({name: value.new_empty(0) for name, value in tensors.items()}))
     for name, value in tensors.items():
         first, end = header[name]["data_offsets"]

@@ -9,8 +9,8 @@ from contextlib import suppress
 
 import pytest
 from hosts import ADDRESSES, TwoHosts
-from tiny_runs import assert_same_end, command, one_video, pid_of_rank, wait_for_step, without_launcher
-from victims import ROOT, Run, mpi_launcher
+from tiny_runs import assert_same_end, command, one_video, pid_of_rank, wait_for_step
+from victims import ROOT, Run, mpi_launcher, without_launcher
 
 STEPS = 40
 SECONDS = 60  # 25 until TCP gives a silent machine up, 5 of grace, and the rest for a busy machine

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from tiny_runs import FLAGS, assert_same_end
+from tiny_runs import assert_same_end, command
 from victims import Run, mpi_launcher
 
 from ramvid_vad.training import checkpoints
@@ -91,16 +91,11 @@ def seven(tmp_path_factory):
     return top
 
 
-def command(top, log_dir, *more):
-    paths = ["--data_dir", top / "data", "--cache_dir", top / "cache", "--log_dir", log_dir]
-    return [str(each) for each in ("scripts/video_train.py", *FLAGS, *paths, "--max_steps", STEPS, *more)]
-
-
 @pytest.fixture(scope="module")
 def whole(seven):
     if mpi_launcher() is None:
         pytest.skip("no mpirun here")
-    run = Run(command(seven, seven / "whole"), seven / "whole.txt", ranks=2)
+    run = Run(command(seven / "data", seven / "whole", STEPS), seven / "whole.txt", ranks=2)
     assert run.end() == 0, run.printed()
     return seven / "whole"
 
@@ -130,7 +125,7 @@ def test_rank_0_verifies_the_checkpoint_for_all(seven, whole, tmp_path, second):
         path.write_text(json.dumps(manifest | {"sha256": checkpoints._digest(manifest)}))
     if second == "cut off":
         os.truncate(folders[1] / f"log/model{STEPS:06d}.safetensors", 1000)
-    arguments = [str(tmp_path / "script.py"), *command(seven, "log", "--max_steps", STEPS + 1)[1:]]
+    arguments = [str(tmp_path / "script.py"), *command(seven / "data", "log", STEPS + 1)[1:]]
     environment = {f"FOLDER_{rank}": str(folder) for rank, folder in enumerate(folders)}
     run = Run(arguments, tmp_path / "out.txt", ranks=2, **environment)
     code, printed = run.end(), run.printed()
@@ -154,7 +149,7 @@ def kill_rank(run, rank, log_dir, step):
 @needs_mpi
 @pytest.mark.parametrize(("under", "rank"), [("mpirun", 1), ("torchrun", 0)])
 def test_a_killed_rank_ends_the_run_in_time(seven, tmp_path, under, rank):
-    run = Run(command(seven, tmp_path / "log", "--max_steps", 100000), tmp_path / "out.txt", ranks=2, under=under)
+    run = Run(command(seven / "data", tmp_path / "log", 100000), tmp_path / "out.txt", ranks=2, under=under)
     others = run.ranks
     _, killed_at = kill_rank(run, rank, tmp_path / "log", 3)
     left = others()
@@ -164,7 +159,12 @@ def test_a_killed_rank_ends_the_run_in_time(seven, tmp_path, under, rank):
 
 
 def test_torchrun_recovers_by_itself(seven, whole, tmp_path):
-    run = Run(command(seven, tmp_path / "log"), tmp_path / "out.txt", ranks=2, under="torchrun --max-restarts=1")
+    run = Run(
+        command(seven / "data", tmp_path / "log", STEPS),
+        tmp_path / "out.txt",
+        ranks=2,
+        under="torchrun --max-restarts=1",
+    )
     kill_rank(run, 1, tmp_path / "log", 5)
     assert run.end() == 0, run.printed()
     assert re.search(r"going on from step [2-9]\b", run.printed()), run.printed()
@@ -173,7 +173,10 @@ def test_torchrun_recovers_by_itself(seven, whole, tmp_path):
 
 def infinite(seven, tmp_path, way, bad, *more):
     (tmp_path / "infinite.py").write_text(INFINITE)
-    arguments = [str(tmp_path / "infinite.py"), *command(seven, tmp_path / "log", "--precision", "fp16", *more)[1:]]
+    arguments = [
+        str(tmp_path / "infinite.py"),
+        *command(seven / "data", tmp_path / "log", STEPS, "--precision", "fp16", *more)[1:],
+    ]
     run = Run(arguments, tmp_path / "out.txt", ranks=2, WAY=way, BAD=bad)
     return run.end(), run.printed()
 

@@ -14,8 +14,8 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from tiny_runs import assert_same_end, command, one_video, pid_of_rank, wait_for_step, without_launcher
-from victims import ROOT, Run, mpi_launcher
+from tiny_runs import assert_same_end, command, one_video, pid_of_rank, wait_for_step
+from victims import ROOT, Run, mpi_launcher, without_launcher
 
 from ramvid_vad.training.checkpoints import find_latest
 

@@ -4,11 +4,10 @@ import os
 import time
 
 import numpy as np
-from victims import MODEL, ROOT, generation
+from victims import MODEL, generation
 
 from ramvid_vad.commands.sample import sample
 from ramvid_vad.commands.train import train
-from ramvid_vad.dist_util import LAUNCHERS
 from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command
 from ramvid_vad.video.writer import write_video
 
@@ -44,13 +43,6 @@ def one_video(folder):
     """A folder with a video of five windows."""
     write_video(str(folder / "a.mp4"), np.random.default_rng(0).integers(0, 255, (12, 16, 24, 3), np.uint8))
     return folder
-
-
-def without_launcher():
-    """This environment as processes started by hand see it, one thread each."""
-    names = {name for each in LAUNCHERS for name in each[1:]}
-    kept = {name: value for name, value in os.environ.items() if name not in names | {"MASTER_ADDR", "MASTER_PORT"}}
-    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
 def wait_for_step(log_dir, step, processes, printed):
