@@ -33,8 +33,9 @@ struct Walk {
     const Scan& a;
     const int64_t batch, channel, end, N, blocks;
     const Rows<const E> u, delta, z, dy, B_rows, C_rows;
-    Scratch decay, projections;  // A log2(e) of each block, states in turn; B and C of the tile as float
-    float *B, *C;                // (steps, states)
+    Scratch decay, skip, bias;  // of each block: A log2(e), states in turn; D and the bias of delta, zero where absent
+    Scratch projections;        // B and C of the tile as float
+    float *B, *C;               // (steps, states)
 
     Walk(const Scan& a, int64_t batch, int64_t channel, int64_t end)
         : a(a),
@@ -50,10 +51,16 @@ struct Walk {
           B_rows(a.B, batch, a.B_strides, a.length, a.reverse),
           C_rows(a.C, batch, a.C_strides, a.length, a.reverse),
           decay(blocks * N),
+          skip(blocks),
+          bias(blocks),
           projections(2 * TILE * N / LANES + 2),
           B((float*)projections.data),
           C(B + TILE * N) {
-        for (int64_t b = 0; b < blocks; b++) load_transposed(&decay[b * N], a.A + first(b) * N, N, N, count(b), LOG2E);
+        for (int64_t b = 0; b < blocks; b++) {
+            load_transposed(&decay[b * N], a.A + first(b) * N, N, N, count(b), LOG2E);
+            if (a.D) skip[b] = load<false>(a.D + first(b), count(b));
+            if (a.bias) bias[b] = load<false>(a.bias + first(b), count(b));
+        }
     }
 
     int64_t first(int64_t block) const { return channel + block * LANES; }
@@ -75,6 +82,7 @@ struct Walk {
     void rows(int steps, int64_t from, int64_t to, Visit visit) const {
         const bool rest = count(to - 1) < LANES;
         for (int t = 0; t < steps; t++) {
+#pragma GCC unroll 4
             for (int64_t b = from; b < to - rest; b++) visit(std::true_type{}, t, b, first(b), LANES);
             if (rest) visit(std::false_type{}, t, to - 1, first(to - 1), count(to - 1));
         }
@@ -128,6 +136,12 @@ void advance_all(int steps, Block& block, const Vec* a2, Vec* h, const float* B,
     if constexpr (NS > 1) advance_all<NS / 2>(steps, block, a2, h, B, C, N, ahead, n);
 }
 
+// body(std::true_type) or body(std::false_type): a loop for either, instead of a question at every turn.
+template <class Body>
+void choose(bool condition, Body body) {
+    condition ? body(std::true_type{}) : body(std::false_type{});
+}
+
 // The blocks of a band, by their number within the walk.
 template <class B>
 struct Band {
@@ -146,14 +160,16 @@ void forward_band(const Walk<E>& walk, const Rows<E>& y, int64_t k, const Band<B
     const Scan& a = walk.a;
     const int64_t N = a.states, t0 = k * TILE;
     const int steps = a.steps(k);
-    walk.rows(steps, band.begin, band.end, [&](auto full, int t, int64_t b, int64_t d, int count) {
-        const Vec u = load<full>(walk.u[t0 + t] + d, count);
-        Vec dt = load<full>(walk.delta[t0 + t] + d, count);
-        if (a.bias) dt += load<full>(a.bias + d, count);
-        if (a.softplus) dt = softplus(dt);
-        band[b].dt[t] = dt;
-        band[b].x[t] = dt * u;
-        band[b].y[t] = a.D ? load<full>(a.D + d, count) * u : Vec{};
+    choose(a.softplus, [&](auto through_softplus) {
+        walk.rows(steps, band.begin, band.end, [&](auto full, int t, int64_t b, int64_t d, int count) {
+            const Vec u = load<full>(walk.u[t0 + t] + d, count);
+            Vec dt = load<full>(walk.delta[t0 + t] + d, count) + walk.bias[b];
+            if (through_softplus) dt = softplus(dt);
+            Block& block = band[b];
+            block.dt[t] = dt;
+            block.x[t] = dt * u;
+            block.y[t] = walk.skip[b] * u;
+        });
     });
     for (int64_t b = band.begin; b < band.end; b++) {
         Vec* h = &state[b * N];
@@ -166,13 +182,12 @@ void forward_band(const Walk<E>& walk, const Rows<E>& y, int64_t k, const Band<B
         ahead.set(3, y, t0, walk.first(b));
         advance_all<FORWARD_STATES>(steps, band[b], &walk.decay[b * N], h, walk.B, walk.C, N, ahead);
     }
-    walk.rows(steps, band.begin, band.end, [&](auto full, int t, int64_t b, int64_t d, int count) {
-        Vec out = band[b].y[t];
-        if (a.z) {
-            const Vec z = load<full>(walk.z[t0 + t] + d, count);
-            out *= z * sigmoid(z);
-        }
-        store<full>(y[t0 + t] + d, out, count);
+    choose(a.z, [&](auto gated) {
+        walk.rows(steps, band.begin, band.end, [&](auto full, int t, int64_t b, int64_t d, int count) {
+            Vec out = band[b].y[t];
+            if (gated) out *= silu<E>(load<full>(walk.z[t0 + t] + d, count));
+            store<full>(y[t0 + t] + d, out, count);
+        });
     });
 }
 
@@ -274,8 +289,7 @@ void backward_band(const Walk<E>& walk, const Gradients<E>& gradients, int64_t k
     walk.rows(steps, band.begin, band.end, [&](auto full, int t, int64_t b, int64_t d, int count) {
         BackwardBlock& block = band[b];
         const Vec u = load<full>(walk.u[t0 + t] + d, count);
-        Vec dt = load<full>(walk.delta[t0 + t] + d, count), g = load<full>(walk.dy[t0 + t] + d, count);
-        if (a.bias) dt += load<full>(a.bias + d, count);
+        Vec dt = load<full>(walk.delta[t0 + t] + d, count) + walk.bias[b], g = load<full>(walk.dy[t0 + t] + d, count);
         block.rise[t] = a.softplus ? sigmoid(dt) : Vec{} + 1.0f;
         if (a.softplus) dt = softplus(dt);
         if (a.z) {
@@ -285,7 +299,7 @@ void backward_band(const Walk<E>& walk, const Gradients<E>& gradients, int64_t k
         }
         block.dt[t] = dt;
         block.x[t] = dt * u;
-        block.y[t] = a.D ? load<full>(a.D + d, count) * u : Vec{};
+        block.y[t] = walk.skip[b] * u;
         block.g[t] = g;
         block.dx[t] = block.ddt[t] = Vec{};
     });
@@ -299,9 +313,7 @@ void backward_band(const Walk<E>& walk, const Gradients<E>& gradients, int64_t k
         BackwardBlock& block = band[b];
         const Vec u = load<full>(walk.u[t0 + t] + d, count), g = block.g[t];
         const Vec slope = (block.dx[t] * u + block.ddt[t] * LN2) * block.rise[t];
-        Vec from_u = block.dx[t] * block.dt[t];
-        if (a.D) from_u += load<full>(a.D + d, count) * g;
-        store<full>(gradients.du[t0 + t] + d, from_u, count);
+        store<full>(gradients.du[t0 + t] + d, block.dx[t] * block.dt[t] + walk.skip[b] * g, count);
         store<full>(gradients.ddelta[t0 + t] + d, slope, count);
         block.dD += g * u;
         block.dbias += slope;

@@ -22,43 +22,55 @@ constexpr float LOG2E = 1.44269504088896341f, LN2 = 0.693147180559945309f;
 //
 // Relative error of exp2 below 2.5e-7; of softplus and sigmoid below 5e-7, and 1e-7 |x| from the rounding of x log2(e).
 
-#if !defined(__AVX512F__)
-// To the exponents of normal numbers; NaN passes, being the second operand of the machine's max and min.
-inline Vec clamp(Vec x) {
-    const Vec low = Vec{} - 126.0f, high = Vec{} + 127.0f;
-#if defined(__AVX2__)
-    return (Vec)_mm256_min_ps((__m256)high, _mm256_max_ps((__m256)low, (__m256)x));
+// The larger and the smaller of bound and x. NaN in x passes, being the second operand of the machine's max and min.
+inline Vec at_least(Vec bound, Vec x) {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_max_ps((__m512)bound, (__m512)x);
+#elif defined(__AVX2__)
+    return (Vec)_mm256_max_ps((__m256)bound, (__m256)x);
 #elif defined(__SSE2__)
-    return (Vec)_mm_min_ps((__m128)high, _mm_max_ps((__m128)low, (__m128)x));
+    return (Vec)_mm_max_ps((__m128)bound, (__m128)x);
 #else
-    x = x < low ? low : x;
-    return x > high ? high : x;
+    return x < bound ? bound : x;
 #endif
 }
+
+inline Vec at_most(Vec bound, Vec x) {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_min_ps((__m512)bound, (__m512)x);
+#elif defined(__AVX2__)
+    return (Vec)_mm256_min_ps((__m256)bound, (__m256)x);
+#elif defined(__SSE2__)
+    return (Vec)_mm_min_ps((__m128)bound, (__m128)x);
+#else
+    return x > bound ? bound : x;
 #endif
+}
 
 #if defined(__AVX512F__)
-// 2^(i/32)
+// 2^(i/32) / 4.162783; see exp2. Of the numbers that would do, this one times the first entry is 1 to 1e-11: a state that
+// decays slowly sums up thousands of tokens, and with them what exp2 is wrong by on average near 0.
 alignas(64) constexpr float ROOTS_OF_TWO[32] = {
-    1.0f, 1.0218972f, 1.04427373f, 1.06714046f, 1.09050775f, 1.1143868f, 1.13878858f, 1.1637249f,
-    1.18920708f, 1.21524739f, 1.24185777f, 1.26905096f, 1.29683959f, 1.32523668f, 1.35425556f, 1.38390994f,
-    1.41421354f, 1.44518077f, 1.47682619f, 1.50916445f, 1.54221082f, 1.5759809f, 1.61049032f, 1.64575553f,
-    1.68179286f, 1.71861935f, 1.75625217f, 1.79470909f, 1.8340081f, 1.87416768f, 1.91520655f, 1.95714414f,
+    0.2402239f, 0.24548411f, 0.25085953f, 0.25635263f, 0.26196602f, 0.26770234f, 0.27356425f, 0.27955452f,
+    0.28567597f, 0.29193145f, 0.29832393f, 0.30485636f, 0.31153184f, 0.3183535f, 0.32532454f, 0.3324482f,
+    0.3397279f, 0.34716696f, 0.35476893f, 0.36253735f, 0.3704759f, 0.37858826f, 0.38687828f, 0.3953498f,
+    0.40400684f, 0.41285342f, 0.42189375f, 0.43113202f, 0.44057256f, 0.45021987f, 0.4600784f, 0.4701528f,
 };
 #endif
 
 inline Vec exp2(Vec x) {
 #if defined(__AVX512F__)
-    // Adding 1.5 * 2^18 rounds to 32nds and leaves their number in the low bits, of which the permutation takes five;
-    // scalef multiplies by 2^floor(rounded) and saturates to 0 and infinity by itself.
-    const Vec shifted = x + 393216.0f, rounded = shifted - 393216.0f, f = x - rounded;
-    Vec p = f * 0.24022654f + 0.69315734f;
-    p = p * f + 1.0f;
+    // x = i/32 + f, |f| <= 1/64: 2^f is a parabola, of which the table holds the leading factor, so that one of its
+    // products is a sum; 2^(i/32) comes from the table, by the five low bits of i, which adding 1.5 * 2^18 leaves there,
+    // and from scalef, which takes the whole octaves and saturates to 0 and infinity. Multiplications are scarce here:
+    // the recurrence around them needs as many, and additions run beside them.
+    const Vec rounded = (Vec)_mm512_roundscale_ps((__m512)x, 5 << 4), f = x - rounded;
+    const __m512i index = (__m512i)(x + 393216.0f);
     const __m512 low = _mm512_load_ps(ROOTS_OF_TWO), high = _mm512_load_ps(ROOTS_OF_TWO + 16);
-    p *= (Vec)_mm512_permutex2var_ps(low, (__m512i)shifted, high);
-    return (Vec)_mm512_scalef_ps((__m512)p, (__m512)rounded);
+    const __m512 root = _mm512_scalef_ps(_mm512_permutex2var_ps(low, index, high), (__m512)rounded);
+    return (f * (f + 2.8854637f) + 4.162783f) * (Vec)root;
 #else
-    x = clamp(x);
+    x = at_most(Vec{} + 127.0f, at_least(Vec{} - 126.0f, x));
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
     Vec shifted = x + 12582912.0f;
     Vec f = x - (shifted - 12582912.0f);
@@ -83,11 +95,7 @@ inline Vec reciprocal(Vec x) {
 inline Vec absolute(Vec x) { return (Vec)((Bits)x & 0x7fffffffu); }
 
 // Held below 2^127, beyond which the reciprocal of infinity would be NaN.
-inline Vec sigmoid(Vec x) {
-    Vec e = x * -LOG2E;
-    e = e > 126.0f ? Vec{} + 126.0f : e;
-    return reciprocal(exp2(e) + 1.0f);
-}
+inline Vec sigmoid(Vec x) { return reciprocal(exp2(at_most(Vec{} + 126.0f, x * -LOG2E)) + 1.0f); }
 
 // x sigmoid(x). For a bfloat16 result the machine's estimate of the reciprocal will do: its error of 2^-14 is a
 // thirtieth of the rounding, and it takes infinity.
@@ -104,11 +112,11 @@ inline Vec softplus(Vec x) {
     Vec e = exp2(absolute(x) * -LOG2E);
     Vec s = e * reciprocal(e + 2.0f);
     Vec q = s * s;
-    Vec p = q * 0.14005995f + 0.14000904f;
-    p = p * q + 0.20010763f;
-    p = p * q + 0.33333208f;
-    p = p * q + 1.0f;
-    return (x > 0.0f ? x : Vec{}) + 2.0f * s * p;
+    Vec p = q * 0.2801199f + 0.28001808f;
+    p = p * q + 0.40021526f;
+    p = p * q + 0.66666416f;
+    p = p * q + 2.0f;
+    return at_least(Vec{}, x) + s * p;
 }
 
 inline int lanes(int64_t channels) { return channels < LANES ? channels : LANES; }
