@@ -48,14 +48,20 @@ class BuildKernel(build_ext):
 
 
 def build_library(source: str, target: Path) -> None:
-    """Compiles with CXX or the first compiler found; without OpenMP, on one thread then, where it has none."""
+    """Without OpenMP, on one thread then, where the compiler has none."""
+    compiler = find_compiler()
+    try:
+        compile_kernel(compiler, source, target, ["-fopenmp"])
+    except subprocess.CalledProcessError:
+        compile_kernel(compiler, source, target, [])
+
+
+def find_compiler() -> list[str]:
+    """CXX, in words, or the first compiler found."""
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++", "clang++")), None)
     if compiler is None:
         raise FileNotFoundError("no C++ compiler found: install g++ or set CXX")
-    try:
-        compile_kernel(compiler.split(), source, target, ["-fopenmp"])
-    except subprocess.CalledProcessError:
-        compile_kernel(compiler.split(), source, target, [])
+    return compiler.split()
 
 
 def compile_kernel(compiler: list[str], source: str, target: Path, openmp: list[str]) -> None:
@@ -75,14 +81,15 @@ def compile_kernel(compiler: list[str], source: str, target: Path, openmp: list[
         os.replace(shutil.copy(library, f"{target}.new"), target)  # never a half-written library
 
 
-setup(
-    ext_modules=[
-        Extension(
-            "ramvid_vad.ops._cpu_kernel",
-            sources=["ramvid_vad/ops/cpu_kernel.cpp"],
-            depends=[f"ramvid_vad/ops/cpu_{name}.h" for name in ("vector", "scan", "conv", "norm")],
-            optional=True,  # a missing library is not copied, and no error
-        )
-    ],
-    cmdclass={"build_ext": BuildKernel},
-)
+if __name__ == "__main__":  # benchmarks/recurrence.py takes compiler and flags from here
+    setup(
+        ext_modules=[
+            Extension(
+                "ramvid_vad.ops._cpu_kernel",
+                sources=["ramvid_vad/ops/cpu_kernel.cpp"],
+                depends=[f"ramvid_vad/ops/cpu_{name}.h" for name in ("vector", "scan", "conv", "norm")],
+                optional=True,  # a missing library is not copied, and no error
+            )
+        ],
+        cmdclass={"build_ext": BuildKernel},
+    )
