@@ -10,7 +10,7 @@ and PyTorch included: about 0.3 GB).
 - `mamba bf16`: ours, channels-last, bfloat16 autocast. The ratios are to it.    - `mamba fp32`: the same in float32.
 - `attention bf16`: ours with `--mixer attention`, PyTorch's fused attention.
 - `plain attention`: the same weights through plain_attention.py in float32, checked first to give the same result; and
-  memory as the C library hands it out, without ramvid_vad/allocator.py, which RaMViD has not either.
+  memory as the C library hands it out, without ramvid_vad/runtime/allocator.py, which RaMViD has not either.
 - `plain attention, memory kept`: with it.
 """
 
@@ -24,9 +24,9 @@ from measure import Contestant, alternate, machine, print_table, seconds, serve,
 from plain_attention import plain_forward
 from torch import Tensor, nn
 
-from ramvid_vad.allocator import keep_freed_memory
 from ramvid_vad.models.precision import network_autocast
 from ramvid_vad.models.unet import UNet
+from ramvid_vad.runtime.allocator import keep_freed_memory
 
 SETTINGS = {"model_channels": 32, "num_res_blocks": 1, "mixer_downsamplings": (4, 8), "channel_mult": (1, 2, 3, 4)}
 PLAIN = "plain attention"

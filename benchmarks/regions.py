@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 
-from ramvid_vad.evaluation.bootstrap import intervals
-from ramvid_vad.evaluation.pixels import PixelCurve
-from ramvid_vad.evaluation.regions import region_metrics
+from ramvid_vad.evaluation.statistics.bootstrap import intervals
+from ramvid_vad.evaluation.statistics.pixels import PixelCurve
+from ramvid_vad.evaluation.statistics.regions import region_metrics
 from ramvid_vad.video.benchmarks import BENCHMARKS
 
 FRAMES_PER_VIDEO = 400

@@ -15,8 +15,8 @@ In its turn each is called twice forward and the second call is timed, so that i
 after the layer before it; `first call` is the first one, which finds what the peers left there. Reported are medians
 and the ratios to `cpu`, with memory as the C library hands it out, which is how the peers run by themselves; their (B,
 D, L, N) tensors are fresh pages at every call, and they run up to --peer_length only. After these, with freed memory
-kept (ramvid_vad/allocator.py, as our commands have it): the cost per token and channel of `cpu`, which should not grow
-with L, and the causal convolution.
+kept (ramvid_vad/runtime/allocator.py, as our commands have it): the cost per token and channel of `cpu`, which should
+not grow with L, and the causal convolution.
 """
 
 import argparse
@@ -29,8 +29,8 @@ import torch.nn.functional as F
 from measure import alternate, machine, print_table, seconds, write_report
 from torch import Tensor
 
-from ramvid_vad.allocator import keep_freed_memory
 from ramvid_vad.ops import available_backends, causal_conv1d, selective_scan
+from ramvid_vad.runtime.allocator import keep_freed_memory
 
 Case = dict[str, Tensor]
 

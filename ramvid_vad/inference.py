@@ -19,17 +19,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .atomic import write_atomically
-from .diffusion.gaussian import GaussianDiffusion, Model
-from .diffusion.samplers import SAMPLERS, Callback
-from .errors import InputError
-from .models.precision import network_autocast
-from .models.unet import UNet
-from .options import SampleOptions
-from .randomness import normal, stream
-from .video.cache import FrameCache
-from .video.datasets import read_window, to_float, to_uint8
-from .video.windows import covering_starts, masked_rows, times_masked
+from ramvid_vad.diffusion.gaussian import GaussianDiffusion, Model
+from ramvid_vad.diffusion.samplers import SAMPLERS, Callback
+from ramvid_vad.errors import InputError
+from ramvid_vad.models.precision import network_autocast
+from ramvid_vad.models.unet import UNet
+from ramvid_vad.options import SampleOptions
+from ramvid_vad.runtime.atomic import write_atomically
+from ramvid_vad.runtime.randomness import normal, stream
+from ramvid_vad.video.cache import FrameCache
+from ramvid_vad.video.datasets import read_window, to_float, to_uint8
+from ramvid_vad.video.windows import covering_starts, masked_rows, times_masked
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from typing import Any
 
 import yaml
 
-from . import dist_util, options
-from .allocator import keep_freed_memory
-from .diffusion.gaussian import GaussianDiffusion
-from .diffusion.schedule import named_betas, respaced_timesteps
-from .errors import InputError, RunError
-from .models.unet import UNet, default_channel_mult
-from .signals import Terminated, ending
+from ramvid_vad import options
+from ramvid_vad.diffusion.gaussian import GaussianDiffusion
+from ramvid_vad.diffusion.schedule import named_betas, respaced_timesteps
+from ramvid_vad.errors import InputError, RunError
+from ramvid_vad.models.unet import UNet, default_channel_mult
+from ramvid_vad.runtime import processes
+from ramvid_vad.runtime.allocator import keep_freed_memory
+from ramvid_vad.runtime.signals import Terminated, ending
 
 GROUPS = {
     "model": options.ModelOptions,
@@ -185,10 +186,10 @@ def run_command(name: str, description: str | None, command: Callable[[SimpleNam
         with ending():
             command(parse_command(description or name, COMMAND_SECTIONS[name]))
     except (InputError, RunError) as error:
-        dist_util.fail(f"{name}: error: {error}", 2 if isinstance(error, InputError) else 1)
+        processes.fail(f"{name}: error: {error}", 2 if isinstance(error, InputError) else 1)
     except KeyboardInterrupt as signal:
         code = 143 if isinstance(signal, Terminated) else 130
-        dist_util.fail(f"{name}: stopped; the same command goes on from what is finished", code)
+        processes.fail(f"{name}: stopped; the same command goes on from what is finished", code)
 
 
 def model_and_diffusion_defaults() -> dict[str, Any]:

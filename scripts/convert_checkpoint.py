@@ -3,9 +3,9 @@
 import argparse
 import os
 
-from ramvid_vad.dist_util import fail
 from ramvid_vad.errors import InputError
-from ramvid_vad.training.files import is_remote
+from ramvid_vad.runtime.files import is_remote
+from ramvid_vad.runtime.processes import fail
 from ramvid_vad.training.weights import convert_untrusted
 
 

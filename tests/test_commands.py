@@ -14,10 +14,10 @@ import torch
 from ramvid_vad.commands.evaluate import evaluate
 from ramvid_vad.commands.sample import sample
 from ramvid_vad.commands.train import train
+from ramvid_vad.demo.street import generate
 from ramvid_vad.errors import InputError
 from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command, run_command
 from ramvid_vad.training.weights import load_weights
-from ramvid_vad.video.synthetic import generate
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "--image_size 16x24 --num_channels 32 --channel_mult 1,1 --num_res_blocks 1 --attention_resolutions 8"

@@ -25,7 +25,7 @@ def commands(text: str) -> list[tuple[str, str]]:
 @pages
 def test_flags_exist(page):
     known = {spec.name for group in GROUPS.values() for spec in fields(group)} | {"config", "dry_run", "help"}
-    for script in (ROOT / "benchmarks").glob("*.py"):
+    for script in [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "tests" / "reliability").glob("*.py")]:
         known |= set(re.findall(r'add_argument\("--(\w+)"', script.read_text(encoding="utf-8")))
     written = set(re.findall(r"(?<![\w-])--([a-z]\w*(?:-\w+)*)", page.read_text(encoding="utf-8")))
     assert written - known - FOREIGN_FLAGS == set()
@@ -48,9 +48,7 @@ def test_files_exist(page):
 
 
 def test_differences_name_tests_that_exist():
-    named = re.findall(
-        r"`(\w+/\w+\.py|\w+\.py)::(\w+)`", (ROOT / "docs" / "differences.md").read_text(encoding="utf-8")
-    )
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs" / "differences.md").read_text(encoding="utf-8"))
     assert named
     for file, test in named:
         assert re.search(rf"^def {test}\(", (ROOT / "tests" / file).read_text(encoding="utf-8"), re.MULTILINE), test

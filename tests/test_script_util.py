@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 
-from ramvid_vad.commands.setup import anchor_kind, anchor_pattern
 from ramvid_vad.errors import InputError, RunError
+from ramvid_vad.loading import anchor_kind, anchor_pattern
 from ramvid_vad.script_util import (
     COMMAND_SECTIONS,
     create_diffusion,

@@ -3,18 +3,18 @@
 import os
 from types import SimpleNamespace
 
-from ..errors import InputError
-from ..evaluation.comparison import compare
-from ..evaluation.comparison_files import format_comparison, write_comparison
-from ..evaluation.evaluate import evaluate_reconstructions
-from ..evaluation.finished import read_run
-from ..evaluation.from_scores import evaluate_file
-from ..evaluation.from_video import evaluate_nulls
-from ..evaluation.report import frame_source, render_videos
-from ..evaluation.results import format_table, write_results
-from ..logger import result_dir
-from ..options import EvalOptions
-from .setup import cache_folder, print_resolved
+from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation.evaluate import evaluate_reconstructions
+from ramvid_vad.evaluation.from_scores import evaluate_file
+from ramvid_vad.evaluation.from_video import evaluate_nulls
+from ramvid_vad.evaluation.inputs.finished_runs import read_run
+from ramvid_vad.evaluation.report import frame_source, render_videos
+from ramvid_vad.evaluation.report.comparison_files import format_comparison, write_comparison
+from ramvid_vad.evaluation.report.table import format_table, write_results
+from ramvid_vad.evaluation.statistics.comparison import compare
+from ramvid_vad.loading import cache_folder, print_resolved
+from ramvid_vad.options import EvalOptions
+from ramvid_vad.runtime.logger import result_dir
 
 
 def evaluate(parsed: SimpleNamespace) -> None:

@@ -1,7 +1,7 @@
 """What ``vad_eval.py --help`` says before its flags."""
 
-from ..evaluation.protocols import PROTOCOLS, choose
-from ..options import EvalOptions
+from ramvid_vad.evaluation.statistics.protocols import PROTOCOLS, choose
+from ramvid_vad.options import EvalOptions
 
 MANUAL = """\
 Evaluate per-frame anomaly scores against frame labels, with intervals and null baselines beside them.

@@ -2,10 +2,10 @@
 
 from types import SimpleNamespace
 
-from ..errors import InputError
-from ..options import PrepareOptions
-from ..video.benchmarks import BENCHMARKS, check, find, write_standard
-from .setup import print_resolved
+from ramvid_vad.errors import InputError
+from ramvid_vad.loading import print_resolved
+from ramvid_vad.options import PrepareOptions
+from ramvid_vad.video.benchmarks import BENCHMARKS, check, find, write_standard
 
 
 def prepare(parsed: SimpleNamespace) -> None:

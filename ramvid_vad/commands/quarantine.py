@@ -5,11 +5,11 @@ import json
 import os
 from collections.abc import Callable, Sequence
 
-from ..errors import InputError
-from ..training.files import FileSet
-from ..video.cache import FrameCache
-from ..video.files import fingerprint, video_name
-from ..video.prefetch import TIMEOUT, prefetch
+from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.files import FileSet
+from ramvid_vad.video.cache import FrameCache
+from ramvid_vad.video.files import fingerprint, video_name
+from ramvid_vad.video.prefetch import TIMEOUT, prefetch
 
 RECORD = "quarantine.json"
 """In the log directory: the number of videos, and of each that was left out its fault and the state of its file."""

@@ -8,23 +8,31 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import dist_util
-from ..diffusion.anchors import explicit_anchors
-from ..diffusion.gaussian import GaussianDiffusion
-from ..errors import InputError
-from ..inference import Reconstruction, generate
-from ..logger import result_dir, warn
-from ..models.precision import resolve_precision
-from ..models.unet import UNet
-from ..script_util import int_list, parse_image_size
-from ..signals import finishing
-from ..training.checkpoints import find_latest
-from ..training.files import fingerprint, local_copy
-from ..video.datasets import VideoWindows, to_uint8, window_order
-from ..video.prefetch import prefetch
-from ..video.reader import find_videos, video_name
-from ..video.writer import write_video
-from .setup import LONGEST_WAIT, anchor_kind, anchor_pattern, averaged_beside, frame_cache, load_model, print_resolved
+from ramvid_vad.diffusion.anchors import explicit_anchors
+from ramvid_vad.diffusion.gaussian import GaussianDiffusion
+from ramvid_vad.errors import InputError
+from ramvid_vad.inference import Reconstruction, generate
+from ramvid_vad.loading import (
+    LONGEST_WAIT,
+    anchor_kind,
+    anchor_pattern,
+    averaged_beside,
+    frame_cache,
+    load_model,
+    print_resolved,
+)
+from ramvid_vad.models.precision import resolve_precision
+from ramvid_vad.models.unet import UNet
+from ramvid_vad.runtime import processes
+from ramvid_vad.runtime.files import fingerprint, local_copy
+from ramvid_vad.runtime.logger import result_dir, warn
+from ramvid_vad.runtime.signals import finishing
+from ramvid_vad.script_util import int_list, parse_image_size
+from ramvid_vad.training.checkpoints import find_latest
+from ramvid_vad.video.datasets import VideoWindows, to_uint8, window_order
+from ramvid_vad.video.prefetch import prefetch
+from ramvid_vad.video.reader import find_videos, video_name
+from ramvid_vad.video.writer import write_video
 
 
 def sample(parsed: SimpleNamespace) -> bool:
@@ -41,23 +49,23 @@ def sample(parsed: SimpleNamespace) -> bool:
     if options.sampling_type == "windows" and not parsed.video.data_dir:
         raise InputError("--data_dir: give the folder of videos to infill")
     if not parsed.dry_run:
-        dist_util.setup_dist(timeout_minutes=LONGEST_WAIT)
-    path = dist_util.from_rank_0(lambda: _weights_path(parsed))  # which verifies the checksums
+        processes.setup_dist(timeout_minutes=LONGEST_WAIT)
+    path = processes.from_rank_0(lambda: _weights_path(parsed))  # which verifies the checksums
     model, diffusion = load_model(path, parsed)
     parsed.anchors = replace(parsed.anchors, anchors=anchor_kind(parsed.anchors, parsed.given))
     if parsed.dry_run:
         print_resolved(parsed)
         return True
     weights = {"model": os.path.basename(path), "model_sha256": _sha256(path)}
-    if not dist_util.agree(weights["model_sha256"]):
+    if not processes.agree(weights["model_sha256"]):
         raise InputError(f"--model_path {path}: the ranks find different files there: it must be a shared folder")
-    model.to(dist_util.dev()).requires_grad_(False)
+    model.to(processes.dev()).requires_grad_(False)
     finished = True
     if options.sampling_type == "windows":
         finished = _infill_videos(parsed, weights, model, diffusion)
     else:
         _generate_samples(parsed, model, diffusion)
-    dist_util.cleanup()
+    processes.cleanup()
     return finished
 
 
@@ -97,17 +105,17 @@ def _infill_videos(parsed: SimpleNamespace, weights: dict[str, str], model: UNet
     precision = resolve_precision(options.precision)
     out_dir = result_dir(options.out_dir)
     reconstruction = None
-    if dist_util.rank() == 0:  # the first to look decodes what is missing and claims the folder
+    if processes.rank() == 0:  # the first to look decodes what is missing and claims the folder
         prefetch(cache, paths, workers=video.num_workers or None, timeout=video.decode_timeout)
         reconstruction = _reconstruction(parsed, weights, out_dir, names, paths, cache, pattern.fixed, precision)
-    pending = dist_util.broadcast_object(reconstruction.pending() if reconstruction else None)
+    pending = processes.broadcast_object(reconstruction.pending() if reconstruction else None)
     if reconstruction is None:
         reconstruction = _reconstruction(parsed, weights, out_dir, names, paths, cache, pattern.fixed, precision)
-    mine = pending[dist_util.rank() :: dist_util.world_size()]
-    first = dist_util.rank() == 0
+    mine = pending[processes.rank() :: processes.world_size()]
+    first = processes.rank() == 0
     with finishing(lambda line: warn(line) if first else None, "batch of windows") as stop:
-        reconstruction.run(model, diffusion, dist_util.dev(), precision, mine, progress=first, stop=lambda: bool(stop))
-    stopped = dist_util.any_true(bool(stop))  # waits for the others, too
+        reconstruction.run(model, diffusion, processes.dev(), precision, mine, progress=first, stop=lambda: bool(stop))
+    stopped = processes.any_true(bool(stop))  # waits for the others, too
     missing = reconstruction.missing()
     if stopped and missing:
         if first:
@@ -184,13 +192,13 @@ def _generate_samples(parsed: SimpleNamespace, model: UNet, diffusion: GaussianD
         shape,
         anchors,
         options,
-        dist_util.dev(),
+        processes.dev(),
         resolve_precision(options.precision),
-        dist_util.rank(),
-        dist_util.world_size(),
+        processes.rank(),
+        processes.world_size(),
     )
-    parts = dist_util.all_gather_object(mine)
-    if dist_util.rank() == 0:
+    parts = processes.all_gather_object(mine)
+    if processes.rank() == 0:
         samples = {number: frames for part in parts for number, frames in part.items()}
         _save_samples(out_dir, "samples", np.stack([samples[i] for i in sorted(samples)]), options)
         if options.save_gt and options.cond_generation:

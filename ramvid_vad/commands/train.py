@@ -7,26 +7,9 @@ from types import SimpleNamespace
 
 import torch
 
-from .. import dist_util
-from ..errors import InputError
-from ..logger import Logger
-from ..models.precision import backward_may_hang, resolve_precision
-from ..script_util import NUM_CLASSES, create_diffusion, create_model, resolved_options
-from ..training.checkpoints import (
-    Checkpoint,
-    Loaded,
-    find_given,
-    find_latest,
-    is_here,
-    load_checkpoint,
-    newest_step,
-    step_of,
-)
-from ..training.loop import Batches, TrainLoop
-from ..video.datasets import VideoWindows, training_batches
-from ..video.reader import find_videos, video_name
-from .quarantine import decode_or_leave_out, report
-from .setup import (
+from ramvid_vad.commands.quarantine import decode_or_leave_out, report
+from ramvid_vad.errors import InputError
+from ramvid_vad.loading import (
     LONGEST_WAIT,
     anchor_kind,
     anchor_pattern,
@@ -36,6 +19,23 @@ from .setup import (
     load_state,
     print_resolved,
 )
+from ramvid_vad.models.precision import backward_may_hang, resolve_precision
+from ramvid_vad.runtime import processes
+from ramvid_vad.runtime.logger import Logger
+from ramvid_vad.script_util import NUM_CLASSES, create_diffusion, create_model, resolved_options
+from ramvid_vad.training.checkpoints import (
+    Checkpoint,
+    Loaded,
+    find_given,
+    find_latest,
+    is_here,
+    load_checkpoint,
+    newest_step,
+    step_of,
+)
+from ramvid_vad.training.loop import Batches, TrainLoop
+from ramvid_vad.video.datasets import VideoWindows, training_batches
+from ramvid_vad.video.reader import find_videos, video_name
 
 
 def train(parsed: SimpleNamespace) -> bool:
@@ -45,13 +45,13 @@ def train(parsed: SimpleNamespace) -> bool:
         print_resolved(parsed)
         return True
     options = parsed.train
-    dist_util.setup_dist(timeout_minutes=LONGEST_WAIT)
+    processes.setup_dist(timeout_minutes=LONGEST_WAIT)
     logger = Logger(options.log_dir, tensorboard=options.tensorboard)
     precision = resolve_precision(options.precision, options.use_fp16)
     torch.manual_seed(options.seed)  # the initial weights
     model = create_model(parsed.model, parsed.diffusion.learn_sigma)
     fewest = model.fewest_frames or parsed.video.seq_len
-    if backward_may_hang(precision, dist_util.dev(), fewest):
+    if backward_may_hang(precision, processes.dev(), fewest):
         torch.set_num_threads(1)
         logger.warn(
             f"--precision bf16 with {fewest} frames in a layer can hang in PyTorch's convolution on this processor: "
@@ -87,7 +87,7 @@ def train(parsed: SimpleNamespace) -> bool:
     report(left_out, logger.log)
     logger.log(f"ended at step {step}; the same command goes on from there; checkpoints are in {logger.dir}")
     logger.close()
-    dist_util.cleanup()
+    processes.cleanup()
     return not loop.stop
 
 
@@ -141,7 +141,7 @@ def training_data(parsed: SimpleNamespace, logger: Logger) -> tuple[Batches, lis
     video, options = parsed.video, parsed.train
     found = find_videos(video.data_dir)
     cache = frame_cache(video, parsed.model)
-    left_out = dist_util.from_rank_0(
+    left_out = processes.from_rank_0(
         lambda: decode_or_leave_out(
             cache,
             video.data_dir,
@@ -172,8 +172,8 @@ def training_data(parsed: SimpleNamespace, logger: Logger) -> tuple[Batches, lis
             batch_size=options.batch_size,
             seed=options.seed,
             start_step=start_step,
-            rank=dist_util.rank(),
-            world_size=dist_util.world_size(),
+            rank=processes.rank(),
+            world_size=processes.world_size(),
             num_workers=video.num_workers,
         ):
             yield frames, cond if classes is None else cond | {"y": classes[cond["video"]]}, samples
@@ -185,9 +185,9 @@ def find_resumed(resume_checkpoint: str, logger: Logger, ema_rate: str) -> Loade
     """The checkpoint to go on from: the file that was given, or the newest valid one in the log directory if that is
     further: then the same command was killed and goes on. Rank 0 looks and verifies the checksums for all.
     """
-    source = dist_util.from_rank_0(lambda: _to_go_on_from(resume_checkpoint, logger))
+    source = processes.from_rank_0(lambda: _to_go_on_from(resume_checkpoint, logger))
     here = is_here(source) if isinstance(source, Checkpoint) else source is None or _size(source)
-    if not dist_util.agree((newest_step(logger.dir), here)):
+    if not processes.agree((newest_step(logger.dir), here)):
         where = logger.dir if source is None or isinstance(source, Checkpoint) else f"{logger.dir} or {source}"
         raise InputError(f"{where}: the ranks find different checkpoints there: it must be a shared folder")
     if source is None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ..errors import InputError
-from ..randomness import stream
+from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.randomness import stream
 
 
 def selective_anchors(num_frames: int) -> torch.Tensor:

@@ -14,8 +14,8 @@ from itertools import count
 import numpy as np
 import torch
 
-from ..errors import InputError
-from .gaussian import GaussianDiffusion, Model, ReverseStep
+from ramvid_vad.diffusion.gaussian import GaussianDiffusion, Model, ReverseStep
+from ramvid_vad.errors import InputError
 
 Noise = Callable[[int], torch.Tensor]
 Callback = Callable[[int, torch.Tensor, torch.Tensor], None]

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ..errors import InputError
+from ramvid_vad.errors import InputError
 
 
 def named_betas(name: str, steps: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ramvid_vad.evaluation.metrics import frame_metrics
+from ramvid_vad.evaluation.statistics.metrics import frame_metrics
 
 __all__ = ["evaluate_scores", "frame_metrics"]
 

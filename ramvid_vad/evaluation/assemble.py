@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation import nulls
-from ramvid_vad.evaluation.bootstrap import intervals
-from ramvid_vad.evaluation.metrics import frame_metrics
-from ramvid_vad.evaluation.operating import AlarmRules, operating_points
-from ramvid_vad.evaluation.protocols import Protocol, choose
+from ramvid_vad.evaluation.nulls import blind
 from ramvid_vad.evaluation.provenance import code, environment, last_name, settings
 from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL, STAND_INS
 from ramvid_vad.evaluation.schema import SCHEMA, Evaluation, Row, Scores
+from ramvid_vad.evaluation.statistics.bootstrap import intervals
+from ramvid_vad.evaluation.statistics.metrics import frame_metrics
+from ramvid_vad.evaluation.statistics.operating_points import AlarmRules, operating_points
+from ramvid_vad.evaluation.statistics.protocols import Protocol, choose
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.video.benchmarks import BENCHMARKS, LabelSetName, name_label_set
 from ramvid_vad.video.labels import Labels
@@ -127,10 +127,10 @@ def _blind_row(null: str, full_labels: Scores, labels: Scores, protocol: Protoco
     """A baseline that knows the lengths only; of noise, mean and standard deviation of the metrics over the seeds."""
     lengths = [len(y) for y in full_labels]
     if null != "noise":
-        scores = {"constant": nulls.constant, "triangle": nulls.triangle, "ramp": nulls.ramp}[null](lengths)
+        scores = {"constant": blind.constant, "triangle": blind.triangle, "ramp": blind.ramp}[null](lengths)
         names = [str(i) for i in range(len(lengths))]
         return _row(("", null), scores, full_labels, labels, protocol, names)
-    draws = [nulls.noise(lengths, seed) for seed in range(seeds)]
+    draws = [blind.noise(lengths, seed) for seed in range(seeds)]
     if protocol.zero_padded_taps:  # what zeros beyond the border reward is a score that is never negative
         draws = [[np.abs(s) for s in draw] for draw in draws]
     processed = [[protocol(s) for s in draw] for draw in draws]

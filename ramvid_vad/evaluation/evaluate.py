@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from ramvid_vad.detectors.appearance import installed
+from ramvid_vad.detectors.fusion import learn_normal
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.assemble import BLIND, assemble, check, chosen_protocol
-from ramvid_vad.evaluation.calibrated import learn_normal
-from ramvid_vad.evaluation.features import installed
 from ramvid_vad.evaluation.normal import normal_scores
 from ramvid_vad.evaluation.provenance import files_sha256, frames_sha256, joined_sha256
 from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL, STAND_INS, VideoScorer, in_threads
-from ramvid_vad.evaluation.reconstructions import common_settings, find_reconstructions, load_reconstruction
 from ramvid_vad.evaluation.schema import Evaluation
-from ramvid_vad.evaluation.spatial import VideoRegions, find_truth, spatial_metrics, video_regions
+from ramvid_vad.evaluation.statistics.spatial import VideoRegions, find_truth, spatial_metrics, video_regions
 from ramvid_vad.options import EvalOptions
+from ramvid_vad.reconstructions import common_settings, find_reconstructions, load_reconstruction
 from ramvid_vad.scoring.residuals import MEASURES
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.labels import read_labels

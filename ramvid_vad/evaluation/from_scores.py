@@ -12,12 +12,12 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.assemble import BLIND, assemble, check, chosen_protocol
 from ramvid_vad.evaluation.evaluate import NULLS, check_measures, chosen_nulls
 from ramvid_vad.evaluation.from_video import null_scores
-from ramvid_vad.evaluation.ground_truth import GroundTruth, ground_truth
-from ramvid_vad.evaluation.metrics import frame_metrics
-from ramvid_vad.evaluation.protocols import PROTOCOLS, Protocol
+from ramvid_vad.evaluation.inputs.ground_truth import GroundTruth, ground_truth
+from ramvid_vad.evaluation.inputs.score_files import ScoreFile, cut, match, read_lengths, read_scores
 from ramvid_vad.evaluation.raw_scores import STAND_INS
 from ramvid_vad.evaluation.schema import Evaluation, Scores
-from ramvid_vad.evaluation.score_files import ScoreFile, cut, match, read_lengths, read_scores
+from ramvid_vad.evaluation.statistics.metrics import frame_metrics
+from ramvid_vad.evaluation.statistics.protocols import PROTOCOLS, Protocol
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.video.benchmarks import BENCHMARKS, LabelSetName
 from ramvid_vad.video.labels import Labels

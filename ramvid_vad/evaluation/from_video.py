@@ -15,9 +15,9 @@ from ramvid_vad.evaluation.assemble import BLIND, assemble, chosen_protocol
 from ramvid_vad.evaluation.evaluate import check_measures, chosen_nulls, make_scorer, residual_settings
 from ramvid_vad.evaluation.provenance import frames_sha256, joined_sha256
 from ramvid_vad.evaluation.raw_scores import STAND_INS, in_threads
-from ramvid_vad.evaluation.reconstructions import windows_alone
 from ramvid_vad.evaluation.schema import Evaluation, Scores
 from ramvid_vad.options import EvalOptions
+from ramvid_vad.reconstructions import windows_alone
 from ramvid_vad.video.labels import read_labels
 from ramvid_vad.video.reader import find_videos, read_frames, video_name
 

@@ -7,9 +7,9 @@ from typing import Any
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.provenance import files_sha256
 from ramvid_vad.evaluation.raw_scores import VideoScorer, in_threads
-from ramvid_vad.evaluation.reconstructions import ONE_RUN, common_settings, find_reconstructions, load_reconstruction
 from ramvid_vad.evaluation.schema import Scores
 from ramvid_vad.options import EvalOptions
+from ramvid_vad.reconstructions import ONE_RUN, common_settings, find_reconstructions, load_reconstruction
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 import torch
 
-from ramvid_vad.evaluation import nulls
-from ramvid_vad.evaluation.calibrated import NormalReference, calibrated_sum
-from ramvid_vad.evaluation.reconstructions import Reconstruction
+from ramvid_vad.detectors.fusion import NormalReference, calibrated_sum
+from ramvid_vad.detectors.motion import motion
+from ramvid_vad.evaluation.nulls import stand_ins
+from ramvid_vad.reconstructions import Reconstruction
 from ramvid_vad.scoring.blobs import wmse_scores
 from ramvid_vad.scoring.residuals import MEASURES, PERFECT
 from ramvid_vad.video.reader import read_frames
@@ -75,7 +76,7 @@ class VideoScorer:
         alone = {}
         if self._moving:
             frames = ticking(read_frames(path, rgb=False), tick)
-            alone |= nulls.motion(frames, flow="calibrated" in self.nulls or "optical_flow" in self.nulls)
+            alone |= motion(frames, flow="calibrated" in self.nulls or "optical_flow" in self.nulls)
         if self._feature:
             alone["features"] = self.normal.features(path, tick)
         if "calibrated" in self.nulls:
@@ -93,10 +94,10 @@ class VideoScorer:
             yield (
                 "linear_blend",
                 made.frame,
-                lambda rows: nulls.linear_blend(*windows, made.window[rows], made.index[rows]),
+                lambda rows: stand_ins.linear_blend(*windows, made.window[rows], made.index[rows]),
             )
         if "previous_frame" in self.nulls:
-            before = nulls.previous_frames(len(real))
+            before = stand_ins.previous_frames(len(real))
             yield "previous_frame", np.arange(len(real)), lambda rows: real[before[rows]]
 
     def _residuals(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ramvid_vad.evaluation.protocols import Protocol
+from ramvid_vad.evaluation.statistics.protocols import Protocol
 
 SCHEMA = 2
 

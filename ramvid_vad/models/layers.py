@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..ops import group_norm
+from ramvid_vad.ops import group_norm
 
 
 class GroupNorm32(nn.GroupNorm):

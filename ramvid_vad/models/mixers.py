@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..ops import causal_conv1d, selective_scan
-from .layers import GroupNorm32, zero_module
+from ramvid_vad.models.layers import GroupNorm32, zero_module
+from ramvid_vad.ops import causal_conv1d, selective_scan
 
 
 class AttentionMixer(nn.Module):

@@ -5,7 +5,7 @@ import platform
 
 import torch
 
-from ..errors import InputError
+from ramvid_vad.errors import InputError
 
 SHORT_WINDOW = 6  # frames up to which PyTorch's bfloat16 convolution was seen to hang, see ``backward_may_hang``
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

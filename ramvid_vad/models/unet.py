@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import InputError
-from .layers import (
+from ramvid_vad.errors import InputError
+from ramvid_vad.models.layers import (
     Downsample,
     Fused,
     GroupNorm32,
@@ -18,8 +18,8 @@ from .layers import (
     timestep_embedding,
     zero_conv3,
 )
-from .mixers import AttentionMixer, MambaMixer
-from .upsample import Upsample
+from ramvid_vad.models.mixers import AttentionMixer, MambaMixer
+from ramvid_vad.models.upsample import Upsample
 
 CHANNEL_MULT = {256: (1, 1, 2, 2, 4, 4), 128: (1, 2, 3, 4), 64: (1, 2, 3, 4), 32: (1, 2, 2, 2)}
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .layers import channels_last_gradient
+from ramvid_vad.models.layers import channels_last_gradient
 
 
 class Upsample(nn.Module):

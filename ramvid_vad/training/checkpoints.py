@@ -17,9 +17,9 @@ import torch
 
 from ramvid_vad import __version__
 from ramvid_vad.errors import InputError
-from ramvid_vad.logger import warn
+from ramvid_vad.runtime.files import FileSet, fingerprint, is_remote, local_copy, names_in
+from ramvid_vad.runtime.logger import warn
 from ramvid_vad.training import optimizer_state
-from ramvid_vad.training.files import FileSet, fingerprint, is_remote, local_copy, names_in
 from ramvid_vad.training.optimizer_state import State, restore_optimizer
 from ramvid_vad.training.weights import (
     Tensors,

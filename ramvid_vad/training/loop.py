@@ -13,19 +13,19 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from .. import dist_util
-from ..diffusion.anchors import AnchorPattern
-from ..diffusion.gaussian import GaussianDiffusion
-from ..errors import RunError
-from ..logger import Logger
-from ..models.precision import network_autocast
-from ..models.unet import UNet
-from ..options import TrainOptions
-from ..randomness import normal, stream
-from ..signals import Stop, finishing
-from .checkpoints import Loaded, restore_optimizer, save_checkpoint
-from .ema import EMA
-from .schedules import TIMESTEP_SAMPLERS, LossScale, global_norm, learning_rate
+from ramvid_vad.diffusion.anchors import AnchorPattern
+from ramvid_vad.diffusion.gaussian import GaussianDiffusion
+from ramvid_vad.errors import RunError
+from ramvid_vad.models.precision import network_autocast
+from ramvid_vad.models.unet import UNet
+from ramvid_vad.options import TrainOptions
+from ramvid_vad.runtime import processes
+from ramvid_vad.runtime.logger import Logger
+from ramvid_vad.runtime.randomness import normal, stream
+from ramvid_vad.runtime.signals import Stop, finishing
+from ramvid_vad.training.checkpoints import Loaded, restore_optimizer, save_checkpoint
+from ramvid_vad.training.ema import EMA
+from ramvid_vad.training.schedules import TIMESTEP_SAMPLERS, LossScale, global_norm, learning_rate
 
 Batches = Callable[[int], Iterator[tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]]]
 
@@ -56,7 +56,7 @@ class TrainLoop:
         self.diffusion, self.batches, self.anchors, self.options = diffusion, batches, anchors, options
         self.precision, self.exclude_conditional = precision, exclude_conditional
         self.logger, self.config, self.names = logger, config, names
-        self.device = dist_util.dev()
+        self.device = processes.dev()
         self.model = model.to(self.device).train()
         self.optimizer = torch.optim.AdamW(
             model.named_parameters(), lr=options.lr, weight_decay=options.weight_decay, fused=True
@@ -67,13 +67,13 @@ class TrainLoop:
         self.step = 0
         if resumed is not None:
             self._resume(resumed)
-        dist_util.sync_params(model.parameters())
+        processes.sync_params(model.parameters())
         self.ema = {rate: EMA(float(rate), model.state_dict()) for rate in rates}
         for rate, average in self.ema.items():
             if resumed is not None and rate in resumed.ema:
                 average.load_state_dict(resumed.ema[rate])
         self.network: torch.nn.Module = model
-        if dist_util.world_size() > 1:
+        if processes.world_size() > 1:
             # a 1x1x1 weight's gradient has no one order of strides; that costs a copy of a few kilobytes
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             self.network = DistributedDataParallel(
@@ -91,7 +91,7 @@ class TrainLoop:
         batches = self.batches(self.step)
         with (
             finishing(self.logger.warn, "step") as self.stop,
-            tqdm(initial=self.step, total=self._last_step(), unit="step", disable=dist_util.rank() > 0) as bar,
+            tqdm(initial=self.step, total=self._last_step(), unit="step", disable=processes.rank() > 0) as bar,
         ):
             while not self._finished(started):
                 frames, cond, samples = next(batches)
@@ -112,7 +112,7 @@ class TrainLoop:
     def _train_step(self, frames: torch.Tensor, cond: dict[str, torch.Tensor], samples: list[int], rate: float) -> None:
         options, step = self.options, self.step
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        torch.manual_seed(int(stream(options.seed, "dropout", step, dist_util.rank()).integers(2**63)))
+        torch.manual_seed(int(stream(options.seed, "dropout", step, processes.rank()).integers(2**63)))
         t, weight = self.timesteps.draw(step, samples)
         anchors = torch.stack([self.anchors(step, sample) for sample in samples])  # (B, T), True = given
         self.optimizer.zero_grad(set_to_none=True)
@@ -140,7 +140,7 @@ class TrainLoop:
 
         # unscale, check, clip, step: in this order
         norm = global_norm(parameters) / self.scale.value
-        finite = not dist_util.any_true(not all(map(math.isfinite, [norm, *losses])))  # all ranks step, or none
+        finite = not processes.any_true(not all(map(math.isfinite, [norm, *losses])))  # all ranks step, or none
         if finite:
             factor = min(1.0, options.clip / (norm + 1e-6)) if options.clip else 1.0
             for parameter in parameters:
@@ -185,7 +185,7 @@ class TrainLoop:
         if self.names:
             places = zip(where, cond["video"].tolist(), cond["start"].tolist(), strict=True)
             where = [sample | {"video": self.names[video], "start": start} for sample, video, start in places]
-        about = {"step": self.step, "rank": dist_util.rank(), "samples": where, "loss_scale": self.scale.value}
+        about = {"step": self.step, "rank": processes.rank(), "samples": where, "loss_scale": self.scale.value}
         seen = self._dump(about | figures)
         raise RunError(
             f"{self.skipped} steps in a row had a loss or gradient that is not finite; {seen}; "
@@ -194,14 +194,14 @@ class TrainLoop:
 
     def _dump(self, content: dict[str, Any]) -> str:
         """Write what this rank saw of the last bad step into the log directory; where it is, in words."""
-        path = os.path.join(self.logger.dir, f"nonfinite{self.step:06d}_rank{dist_util.rank()}.json")
+        path = os.path.join(self.logger.dir, f"nonfinite{self.step:06d}_rank{processes.rank()}.json")
         text = json.dumps(_legal(content), indent=1, allow_nan=False)
         try:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text + "\n")
         except OSError as error:
             return f"{path} could not be written ({error.strerror}): {json.dumps(_legal(content))}"
-        return f"see {path} (and those of the other ranks)" if dist_util.world_size() > 1 else f"see {path}"
+        return f"see {path} (and those of the other ranks)" if processes.world_size() > 1 else f"see {path}"
 
     def _log(self, rate: float, steps_per_second: float) -> None:
         """Means since the last line over all ranks; the loss also by quartile of the timestep, 0 = least noise."""
@@ -219,7 +219,7 @@ class TrainLoop:
     def _save(self, last: bool = False) -> int:
         """Write a checkpoint on rank 0; returns its step, or 0 where that failed and training goes on, if not done."""
         failed = False
-        if dist_util.rank() == 0:
+        if processes.rank() == 0:
             try:
                 save_checkpoint(
                     self.logger.dir,
@@ -230,7 +230,7 @@ class TrainLoop:
                     extra={
                         "loss_scale_exponent": self.scale.exponent,
                         "timestep_sampler": self.timesteps.state(),
-                        "global_batch": self.options.batch_size * dist_util.world_size(),
+                        "global_batch": self.options.batch_size * processes.world_size(),
                     },
                     config=self.config,
                     keep=self.options.keep_checkpoints,
@@ -240,7 +240,7 @@ class TrainLoop:
                     f"{error}" + ("" if last else "; training goes on and tries again at the next interval")
                 )
                 failed = True
-        return 0 if dist_util.any_true(failed) else self.step
+        return 0 if processes.any_true(failed) else self.step
 
     def _resume(self, resumed: Loaded) -> None:
         self.step = resumed.step
@@ -250,7 +250,7 @@ class TrainLoop:
         self.scale.exponent = resumed.extra.get("loss_scale_exponent", self.scale.exponent)
         if resumed.extra.get("timestep_sampler"):
             self.timesteps.load_state(resumed.extra["timestep_sampler"])
-        batch = self.options.batch_size * dist_util.world_size()
+        batch = self.options.batch_size * processes.world_size()
         if resumed.extra.get("global_batch", batch) != batch:
             before = resumed.extra["global_batch"]
             self.logger.warn(f"the global batch was {before} and is now {batch}: the data order changes from here")
@@ -263,12 +263,12 @@ class TrainLoop:
         if self._last_step() is not None and self.step >= self._last_step():
             return True
         hours = self.options.max_hours
-        return dist_util.any_true(bool(self.stop) or bool(hours and time.monotonic() - started > hours * 3600))
+        return processes.any_true(bool(self.stop) or bool(hours and time.monotonic() - started > hours * 3600))
 
 
 def _of_all_ranks(pairs: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """The (timestep, loss) pairs of all ranks, in an order that is the same everywhere."""
-    return sorted(pair for part in dist_util.all_gather_object(pairs) for pair in part)
+    return sorted(pair for part in processes.all_gather_object(pairs) for pair in part)
 
 
 def _legal(value: Any) -> Any:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..options import TrainOptions
-from ..randomness import stream
+from ramvid_vad.options import TrainOptions
+from ramvid_vad.runtime.randomness import stream
 
 
 def learning_rate(step: int, options: TrainOptions) -> float:

@@ -17,7 +17,7 @@ from safetensors.torch import save, save_file
 from torch.torch_version import TorchVersion
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.training.files import FileSet, local_copy
+from ramvid_vad.runtime.files import FileSet, local_copy
 
 Tensors = dict[str, torch.Tensor]
 

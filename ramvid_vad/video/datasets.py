@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.randomness import stream
+from ramvid_vad.runtime.randomness import stream
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.windows import frame_indices
 

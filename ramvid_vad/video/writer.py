@@ -8,7 +8,7 @@ from itertools import chain
 
 import numpy as np
 
-from ..errors import InputError
+from ramvid_vad.errors import InputError
 
 
 def write_video(path: str, frames: Iterable[np.ndarray], fps: float = 10, crf: int = 12, comment: str = "") -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import evaluate_scores, frame_metrics
-from ramvid_vad.evaluation.protocols import PROTOCOLS, choose
-from ramvid_vad.evaluation.results import write_results
+from ramvid_vad.evaluation.report.table import write_results
+from ramvid_vad.evaluation.statistics.protocols import PROTOCOLS, choose
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.scoring.curves import smooth
 

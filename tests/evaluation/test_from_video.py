@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 
 from ramvid_vad.commands.evaluate import evaluate
+from ramvid_vad.detectors import appearance as features
+from ramvid_vad.detectors.appearance import PatchMemory, evenly, feature_scores, patch_memory
+from ramvid_vad.detectors.fusion import PARTS, calibrated_sum, learn_normal, log_scale
+from ramvid_vad.detectors.motion import motion
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation import features
-from ramvid_vad.evaluation.calibrated import PARTS, calibrated_sum, learn_normal, log_scale
 from ramvid_vad.evaluation.evaluate import NULLS
-from ramvid_vad.evaluation.features import PatchMemory, evenly, feature_scores, patch_memory
 from ramvid_vad.evaluation.from_video import evaluate_nulls
-from ramvid_vad.evaluation.nulls import motion
-from ramvid_vad.evaluation.results import format_table
+from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command
 from ramvid_vad.video.reader import read_frames
@@ -172,7 +172,7 @@ def test_log_scale_standardises_normal_scores_and_bears_zeros():
 
 
 def test_the_calibrated_row_adds_its_three_parts(data, monkeypatch):
-    monkeypatch.setattr("ramvid_vad.evaluation.calibrated.FrozenFeatures", lambda: pooled)
+    monkeypatch.setattr("ramvid_vad.detectors.fusion.FrozenFeatures", lambda: pooled)
     monkeypatch.setattr("ramvid_vad.evaluation.evaluate.installed", lambda: True)
     options = options_for(data, normal_dir=str(data / "training"), measures="mse")
     evaluation = evaluate_nulls(options, progress=False)

@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+from ramvid_vad.detectors.motion import motion
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import frame_metrics
-from ramvid_vad.evaluation.nulls import constant, linear_blend, motion, noise, previous_frames, ramp, triangle
+from ramvid_vad.evaluation.nulls.blind import constant, noise, ramp, triangle
+from ramvid_vad.evaluation.nulls.stand_ins import linear_blend, previous_frames
 from ramvid_vad.video.windows import covering_starts, masked_rows
 
 SELECTIVE = np.isin(np.arange(30), [0, 1, 10, 11, 20, 21, 28, 29])

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from tiny_runs import run_sample, run_train
 
-from ramvid_vad.video.synthetic import generate
+from ramvid_vad.demo.street import generate
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The kill harness of benchmarks/kills.py with few kills; the report of 25 is in docs/results/reliability."""
+"""The kill harness of tests/reliability/kills.py with few kills; the report of 25 is in docs/results/reliability."""
 
 import pytest
 from kills import campaign, draw_plan, prepare

@@ -50,7 +50,7 @@ def run(self):
     end = real_run(self)
     for hook in hooks:  # one that outlives the interpreter waits for it for ever
         hook.remove()
-    sums = loop.dist_util.all_gather_object([p.detach().sum().item() for p in self.model.parameters()])
+    sums = loop.processes.all_gather_object([p.detach().sum().item() for p in self.model.parameters()])
     print("weights are the same on both ranks" if sums[0] == sums[1] else "weights differ")
     return end
 

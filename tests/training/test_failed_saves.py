@@ -10,8 +10,8 @@ import time
 import pytest
 import torch
 
+from ramvid_vad.runtime.files import FileSet
 from ramvid_vad.training.checkpoints import find_latest, load_checkpoint, save_checkpoint
-from ramvid_vad.training.files import FileSet
 from ramvid_vad.training.weights import save_weights
 
 

@@ -9,9 +9,9 @@ import torch
 
 from ramvid_vad.diffusion.anchors import AnchorPattern
 from ramvid_vad.errors import RunError
-from ramvid_vad.logger import Logger
 from ramvid_vad.options import TrainOptions
-from ramvid_vad.randomness import normal
+from ramvid_vad.runtime.logger import Logger
+from ramvid_vad.runtime.randomness import normal
 from ramvid_vad.script_util import create_model_and_diffusion
 from ramvid_vad.training.checkpoints import find_latest, load_checkpoint
 from ramvid_vad.training.loop import TrainLoop

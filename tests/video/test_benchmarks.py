@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 import tiny_benchmarks as tb
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.spatial import find_truth
+from ramvid_vad.evaluation.statistics.spatial import find_truth
 from ramvid_vad.video.benchmarks import BENCHMARKS, Counts, check, find, read_info, write_standard
 from ramvid_vad.video.labels import read_labels
 from ramvid_vad.video.masks import load_masks, load_tracks

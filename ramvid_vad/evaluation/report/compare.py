@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from ramvid_vad.evaluation.alarms import spans
-from ramvid_vad.evaluation.comparison import METRICS, Comparison, reading
-from ramvid_vad.evaluation.finished import FinishedRun
+from ramvid_vad.evaluation.inputs.finished_runs import FinishedRun
 from ramvid_vad.evaluation.report.page import render
 from ramvid_vad.evaluation.schema import Scores
+from ramvid_vad.evaluation.statistics.alarms import spans
+from ramvid_vad.evaluation.statistics.comparison import METRICS, Comparison, reading
 
 
 def write_comparison_page(comparison: Comparison, path: str) -> None:

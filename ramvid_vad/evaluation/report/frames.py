@@ -8,13 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ramvid_vad.evaluation.reconstructions import (
+from ramvid_vad.options import EvalOptions
+from ramvid_vad.reconstructions import (
     Reconstruction,
     common_settings,
     find_reconstructions,
     load_reconstruction,
 )
-from ramvid_vad.options import EvalOptions
 from ramvid_vad.scoring.blobs import wmse
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.reader import find_videos, video_name

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from ramvid_vad.evaluation.alarms import spans
-from ramvid_vad.evaluation.metrics import video_auc
 from ramvid_vad.evaluation.report.frames import BUDGET, FrameSource, pictures
-from ramvid_vad.evaluation.results import COLUMNS, TITLES, row_key, row_verdict
+from ramvid_vad.evaluation.report.table import COLUMNS, TITLES, row_key, row_verdict
 from ramvid_vad.evaluation.schema import Evaluation, Row
+from ramvid_vad.evaluation.statistics.alarms import spans
+from ramvid_vad.evaluation.statistics.metrics import video_auc
 
 POINTS = 400  # of a ROC or PR curve: more cannot be seen
 EVENTS = 12  # false alarms and misses, each

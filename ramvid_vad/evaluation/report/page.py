@@ -19,7 +19,7 @@ def write_report(evaluation: Evaluation, path: str, source: FrameSource | None =
 def render(data: dict, page: str = "page") -> str:
     """The page of template and script ``page``. Names of videos come from outside: the script sets them as text, and
     here no tag can open."""
-    folder = files(__package__)
+    folder = files(__package__) / "page_files"
     names = ("head.html", f"{page}.html", "foot.html", "page.css", "curve.js", f"{page}.js")
     head, body, foot, css, *scripts = ((folder / name).read_text(encoding="utf-8") for name in names)
     text = json.dumps(data, sort_keys=True, allow_nan=False)  # ASCII: U+2028 and the like are escaped already

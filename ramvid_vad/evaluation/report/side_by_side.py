@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from ramvid_vad.evaluation.alarms import spans
-from ramvid_vad.evaluation.metrics import video_auc
-from ramvid_vad.evaluation.plots import MODEL
 from ramvid_vad.evaluation.provenance import code, files_sha256
 from ramvid_vad.evaluation.raw_scores import ticking
 from ramvid_vad.evaluation.report.frames import FrameSource, VideoFrames, boxes, brightest, residual_image
+from ramvid_vad.evaluation.report.plots import MODEL
 from ramvid_vad.evaluation.schema import Evaluation
+from ramvid_vad.evaluation.statistics.alarms import spans
+from ramvid_vad.evaluation.statistics.metrics import video_auc
 from ramvid_vad.video.writer import video_comment, write_video
 
 FPS = 10.0  # where the frame rate of the videos is not known

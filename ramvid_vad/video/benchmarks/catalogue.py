@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.benchmarks import avenue, layouts, shanghaitech, ubnormal, ucsd
+from ramvid_vad.video.benchmarks import layouts
 from ramvid_vad.video.benchmarks.model import Benchmark, Counts, Found, LabelSet
+from ramvid_vad.video.benchmarks.readers import avenue, shanghaitech, ubnormal, ucsd
 from ramvid_vad.video.benchmarks.tree import Tree
 
 _UCSD_PAGE = "http://www.svcl.ucsd.edu/projects/anomaly/dataset.html"

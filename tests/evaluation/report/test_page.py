@@ -1,0 +1,113 @@
+"""The report: self-contained, the same bytes twice, deaf to what a video is called."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from known_run import error
+from PIL import Image
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from ramvid_vad.evaluation import evaluate_scores
+from ramvid_vad.evaluation.report import FrameSource, frame_source, write_report
+from ramvid_vad.evaluation.report.frames import BUDGET, LONGEST, _jpeg, pictures
+from ramvid_vad.evaluation.report.gather import operating_curves
+from ramvid_vad.evaluation.report.page import render
+from ramvid_vad.evaluation.statistics.metrics import video_auc
+from ramvid_vad.reconstructions import load_reconstruction
+
+
+def test_curves_agree_with_scikit_learn():
+    rng = np.random.default_rng(0)
+    scores, labels = rng.integers(0, 20, 300).astype(float), rng.integers(0, 2, 300)
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    assert np.allclose(operating_curves(scores, labels)["roc"], np.stack([fpr, tpr], 1), atol=1e-5)
+    assert video_auc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+def test_one_class_has_no_curve():
+    assert operating_curves(np.arange(5.0), np.ones(5)) is None
+
+
+def test_names_open_no_tag():
+    data = {"title": "</title><script>alert(1)</script>", "videos": [{"name": "</script><script>alert(2)"}]}
+    page = render(data)
+    assert "@" not in page.split("<style>")[0] and page.count("&lt;/title&gt;") == 2
+    assert "alert(1)</script>" not in page and "</script><script>alert" not in page
+    block = page.split('id="data">', 1)[1].split("</script>", 1)[0]
+    assert json.loads(block) == data
+
+
+def test_pictures_fit_the_budget_and_hold_the_wanted_frames(run):
+    source = frame_source(run.options, str(run.root / "cache"))
+    names, shown = list(run.frames), [(0, len(f)) for f in run.frames.values()]
+    wanted = [(0, 13), (2, 0)]
+    for budget in (200_000, 40_000, 1):
+        kept = pictures(source, names, shown, wanted, budget)
+        again = pictures(source, names, shown, wanted, budget)
+        assert kept == again
+        characters = sum(len(p[k]) for video in kept for p in video for k in ("input", "infilled", "residual"))
+        assert characters <= budget or sum(map(len, kept)) == len(wanted)
+        assert 13 in [p["frame"] for p in kept[0]]
+        assert 0 in [p["frame"] for p in kept[2]]
+    everything = pictures(source, names, shown, wanted, 10**9)
+    for name, video in zip(names, everything, strict=True):
+        made = load_reconstruction(source.files[name])
+        assert [p["frame"] for p in video] == sorted(set(made.frame.tolist()))
+        for p in video:
+            rows = np.flatnonzero(made.frame == p["frame"])
+            worst = max(error(p["frame"], made.window[row]) for row in rows)
+            assert p["white"] == pytest.approx(worst / 255, abs=5e-4)
+            assert p["boxes"] == ([[0, 0, 32, 24]] if worst >= 0.04 * 255 else [])
+
+
+class Cache:
+    """Every video shows the same 300 large frames of noise, the worst that a JPEG can be given."""
+
+    size = (400, 400)
+
+    def __init__(self):
+        self.noise = np.random.default_rng(0).integers(0, 256, (1, *self.size, 3), np.uint8)
+
+    def frames(self, path):
+        return np.broadcast_to(self.noise, (300, *self.size, 3))
+
+
+def test_a_large_report_stays_below_ten_megabytes(tmp_path):
+    """20 videos of 300 frames, of each 16 infilled: all pictures together would take five times the budget."""
+    rng = np.random.default_rng(1)
+    names = [f"{i:02d}" for i in range(20)]
+    settings = {"image_size": list(Cache.size), "rgb": True, "keep_aspect": False, "seq_len": 30, "stride": 15}
+    files = {name: str(tmp_path / f"{name}.npz") for name in names}
+    frame = np.arange(0, 300, 19)[:16]
+    for path in files.values():
+        np.savez(
+            path,
+            reconstructions=rng.integers(0, 256, (16, *Cache.size, 3), np.uint8),
+            frame=frame, window=np.arange(16), index=np.zeros(16, int), starts=frame,
+            anchors=np.zeros(30, bool), num_frames=np.array(300), settings=np.array(json.dumps(settings)),
+        )  # fmt: skip
+    labels = {name: (np.arange(300) // 40 % 2).astype(np.uint8) for name in names}
+    scores = {name: rng.standard_normal(300) for name in names}
+    evaluation = evaluate_scores(scores, labels, method="x", bootstrap=0, noise_seeds=1)
+    source = FrameSource(dict.fromkeys(names, ""), files, Cache(), {"threshold": 0.9, "min_area": 12, "weight": "area"})
+    page = tmp_path / "report.html"
+    write_report(evaluation, str(page), source)
+    stored = json.loads(page.read_text().split('id="data">', 1)[1].split("</script>", 1)[0])["pictures"]["videos"]
+    characters = sum(len(p[k]) for video in stored for p in video for k in ("input", "infilled", "residual"))
+    each = characters / sum(map(len, stored))
+    assert each * 16 * 20 > 4 * BUDGET  # it does not fit
+    assert 0.7 * BUDGET < characters <= BUDGET
+    assert 0.7 * BUDGET < page.stat().st_size < 10e6
+    assert all(stored)
+
+
+def test_large_frames_are_reduced():
+    frame = np.zeros((300, 600, 3), np.uint8)
+    frame[..., 0] = 255
+    image = Image.open(io.BytesIO(base64.b64decode(_jpeg(frame))))
+    assert image.size == (LONGEST, LONGEST // 2)
+    red, green, blue = image.getpixel((100, 50))
+    assert red > 240 and green < 15 and blue < 15
