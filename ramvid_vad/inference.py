@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion, Model
 from ramvid_vad.diffusion.samplers import SAMPLERS, Callback
@@ -26,6 +25,7 @@ from ramvid_vad.models.precision import network_autocast
 from ramvid_vad.models.unet import UNet
 from ramvid_vad.options import SampleOptions
 from ramvid_vad.runtime.atomic import write_atomically
+from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.runtime.randomness import normal, stream
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.datasets import read_window, to_float, to_uint8
@@ -158,7 +158,7 @@ class Reconstruction:
         todo = self.pending() if batches is None else batches
         calls = len(todo) * diffusion.num_timesteps * self.sampling.resample_steps
         model.eval()
-        with tqdm(total=calls, desc="infilling", unit="call", disable=not progress) as bar:
+        with progress_bar("infilling", "call", calls, shown=progress) as bar:
 
             def tick(*_: object) -> None:
                 bar.update(self.sampling.resample_steps)
@@ -280,7 +280,7 @@ def generate(
     numbered = [(number, window) for number, window in enumerate(windows) if number % world_size == rank]
     size = sampling.batch_size
     batches = [numbered[i : i + size] for i in range(0, len(numbered), size)]
-    with tqdm(total=len(batches) * diffusion.num_timesteps, desc="sampling", unit="call", disable=rank > 0) as bar:
+    with progress_bar("sampling", "call", len(batches) * diffusion.num_timesteps, shown=rank == 0) as bar:
         for batch in batches:
             clean = torch.stack([torch.zeros(shape) if window is None else window for _, window in batch]).to(device)
             places = [(number, 0) for number, _ in batch]

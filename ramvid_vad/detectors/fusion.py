@@ -15,6 +15,7 @@ import torch
 from ramvid_vad.detectors.appearance import FrozenFeatures, PatchMemory, feature_scores, patch_memory
 from ramvid_vad.detectors.motion import motion
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.video.reader import read_frames
 
 PARTS = ("frame_difference", "optical_flow", "features")
@@ -74,10 +75,8 @@ def learn_normal(paths: Sequence[str], progress: bool = True) -> NormalReference
             f"--normal_dir: {len(paths)} videos; the nulls 'features' and 'calibrated' need at least {HELD_OUT + 1} "
             f"({HELD_OUT} are held out to calibrate): cut one into several, or leave the two out of --nulls"
         )
-    from tqdm import tqdm
-
     network = FrozenFeatures()
-    with tqdm(desc="features of normal video", unit="frame", disable=not progress) as bar:
+    with progress_bar("features of normal video", "frame", shown=progress) as bar:
         memory = patch_memory(paths[:-HELD_OUT], network, bar.update)
         seen: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
         for path in paths[-HELD_OUT:]:

@@ -21,6 +21,7 @@ from ramvid_vad.evaluation.schema import Evaluation
 from ramvid_vad.evaluation.statistics.spatial import VideoRegions, find_truth, spatial_metrics, video_regions
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import common_settings, find_reconstructions, load_reconstruction
+from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.scoring.residuals import MEASURES
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.labels import read_labels
@@ -152,7 +153,5 @@ def _chosen(text: str, known: tuple[str, ...], flag: str) -> list[str]:
 
 
 def _bar(scorer: VideoScorer, files: dict[str, str], regions: bool, progress: bool) -> Any:
-    from tqdm import tqdm
-
     total = sum(scorer.steps(load_reconstruction(path, frames=False), regions) for path in files.values())
-    return tqdm(total=total, desc="scoring", unit="frame", disable=not progress)
+    return progress_bar("scoring", "frame", total, shown=progress)

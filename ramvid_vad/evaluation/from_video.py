@@ -18,6 +18,7 @@ from ramvid_vad.evaluation.raw_scores import STAND_INS, in_threads
 from ramvid_vad.evaluation.schema import Evaluation, Scores
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import windows_alone
+from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.video.labels import read_labels
 from ramvid_vad.video.reader import find_videos, read_frames, video_name
 
@@ -55,13 +56,11 @@ def null_scores(
 
     One video at a time is held in memory; their lengths are known only when they have been read.
     """
-    from tqdm import tqdm
-
     paths = find_videos(options.data_dir)
     sees_video = set(null_names) - set(BLIND)
     scorer = make_scorer(options, measures, null_names, progress, model=False)
     anchors = selective_anchors(SEQ_LEN).numpy()
-    with tqdm(desc="scoring", unit="frame", disable=not progress) as bar:
+    with progress_bar("scoring", "frame", shown=progress) as bar:
 
         def score(path: str) -> tuple[int, dict[tuple[str, str], np.ndarray], str]:
             real = np.stack([_small(frame) for frame in read_frames(path, rgb=False)])

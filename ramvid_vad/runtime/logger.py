@@ -12,10 +12,9 @@ import tempfile
 import time
 from typing import Any
 
-from tqdm import tqdm
-
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime import processes
+from ramvid_vad.runtime.progress import say
 
 FORMATS = ("stdout", "log", "json", "tensorboard")
 
@@ -43,7 +42,7 @@ def result_dir(chosen: str = "") -> str:
 
 def warn(line: str) -> None:
     """A warning where there is no Logger; keeps clear of progress bars."""
-    tqdm.write(f"WARNING: {line}", file=sys.stderr)
+    say(f"WARNING: {line}", sys.stderr)
 
 
 class Logger:
@@ -88,8 +87,7 @@ class Logger:
         if not self._writes:
             return
         if "stdout" in self._formats:
-            tqdm.write(line, file=sys.stdout)  # keeps clear of progress bars
-            sys.stdout.flush()
+            say(line, sys.stdout)
         if "log" in self._formats:
             self._append("log.txt", line + "\n")
 

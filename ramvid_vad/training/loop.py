@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from ramvid_vad.diffusion.anchors import AnchorPattern
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
@@ -21,6 +20,7 @@ from ramvid_vad.models.unet import UNet
 from ramvid_vad.options import TrainOptions
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.logger import Logger
+from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.runtime.randomness import normal, stream
 from ramvid_vad.runtime.signals import Stop, finishing
 from ramvid_vad.training.checkpoints import Loaded, restore_optimizer, save_checkpoint
@@ -91,7 +91,7 @@ class TrainLoop:
         batches = self.batches(self.step)
         with (
             finishing(self.logger.warn, "step") as self.stop,
-            tqdm(initial=self.step, total=self._last_step(), unit="step", disable=processes.rank() > 0) as bar,
+            progress_bar("training", "step", self._last_step(), self.step, shown=processes.rank() == 0) as bar,
         ):
             while not self._finished(started):
                 frames, cond, samples = next(batches)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ramvid_vad.errors import InputError, RunError
+from ramvid_vad.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
     from ramvid_vad.video.cache import FrameCache
@@ -50,8 +51,6 @@ def prefetch(
     raises: InputError for a cache folder that cannot be written, RunError for a worker that was killed, of memory for
     example.
     """
-    from tqdm import tqdm
-
     todo = cache.missing(paths)
     if not todo:
         return 0
@@ -66,7 +65,7 @@ def prefetch(
     try:
         for thread in threads:
             thread.start()
-        with tqdm(total=len(todo), desc="decoding", unit="video", disable=not progress) as bar:
+        with progress_bar("decoding", "video", len(todo), shown=progress) as bar:
             for _ in todo:
                 path, error = finished.get()
                 bar.update()

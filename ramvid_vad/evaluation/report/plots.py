@@ -6,6 +6,7 @@ import numpy as np
 
 from ramvid_vad.evaluation.schema import Evaluation, Row
 from ramvid_vad.evaluation.statistics.alarms import spans
+from ramvid_vad.runtime.progress import tracked
 
 MODEL, BLEND = "#0072B2", "#D55E00"  # blue, vermilion: apart for all common kinds of colour blindness
 
@@ -17,13 +18,12 @@ def plot_videos(evaluation: Evaluation, folder: str, progress: bool = True) -> N
     equal files.
     """
     from matplotlib.figure import Figure
-    from tqdm import tqdm
 
     model = evaluation.headline
     title = model.measure or model.null
     blend = next((r for r in evaluation.rows if (r.measure, r.null) == (model.measure, "linear_blend")), None)
     low, high = _range(model, blend)
-    for video, name in enumerate(tqdm(evaluation.names, desc="plots", unit="video", disable=not progress)):
+    for video, name in enumerate(tracked(evaluation.names, "plots", "video", progress)):
         figure = Figure(figsize=(9, 3), dpi=100, layout="constrained")
         axes = figure.add_subplot()
         labels = evaluation.full_labels[video]

@@ -19,6 +19,7 @@ from ramvid_vad.evaluation.report.plots import MODEL
 from ramvid_vad.evaluation.schema import Evaluation
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.metrics import video_auc
+from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.video.writer import video_comment, write_video
 
 FPS = 10.0  # where the frame rate of the videos is not known
@@ -39,13 +40,11 @@ def render_videos(
     fps: frames per second, 0: FPS.  A file that shows the same already is left as it is: its metadata name what it was
     made from. InputError: a file cannot be written.
     """
-    from tqdm import tqdm
-
     order = worst_first(evaluation)
     chosen = order if count < 0 else order[:count]
     paths = []
     total = sum(len(evaluation.full_labels[v]) + evaluation.first_raw for v in chosen)
-    with tqdm(total=total, desc="videos", unit="frame", disable=not progress) as bar:
+    with progress_bar("videos", "frame", total, shown=progress) as bar:
         for video in chosen:
             path = os.path.join(folder, evaluation.names[video] + ".mp4")
             os.makedirs(os.path.dirname(path), exist_ok=True)
