@@ -16,7 +16,7 @@ from PIL import Image
 from ramvid_vad.evaluation import frame_metrics
 from ramvid_vad.evaluation.report.table import format_table, write_results
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def files(folder):

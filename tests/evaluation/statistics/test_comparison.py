@@ -20,7 +20,7 @@ from ramvid_vad.evaluation.report.table import write_results
 from ramvid_vad.evaluation.statistics.bootstrap import draw_videos
 from ramvid_vad.evaluation.statistics.comparison import METRICS, compare, reading
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DOCUMENT = {"labels": {"sha256": "0" * 64}, "protocol": {"line": "none"}, "version": "1"}
 OTHER_LABELS = DOCUMENT | {"labels": {"sha256": "1" * 64}}
 
