@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.nulls import blind
+from ramvid_vad.evaluation.nulls.registry import BLIND, DETECTORS, NULLS, STAND_INS, blind_draws
 from ramvid_vad.evaluation.provenance import code, environment, last_name, settings
-from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL, STAND_INS
 from ramvid_vad.evaluation.schema import SCHEMA, Evaluation, Row, Scores
 from ramvid_vad.evaluation.statistics.bootstrap import intervals
 from ramvid_vad.evaluation.statistics.metrics import frame_metrics
@@ -18,7 +17,6 @@ from ramvid_vad.options import EvalOptions
 from ramvid_vad.video.benchmarks import BENCHMARKS, LabelSetName, name_label_set
 from ramvid_vad.video.labels import Labels
 
-BLIND = ("constant", "noise", "triangle", "ramp")
 FPS = {"ped1": 10.0, "ped2": 10.0, "avenue": 25.0}  # frames per second: Avenue's files say it, UCSD's is a convention
 
 
@@ -54,7 +52,9 @@ def assemble(
             row = replace(row, operating=operating_points(row.processed, labels, normal[key[0]], protocol, rules))
         rows.append(row)
     rows += [
-        _blind_row(null, full_labels, labels, protocol, options.noise_seeds) for null in BLIND if null in null_names
+        _blind_row(null, full_labels, labels, protocol, options.noise_seeds, scenes)
+        for null in BLIND
+        if null in null_names
     ]
     provenance = {
         "schema": SCHEMA,
@@ -105,7 +105,7 @@ def chosen_protocol(options: EvalOptions) -> Protocol:
 def _ordered(raw: dict[tuple[str, str], Scores], measures: list[str]) -> list[tuple[tuple[str, str], Scores]]:
     """The model's row of each measure, each followed by its nulls; then the nulls that have no measure."""
     keys = [(measure, null) for measure in measures for null in ("", *STAND_INS)]
-    keys += [("", null) for null in (*MOTION, *NORMAL)]
+    keys += [("", null) for null in DETECTORS]
     return [(key, raw[key]) for key in keys if key in raw]
 
 
@@ -123,20 +123,18 @@ def _row(
     return Row(*key, raw, processed, after, frame_metrics(raw, full_labels, names, scenes), sd={})
 
 
-def _blind_row(null: str, full_labels: Scores, labels: Scores, protocol: Protocol, seeds: int) -> Row:
-    """A baseline that knows the lengths only; of noise, mean and standard deviation of the metrics over the seeds."""
-    lengths = [len(y) for y in full_labels]
-    if null != "noise":
-        scores = {"constant": blind.constant, "triangle": blind.triangle, "ramp": blind.ramp}[null](lengths)
-        names = [str(i) for i in range(len(lengths))]
-        return _row(("", null), scores, full_labels, labels, protocol, names)
-    draws = [blind.noise(lengths, seed) for seed in range(seeds)]
-    if protocol.zero_padded_taps:  # what zeros beyond the border reward is a score that is never negative
+def _blind_row(
+    null: str, full_labels: Scores, labels: Scores, protocol: Protocol, seeds: int, scenes: list[str] | None
+) -> Row:
+    """A baseline that knows the lengths only; of a seeded one, mean and standard deviation of its metrics."""
+    draws = blind_draws(NULLS[null], [len(y) for y in full_labels], seeds)
+    if NULLS[null].seeded and protocol.zero_padded_taps:  # zeros beyond the border reward scores never negative
         draws = [[np.abs(s) for s in draw] for draw in draws]
     processed = [[protocol(s) for s in draw] for draw in draws]
-    after = [frame_metrics(scores, labels) for scores in processed]
-    before = [frame_metrics(scores, full_labels) for scores in draws]
-    sd = {k: float(np.std([m[k] for m in after])) for k in after[0] if isinstance(after[0][k], float)}
+    after = [frame_metrics(scores, labels, scenes=scenes) for scores in processed]
+    before = [frame_metrics(scores, full_labels, scenes=scenes) for scores in draws]
+    varying = [k for k, value in after[0].items() if isinstance(value, float)] if NULLS[null].seeded else []
+    sd = {k: float(np.std([m[k] for m in after])) for k in varying}
     return Row("", null, draws[0], processed[0], _mean_of(after), _mean_of(before), sd)
 
 

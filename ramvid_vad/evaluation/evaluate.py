@@ -13,10 +13,11 @@ import numpy as np
 from ramvid_vad.detectors.appearance import installed
 from ramvid_vad.detectors.fusion import learn_normal
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.assemble import BLIND, assemble, check, chosen_protocol
+from ramvid_vad.evaluation.assemble import assemble, check, chosen_protocol
 from ramvid_vad.evaluation.normal import normal_scores
+from ramvid_vad.evaluation.nulls.registry import BLIND, choose, chosen_names
 from ramvid_vad.evaluation.provenance import files_sha256, frames_sha256, joined_sha256
-from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL, STAND_INS, VideoScorer, in_threads
+from ramvid_vad.evaluation.raw_scores import NORMAL, VideoScorer, in_threads
 from ramvid_vad.evaluation.schema import Evaluation
 from ramvid_vad.evaluation.statistics.spatial import VideoRegions, find_truth, spatial_metrics, video_regions
 from ramvid_vad.options import EvalOptions
@@ -27,8 +28,6 @@ from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.labels import read_labels
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
-
-NULLS = (*STAND_INS, *MOTION, *NORMAL, *BLIND)
 
 # of one video: (measure, null) -> scores; frames never reconstructed; null -> regions; SHA-256 of its frames
 Scored = tuple[dict[tuple[str, str], np.ndarray], int, dict[str, VideoRegions], str]
@@ -110,25 +109,18 @@ def residual_settings(options: EvalOptions) -> dict[str, Any]:
 
 def check_measures(options: EvalOptions) -> list[str]:
     """The measures asked for."""
-    return _chosen(options.measures, tuple(MEASURES), "measures")
+    names = chosen_names(options.measures, MEASURES, "measures")
+    if not names:
+        raise InputError(f"--measures: choose at least one of {', '.join(MEASURES)}")
+    return names
 
 
 def chosen_nulls(options: EvalOptions) -> tuple[list[str], dict[str, str]]:
     """The baselines asked for, and those of "all" that the input does not allow, each with what is lacking."""
     if options.noise_seeds < 1:
         raise InputError(f"--noise_seeds {options.noise_seeds}: must be at least 1")
-    lacking = {}
-    if not options.normal_dir:
-        lacking = dict.fromkeys(NORMAL, "give --normal_dir, a folder of normal videos")
-    elif not installed():
-        lacking = dict.fromkeys(NORMAL, "pip install 'ramvid_vad[features]'")
-    if options.nulls.strip() == "all":
-        return [null for null in NULLS if null not in lacking], lacking
-    names = _chosen(options.nulls, NULLS, "nulls")
-    for name in names:
-        if name in lacking:
-            raise InputError(f"--nulls {name}: {lacking[name]}")
-    return names, {}
+    there = {"video": options.data_dir, "normal video": options.normal_dir, "features": installed()}
+    return choose(options.nulls, [need for need, met in there.items() if met])
 
 
 def make_scorer(
@@ -139,17 +131,6 @@ def make_scorer(
     seeing = [null for null in null_names if null not in BLIND]
     normal = learn_normal(find_videos(options.normal_dir), progress) if set(seeing) & set(NORMAL) else None
     return VideoScorer(measures, seeing, wmse, normal, model)
-
-
-def _chosen(text: str, known: tuple[str, ...], flag: str) -> list[str]:
-    """Comma-separated names, in the order given, each once."""
-    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    for name in names:
-        if name not in known:
-            raise InputError(f"--{flag} {name!r}: choose from {', '.join(known)}")
-    if flag == "measures" and not names:
-        raise InputError(f"--{flag}: choose at least one of {', '.join(known)}")
-    return names
 
 
 def _bar(scorer: VideoScorer, files: dict[str, str], regions: bool, progress: bool) -> Any:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.assemble import BLIND, assemble, check, chosen_protocol
-from ramvid_vad.evaluation.evaluate import NULLS, check_measures, chosen_nulls
+from ramvid_vad.evaluation.assemble import assemble, check, chosen_protocol
+from ramvid_vad.evaluation.evaluate import check_measures, chosen_nulls
 from ramvid_vad.evaluation.from_video import null_scores
 from ramvid_vad.evaluation.inputs.ground_truth import GroundTruth, ground_truth
 from ramvid_vad.evaluation.inputs.score_files import ScoreFile, cut, match, read_lengths, read_scores
-from ramvid_vad.evaluation.raw_scores import STAND_INS
+from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
 from ramvid_vad.evaluation.schema import Evaluation, Scores
 from ramvid_vad.evaluation.statistics.metrics import frame_metrics
 from ramvid_vad.evaluation.statistics.protocols import PROTOCOLS, Protocol
@@ -167,27 +167,17 @@ def _nulls(
     options: EvalOptions, truth: GroundTruth, protocol: Protocol, progress: bool
 ) -> tuple[list[str], dict[str, str], dict[tuple[str, str], Scores], dict[str, Any]]:
     """Baselines to set beside the scores: their names, those left out, and raw scores of those that see the video."""
-    if options.data_dir:
-        names, left_out = chosen_nulls(options)
-        if not set(names) - set(BLIND):
-            return names, left_out, {}, {}
-        measures = check_measures(options)[:1] if set(names) & set(STAND_INS) else []
-        videos, lengths, raw, made_from = null_scores(options, names, measures, progress)
-        spelled = BENCHMARKS[options.benchmark].standard_name if options.benchmark else str
-        at = {spelled(video): i for i, video in enumerate(videos)}
-        for name, y in zip(truth.names, truth.labels.values, strict=True):
-            if name not in at or lengths[at[name]] != len(y):
-                frames = f"{lengths[at[name]]} frames" if name in at else "not there"
-                raise InputError(f"--data_dir {options.data_dir}: video {name!r}: {len(y)} labels, but {frames}")
-        kept = replace(protocol, already_trimmed=False).trim if protocol.already_trimmed else np.asarray
-        seen = {key: [kept(scores[at[name]]) for name in truth.names] for key, scores in raw.items()}
-        return names, left_out, seen, made_from
-    asked = [part.strip() for part in options.nulls.split(",") if part.strip()]
-    if asked == ["all"]:
-        lacking = dict.fromkeys((name for name in NULLS if name not in BLIND), "give --data_dir, the test videos")
-        return list(BLIND), lacking, {}, {}
-    names, _ = chosen_nulls(options)
-    seeing = [name for name in names if name not in BLIND]
-    if seeing:
-        raise InputError(f"--nulls {seeing[0]}: looks at the video: give --data_dir, the test videos")
-    return names, {}, {}, {}
+    names, left_out = chosen_nulls(options)
+    if not set(names) - set(BLIND):
+        return names, left_out, {}, {}
+    measures = check_measures(options)[:1] if set(names) & set(STAND_INS) else []
+    videos, lengths, raw, made_from = null_scores(options, names, measures, progress)
+    spelled = BENCHMARKS[options.benchmark].standard_name if options.benchmark else str
+    at = {spelled(video): i for i, video in enumerate(videos)}
+    for name, y in zip(truth.names, truth.labels.values, strict=True):
+        if name not in at or lengths[at[name]] != len(y):
+            frames = f"{lengths[at[name]]} frames" if name in at else "not there"
+            raise InputError(f"--data_dir {options.data_dir}: video {name!r}: {len(y)} labels, but {frames}")
+    kept = replace(protocol, already_trimmed=False).trim if protocol.already_trimmed else np.asarray
+    seen = {key: [kept(scores[at[name]]) for name in truth.names] for key, scores in raw.items()}
+    return names, left_out, seen, made_from

@@ -11,10 +11,11 @@ import numpy as np
 
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.assemble import BLIND, assemble, chosen_protocol
+from ramvid_vad.evaluation.assemble import assemble, chosen_protocol
 from ramvid_vad.evaluation.evaluate import check_measures, chosen_nulls, make_scorer, residual_settings
+from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
 from ramvid_vad.evaluation.provenance import frames_sha256, joined_sha256
-from ramvid_vad.evaluation.raw_scores import STAND_INS, in_threads
+from ramvid_vad.evaluation.raw_scores import in_threads
 from ramvid_vad.evaluation.schema import Evaluation, Scores
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import windows_alone
@@ -32,6 +33,9 @@ def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
 
     InputError: videos and labels that do not belong together, or an option that does not fit.
     """
+    for name in ("data_dir", "labels"):
+        if not getattr(options, name):
+            raise InputError(f"--{name}: give the folder")
     null_names, left_out = chosen_nulls(options)
     if not null_names:
         raise InputError("--nulls_only: no baseline is left, name some in --nulls")
@@ -39,9 +43,6 @@ def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
     protocol = chosen_protocol(options)
     if options.reconstructions:
         raise InputError("--reconstructions: not read with --nulls_only True; give one of the two")
-    for name in ("data_dir", "labels"):
-        if not getattr(options, name):
-            raise InputError(f"--{name}: give the folder")
     names, lengths, raw, made_from = null_scores(options, null_names, measures, progress)
     truth = read_labels(options.labels, names, lengths)
     provenance = {"nulls_left_out": left_out, **made_from, **residual_settings(options)}

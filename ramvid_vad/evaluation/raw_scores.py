@@ -23,7 +23,6 @@ from ramvid_vad.scoring.residuals import MEASURES, PERFECT
 from ramvid_vad.video.reader import read_frames
 from ramvid_vad.video.windows import merge_max
 
-STAND_INS = ("linear_blend", "previous_frame")  # reconstructions that no model made: scored by every measure
 MOTION = ("frame_difference", "optical_flow")
 NORMAL = ("features", "calibrated")  # know normal video
 _BATCH = 32  # frames scored at once
@@ -34,7 +33,7 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 
 @dataclass(frozen=True)
 class VideoScorer:
-    """What to score. measures: names of MEASURES.  nulls: of STAND_INS, MOTION and NORMAL.  wmse: arguments of
+    """What to score. measures: names of MEASURES.  nulls: stand-ins and detectors.  wmse: arguments of
     wmse_scores.  normal: what the nulls of NORMAL need.  model: False where there is none, but its windows.
     """
 

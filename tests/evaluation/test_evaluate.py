@@ -6,7 +6,7 @@ from known_run import ANCHORS, LENGTHS, SIZE, error
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import frame_metrics
-from ramvid_vad.evaluation.raw_scores import MOTION, STAND_INS
+from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
 from ramvid_vad.scoring.curves import smooth
 from ramvid_vad.scoring.residuals import MEASURES
 from ramvid_vad.video.windows import covering_starts, masked_rows
@@ -56,7 +56,7 @@ def test_the_rows_come_in_order(run):
     keys = [(row.measure, row.null) for row in run.evaluate().rows]
     assert keys == [
         *((measure, null) for measure in ("mse", "wmse") for null in ("", *STAND_INS)),
-        *(("", null) for null in (*MOTION, "constant", "noise", "triangle", "ramp")),
+        *(("", null) for null in ("frame_difference", "optical_flow", *BLIND)),
     ]
     with pytest.raises(KeyError):
         run.evaluate(nulls="ramp").row("mse", "linear_blend")

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import evaluate_scores, frame_metrics
+from ramvid_vad.evaluation.nulls.blind import noise
 from ramvid_vad.evaluation.report.table import write_results
 from ramvid_vad.evaluation.statistics.protocols import PROTOCOLS, choose
 from ramvid_vad.options import EvalOptions
@@ -213,9 +215,10 @@ def damage(scores, name, index, value):
         (lambda s: s, {"trim": "4"}, "--trim '4': two whole numbers"),
         (lambda s: s, {"trim": "4,0", "protocol": "mnad"}, "fixes its own trim"),
         (lambda s: s, {"bootstrap": -1}, "--bootstrap -1"),
+        (lambda s: s, {"noise_seeds": 0}, "--noise_seeds 0"),
         (lambda s: s, {"benchmark": "ped3"}, "--benchmark 'ped3'"),
         (lambda s: s, {"quantile": 1.5}, "--quantile 1.5"),
-        (lambda s: s, {"nulls": "optical_flow"}, "--nulls optical_flow: looks at the video: give --data_dir"),
+        (lambda s: s, {"nulls": "optical_flow"}, "--nulls optical_flow: give --data_dir, the test videos"),
         (lambda s: s, {"normal": "/nowhere"}, "--normal_scores /nowhere: no such file"),
         (lambda s: s, {"benchmark": "ped2"}, "has 180 frames in UCSD Ped2"),
     ],
@@ -257,6 +260,32 @@ def test_lengths_that_do_not_fit_are_refused(data, lengths):
     np.save(root / "s.npy", np.concatenate(list(scores.values())))
     with pytest.raises(InputError, match=r"lengths|95 frames"):
         evaluate_scores(str(root / "s.npy"), str(root / "labels"), lengths=lengths)
+
+
+def test_every_row_has_the_scene_auc_of_shanghaitech(data):
+    """The scene is the number before the underscore; blind rows have the figure too, noise its mean over seeds."""
+    rng = np.random.default_rng(1)
+    names = ["01_0014", "01_0015", "02_0001", "02_0002"]
+    labels = {name: (rng.random(30) < 0.4).astype(np.uint8) for name in names}
+    scores = {name: rng.standard_normal(30) + i for i, name in enumerate(names)}
+    found = evaluate_scores(scores, labels, benchmark="shanghaitech", sigma=0.0, **QUICK)
+
+    def by_scene(scores):
+        parts = ([n for n in names if n.startswith(scene)] for scene in ("01", "02"))
+        pooled = ([np.concatenate([x[n] for n in part]) for x in (labels, scores)] for part in parts)
+        return np.mean([roc_auc_score(y, s) for y, s in pooled])
+
+    assert found.row("scores").metrics["scene_auc"] == pytest.approx(by_scene(scores), abs=1e-12)
+    ramp = {name: np.arange(30.0) for name in names}
+    assert found.row("", "ramp").metrics["scene_auc"] == pytest.approx(by_scene(ramp), abs=1e-12)
+    draws = [dict(zip(names, noise([30] * 4, seed), strict=True)) for seed in range(2)]
+    assert found.row("", "noise").metrics["scene_auc"] == pytest.approx(
+        np.mean([by_scene(d) for d in draws]), abs=1e-12
+    )
+    assert found.row("", "constant").metrics["scene_auc"] == 0.5
+    assert found.row("scores").metrics["micro_auc"] != found.row("scores").metrics["scene_auc"]
+    plain = evaluate_scores(scores, labels, sigma=0.0, **QUICK)
+    assert {row.metrics["scene_auc"] for row in plain.rows} == {None}
 
 
 CHECKS = [  # per-frame scores that other authors published, and the AUC in their own logs

@@ -14,8 +14,8 @@ from ramvid_vad.detectors.appearance import PatchMemory, evenly, feature_scores,
 from ramvid_vad.detectors.fusion import PARTS, calibrated_sum, learn_normal, log_scale
 from ramvid_vad.detectors.motion import motion
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.evaluate import NULLS
 from ramvid_vad.evaluation.from_video import evaluate_nulls
+from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.report.frames import BUDGET, FrameSource, pictures
-from ramvid_vad.evaluation.report.table import COLUMNS, TITLES, row_key, row_verdict
+from ramvid_vad.evaluation.report.table import COLUMNS, row_key, row_verdict
 from ramvid_vad.evaluation.schema import Evaluation, Row
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.metrics import video_auc
@@ -54,7 +55,7 @@ def operating_curves(scores: np.ndarray, labels: np.ndarray) -> dict[str, list[l
 
 
 def _row(row: Row) -> dict[str, Any]:
-    title = row.measure if not row.null else TITLES[row.null] + (f" by {row.measure}" if row.measure else "")
+    title = row.measure if not row.null else NULLS[row.null].title + (f" by {row.measure}" if row.measure else "")
     return {
         "title": title,
         "null": bool(row.null),

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ramvid_vad.evaluation.assemble import BLIND
-from ramvid_vad.evaluation.raw_scores import MOTION, NORMAL
+from ramvid_vad.evaluation.nulls.registry import BLIND, NULLS
 from ramvid_vad.evaluation.report.sections import interval_lines, operating_lines
 from ramvid_vad.evaluation.schema import Evaluation, Row
 from ramvid_vad.evaluation.statistics.metrics import undefined
@@ -29,18 +28,6 @@ COLUMNS = (  # heading, metric; * marks a threshold chosen on the test labels
     ("acc.*", "oracle_accuracy"),
     ("acc./video*", "oracle_accuracy_per_video"),
 )
-TITLES = {
-    "linear_blend": "linear blend of the anchors",
-    "previous_frame": "previous frame",
-    "frame_difference": "frame difference, 240 lines",
-    "optical_flow": "optical flow (DIS), 240 lines",
-    "features": "nearest frozen feature",
-    "calibrated": "difference + flow + feature",
-    "constant": "constant",
-    "noise": "noise",
-    "triangle": "triangle, mid-video",
-    "ramp": "ramp",
-}
 
 
 def format_table(evaluation: Evaluation) -> str:
@@ -134,7 +121,7 @@ def row_key(row: Row) -> str:
 
 def _saved(evaluation: Evaluation) -> list[Row]:
     """Rows whose scores are worth keeping: the blind nulls are functions of the lengths alone."""
-    return [row for row in evaluation.rows if row.measure or row.null in (*MOTION, *NORMAL)]
+    return [row for row in evaluation.rows if row.measure or row.null not in BLIND]
 
 
 def _write_csv(evaluation: Evaluation, path: str) -> None:
@@ -167,8 +154,8 @@ def _title(row: Row, below_model: bool) -> str:
     if not row.null:
         return row.measure
     if not row.measure:
-        return f"null: {TITLES[row.null]}"
-    return f"  {TITLES[row.null]}" if below_model else f"{row.measure}: {TITLES[row.null]}"
+        return f"null: {NULLS[row.null].title}"
+    return f"  {NULLS[row.null].title}" if below_model else f"{row.measure}: {NULLS[row.null].title}"
 
 
 def percent(value: float | None) -> str:
@@ -211,7 +198,7 @@ def row_verdict(evaluation: Evaluation, row: Row) -> str:
 
 
 def _full_title(row: Row) -> str:
-    return TITLES[row.null] + (f" by {row.measure}" if row.measure else "")
+    return NULLS[row.null].title + (f" by {row.measure}" if row.measure else "")
 
 
 def _spatial_lines(evaluation: Evaluation) -> list[str]:
@@ -220,7 +207,7 @@ def _spatial_lines(evaluation: Evaluation) -> list[str]:
     headings = ("pixel AUC", "AUPRO", "RBDC", "TBDC")
     lines = [" " * 36 + "".join(f"{title:>13}" for title in headings)]
     for null, figures in evaluation.spatial.items():
-        title = f"  {TITLES[null]}" if null else "residual and its blobs"
+        title = f"  {NULLS[null].title}" if null else "residual and its blobs"
         values = (figures[key] for key in ("pixel_auc", "aupro", "rbdc", "tbdc"))
         lines.append(f"{title:<36}" + "".join(f"{percent(value):>13}" for value in values))
     lines.append(
