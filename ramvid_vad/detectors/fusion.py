@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ramvid_vad.detectors.appearance import FrozenFeatures, PatchMemory, feature_scores, patch_memory
+from ramvid_vad.detectors.appearance import PatchMemory, feature_scores, patch_memory
 from ramvid_vad.detectors.motion import motion
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import progress_bar
+from ramvid_vad.spaces.backbones import FrozenFeatures
 from ramvid_vad.video.reader import read_frames
 
 PARTS = ("frame_difference", "optical_flow", "features")

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ramvid_vad.detectors.appearance import installed
 from ramvid_vad.detectors.fusion import learn_normal
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.assemble import assemble, check, chosen_protocol
@@ -24,6 +23,7 @@ from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import common_settings, find_reconstructions, load_reconstruction
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.scoring.residuals import MEASURES
+from ramvid_vad.spaces.backbones import installed
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.labels import read_labels
 from ramvid_vad.video.prefetch import prefetch

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from ramvid_vad.commands.evaluate import evaluate
-from ramvid_vad.detectors import appearance as features
 from ramvid_vad.detectors.appearance import PatchMemory, evenly, feature_scores, patch_memory
 from ramvid_vad.detectors.fusion import PARTS, calibrated_sum, learn_normal, log_scale
 from ramvid_vad.detectors.motion import motion
@@ -196,15 +195,6 @@ def test_a_missing_package_is_left_out_or_named(data, monkeypatch):
     assert "pip install" in evaluation.provenance["nulls_left_out"]["features"]
     with pytest.raises(InputError, match=r"--nulls calibrated: pip install"):
         evaluate_nulls(options_for(data, nulls="calibrated", **options), progress=False)
-
-
-def test_the_network_sees_what_its_package_says():
-    network = features.FrozenFeatures()
-    frames = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
-    maps = network(frames)
-    assert maps.shape == (2, 8, 12, network.channels) and maps.dtype == torch.float32
-    np.testing.assert_allclose(maps[1], network(frames[1:])[0], atol=1e-4)
-    assert network(frames[:, :50, :70]).shape == (2, 7, 9, 120)
 
 
 # --- real frames ------------------------------------------------------------------------------------------------------

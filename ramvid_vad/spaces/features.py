@@ -1,0 +1,214 @@
+"""How each cell of 8 x 8 pixels looks to a frozen network, and how it moves: the space in which anomalies show.
+
+Group ``appearance``: the network's channels, standardised, on their K principal axes with damped whitening. Group
+``motion``: optical flow and difference per cell, standardised.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.spaces.backbones import LITE0, load_backbone
+from ramvid_vad.spaces.motion import CELL, CHANNELS, motion_cells
+from ramvid_vad.spaces.space import LINES, Space, reduced, resized
+from ramvid_vad.video.reader import read_frames
+
+KEPT = 24  # principal axes of appearance
+DAMPING = 0.1  # of the mean eigenvalue, added to each: weak axes are noise and stay small
+FRAMES = 512  # of normal video, at least, evenly spread, that the statistics are taken from
+VIDEOS = 64  # of normal video, at most, evenly spread
+_BATCH = 4  # frames per pass of the network: more fall out of the processor's cache
+
+
+class FeatureSpace(Space):
+    """As ``fit`` makes it.
+
+    size: (H, W) that every frame is brought to, in pixels.  backbone, weights: see ``backbones.load_backbone``.
+    digest: of the backbone's weights; others are refused.  mean, sd (D,): of the D channels of the backbone.
+    axes (D, K): orthonormal.  variance (K,): the eigenvalues of the axes, each plus the damping.  motion_mean,
+    motion_sd (5,).  network: the backbone, where it is loaded already.
+    """
+
+    name, cell = "features", CELL
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        backbone: str,
+        digest: str,
+        mean: torch.Tensor,
+        sd: torch.Tensor,
+        axes: torch.Tensor,
+        variance: torch.Tensor,
+        motion_mean: torch.Tensor,
+        motion_sd: torch.Tensor,
+        weights: str = "",
+        network: Any = None,
+    ):
+        self.size = (int(size[0]), int(size[1]))
+        self.backbone, self.digest, self._weights = backbone, digest, weights
+        self.mean, self.sd, self.axes, self.variance = mean, sd, axes, variance
+        self.motion_mean, self.motion_sd = motion_mean, motion_sd
+        self._network = network
+        # (x - mean) / sd @ axes / sqrt(variance), as one matrix product
+        self._project = axes / sd[:, None] / variance.sqrt()
+        self._shift = mean @ self._project
+
+    @classmethod
+    def fit(
+        cls,
+        paths: Sequence[str],
+        *,
+        backbone: str = LITE0,
+        weights: str = "",
+        kept: int = KEPT,
+        lines: int = LINES,
+        tick: Callable[[int], Any] = lambda frames: None,
+    ) -> "FeatureSpace":
+        """From normal videos, a pure function of them; about FRAMES frames of at most VIDEOS videos are looked at.
+
+        kept: principal axes of appearance (K).  lines: larger frames are reduced to this shorter side; 0: they stay.
+        All frames are brought to the size of the first video's.  tick: called with 1 per frame looked at.
+        InputError: a video that cannot be read, a backbone that is not here, more axes than channels.
+        """
+        network = load_backbone(backbone, weights)
+        if not 1 <= kept <= network.channels:
+            raise InputError(f"--space_channels {kept}: must be 1 to {network.channels}, the channels of {backbone}")
+        paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, VIDEOS).round().astype(int))]
+        size: tuple[int, int] | None = None
+        looks, moves = _Moments(network.channels), _Moments(CHANNELS)
+        for path in paths:
+            for now, before in _pairs(path, -(-FRAMES // len(paths))):
+                size = size or reduced(now, lines).shape[:2]
+                now, before = _colour(resized(now, size)), _colour(resized(before, size))
+                looks.add(network(now[None])[0].flatten(0, 1))
+                moves.add(torch.from_numpy(motion_cells(_grey(now), _grey(before))).flatten(1).T)
+                tick(1)
+        mean, covariance = looks.result()
+        sd = _spread(covariance)
+        eigenvalues, vectors = torch.linalg.eigh(covariance / sd / sd[:, None])  # of the correlations, ascending
+        axes = vectors.flip(1)[:, :kept]
+        axes = axes * torch.sign(axes.gather(0, axes.abs().argmax(0, keepdim=True)))  # an axis has no sign of its own
+        mean_eigenvalue = eigenvalues.mean().clamp_min(1 / len(eigenvalues))  # as if at least one channel varied
+        variance = eigenvalues.flip(0)[:kept].clamp_min(0) + DAMPING * mean_eigenvalue
+        motion_mean, motion_covariance = moves.result()
+        fitted = [mean, sd, axes, variance, motion_mean, _spread(motion_covariance)]
+        fitted = [each.float().contiguous() for each in fitted]
+        return cls(size, backbone, network.digest, *fitted, weights=weights, network=network)
+
+    @property
+    def groups(self) -> dict[str, int]:
+        return {"appearance": self.axes.shape[1], "motion": CHANNELS}
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return -(-self.size[0] // CELL), -(-self.size[1] // CELL)
+
+    def encode(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The first frame takes the motion of the second; a video of one frame has none."""
+        fitted = (_colour(resized(frame, self.size)) for frame in frames)
+        before: np.ndarray | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="flow") as beside:
+            while batch := list(islice(fitted, _BATCH)):
+                moves = beside.submit(self._motion, [_grey(frame) for frame in batch], before)
+                before = _grey(batch[-1])
+                looks = self.appearance(self.network(np.stack(batch)))
+                yield from np.concatenate([looks.permute(0, 3, 1, 2).numpy(), moves.result()], axis=1)
+
+    @property
+    def network(self) -> Any:
+        """The frozen network, loaded when first asked for. InputError: not installed, or with other weights."""
+        if self._network is None:
+            network = load_backbone(self.backbone, self._weights)
+            if network.digest != self.digest:
+                raise InputError(
+                    f"--backbone {self.backbone}: its weights are not those that the space was fitted with "
+                    f"({network.digest} instead of {self.digest}): give the same with --backbone_weights"
+                )
+            self._network = network
+        return self._network
+
+    def appearance(self, features: torch.Tensor) -> torch.Tensor:
+        """Channels of the network (..., D) -> (..., K): z_k / sqrt(lambda_k + 0.1 mean lambda) of the standardised."""
+        return features @ self._project - self._shift
+
+    def network_channels(self, appearance: torch.Tensor) -> torch.Tensor:
+        """The inverse, (..., K) -> (..., D): exact for K = D, else the nearest point on the axes kept."""
+        return appearance * self.variance.sqrt() @ self.axes.T * self.sd + self.mean
+
+    def mirrored(self, maps: torch.Tensor) -> torch.Tensor:
+        """Seen in a mirror, u has the other sign: (-u - mean) / sd = -(u - mean) / sd - 2 mean / sd."""
+        maps = maps.flip(-1)
+        u = self.axes.shape[1]  # the first channel of motion
+        maps[..., u, :, :, :] = -maps[..., u, :, :, :] - 2 * self.motion_mean[0] / self.motion_sd[0]
+        return maps
+
+    def settings(self) -> dict[str, Any]:
+        return {"size": list(self.size), "backbone": self.backbone, "digest": self.digest}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        names = ("mean", "sd", "axes", "variance", "motion_mean", "motion_sd")
+        return {name: getattr(self, name) for name in names}
+
+    def _motion(self, grey: list[np.ndarray], before: np.ndarray | None) -> np.ndarray:
+        """Frames (H, W) in order, and the one before them or None -> (n, 5, h, w), standardised."""
+        earlier = [grey[0] if before is None else before, *grey]
+        cells = [motion_cells(now, was) for now, was in zip(grey, earlier, strict=False)]
+        if before is None:
+            cells[0] = cells[min(1, len(grey) - 1)]
+        mean, sd = (each.numpy()[:, None, None] for each in (self.motion_mean, self.motion_sd))
+        return (np.stack(cells) - mean) / sd
+
+
+class _Moments:
+    """Mean and covariance of rows that come in portions, in float64."""
+
+    def __init__(self, channels: int):
+        self.count = 0
+        self.total = torch.zeros(channels, dtype=torch.float64)
+        self.products = torch.zeros(channels, channels, dtype=torch.float64)
+
+    def add(self, rows: torch.Tensor) -> None:
+        rows = rows.double()
+        self.count += len(rows)
+        self.total += rows.sum(0)
+        self.products += rows.T @ rows
+
+    def result(self) -> tuple[torch.Tensor, torch.Tensor]:
+        mean = self.total / self.count
+        return mean, self.products / self.count - torch.outer(mean, mean)
+
+
+def _spread(covariance: torch.Tensor) -> torch.Tensor:
+    """Standard deviations (D,); 1 for what never varies, such as the flow of a still picture."""
+    variance = covariance.diagonal()
+    return torch.where(variance > 1e-10, variance, 1.0).sqrt()
+
+
+def _pairs(path: str, least: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """About ``least`` frames of a video, evenly spread, each with the one before it; all of a short one.
+
+    It is read twice: how many frames it has is known when they have been decoded, and none need be kept.
+    """
+    count = sum(1 for _ in read_frames(path))
+    chosen = set(np.linspace(min(1, count - 1), count - 1, least).round().astype(int).tolist())
+    before = None
+    for number, frame in enumerate(read_frames(path)):
+        if number in chosen:
+            yield frame, frame if before is None else before
+        before = frame
+
+
+def _colour(frame: np.ndarray) -> np.ndarray:
+    return frame if frame.shape[-1] == 3 else np.repeat(frame, 3, axis=-1)
+
+
+def _grey(frame: np.ndarray) -> np.ndarray:
+    """RGB (H, W, 3) -> luma (H, W)."""
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)

@@ -1,0 +1,99 @@
+"""Encoded videos on disk, and the space of pixels."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from clips import pictures, write_video
+from stand_ins import PooledColours, texture
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.spaces import features as features_module
+from ramvid_vad.spaces.cache import EncodedVideos
+from ramvid_vad.spaces.features import FeatureSpace
+from ramvid_vad.spaces.pixels import PixelSpace
+from ramvid_vad.spaces.space import load_space, save_space
+from ramvid_vad.video.cache import FrameCache
+from ramvid_vad.video.datasets import to_float
+from ramvid_vad.video.reader import read_frames
+
+
+@pytest.fixture
+def video(tmp_path):
+    return str(write_video(tmp_path / "01.mkv", texture(7, 40, 56)))
+
+
+@pytest.fixture
+def space(video, monkeypatch):
+    monkeypatch.setattr(features_module, "load_backbone", lambda name, weights="": PooledColours())
+    return FeatureSpace.fit([video], kept=3)
+
+
+def test_maps_are_kept_as_float16_and_encoded_once(space, video, tmp_path, monkeypatch):
+    cache = EncodedVideos(str(tmp_path / "cache"), space)
+    maps = cache.frames(video)
+    exact = np.stack(list(space.encode(texture(7, 40, 56))))
+    assert maps.dtype == np.float16 and maps.shape == (7, 8, 5, 7) and not maps.flags.writeable
+    np.testing.assert_array_equal(maps, exact.astype(np.float16))
+    np.testing.assert_array_equal(np.load(cache.entry(video)), maps)  # a plain .npy
+    assert os.listdir(tmp_path / "cache") == [os.path.basename(cache.entry(video))]
+    monkeypatch.setattr(FeatureSpace, "encode", lambda *_: pytest.fail("encoded again"))
+    np.testing.assert_array_equal(EncodedVideos(str(tmp_path / "cache"), space).frames(video), maps)
+
+
+def test_another_space_or_another_video_has_another_entry(space, video, tmp_path):
+    cache = EncodedVideos(str(tmp_path / "cache"), space)
+    other = EncodedVideos(str(tmp_path / "cache"), FeatureSpace.fit([video], kept=4))
+    before = cache.entry(video)
+    assert before != other.entry(video)
+    write_video(tmp_path / "01.mkv", texture(6, 40, 56))
+    assert cache.entry(video) != before
+
+
+def test_an_entry_that_was_cut_off_is_made_again(space, video, tmp_path):
+    cache = EncodedVideos(str(tmp_path / "cache"), space)
+    cache.build(video)
+    whole = Path(cache.entry(video)).read_bytes()
+    Path(cache.entry(video)).write_bytes(whole[:-100])
+    assert len(cache.frames(video)) == 7
+    assert Path(cache.entry(video)).read_bytes() == whole
+
+
+def test_a_damaged_video_leaves_nothing_behind(space, video, tmp_path):
+    content = Path(video).read_bytes()
+    Path(video).write_bytes(content[: len(content) // 2])
+    cache = EncodedVideos(str(tmp_path / "cache"), space)
+    with pytest.raises(InputError, match=r"01\.mkv"):
+        cache.frames(video)
+    assert os.listdir(tmp_path / "cache") == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(space, video, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cache directory .*file/cache: cannot be written"):
+        EncodedVideos(str(tmp_path / "file" / "cache"), space).frames(video)
+
+
+def test_windows_become_the_models_input():
+    window = np.arange(2 * 3 * 4 * 5 * 6, dtype=np.float16).reshape(2, 3, 4, 5, 6)  # (B, T, C, h, w)
+    given = EncodedVideos.model_input(window)
+    assert given.shape == (2, 4, 3, 5, 6) and given.dtype == torch.float32 and given.is_contiguous()
+    for b, t, c in np.ndindex(2, 3, 4):
+        np.testing.assert_array_equal(given[b, c, t], window[b, t, c])
+
+
+@pytest.mark.parametrize("rgb", [True, False])
+def test_pixels_are_what_the_frame_cache_gives(tmp_path, rgb):
+    frames = pictures()
+    video = str(write_video(tmp_path / "v.mkv", frames))
+    space = PixelSpace((24, 40), rgb=rgb, keep_aspect=True)
+    cached = to_float(FrameCache(str(tmp_path / "cache"), (24, 40), rgb=rgb, keep_aspect=True).frames(video))
+    maps = np.stack(list(space.encode(read_frames(video, rgb))))
+    np.testing.assert_array_equal(maps.swapaxes(0, 1), cached)
+    assert space.groups == {"pixels": 3 if rgb else 1} and space.grid == (24, 40)
+    torch.testing.assert_close(space.mirrored(cached), cached.flip(-1), atol=0, rtol=0)
+    save_space(space, str(tmp_path / "space"))
+    assert load_space(str(tmp_path / "space")).fingerprint == space.fingerprint
+    assert PixelSpace((24, 41), rgb, True).fingerprint != space.fingerprint
