@@ -106,7 +106,7 @@ def load_model(path: str, parsed: SimpleNamespace) -> tuple[UNet, GaussianDiffus
 
 
 def load_state(model: UNet, state: dict[str, torch.Tensor], path: str) -> None:
-    """Load weights strictly. InputError: a checkpoint of another architecture, with the first difference."""
+    """Load weights strictly. InputError: a checkpoint of another architecture or type, with the first difference."""
     own = model.state_dict()
     for key in [*own, *state]:
         if key not in state:
@@ -115,6 +115,9 @@ def load_state(model: UNet, state: dict[str, torch.Tensor], path: str) -> None:
             difference = f"it has {key} besides"
         elif own[key].shape != state[key].shape:
             difference = f"its {key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        elif own[key].dtype != state[key].dtype:
+            ours, its = (str(each[key].dtype).removeprefix("torch.") for each in (own, state))
+            raise InputError(f"{path}: its {key} is {its} instead of {ours}: save the weights as {ours}")
         else:
             continue
         raise InputError(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.files import FileSet
+from ramvid_vad.runtime.atomic import write_atomically
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.files import fingerprint, video_name
 from ramvid_vad.video.prefetch import TIMEOUT, prefetch
@@ -107,14 +107,7 @@ def _write(log_dir: str, record: Record, videos: int) -> None:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
 
-    def check(path: str) -> None:
-        with open(path, encoding="utf-8") as file:
-            if file.read() != text:
-                raise OSError("it reads back differently")
-
     try:
-        with FileSet(log_dir) as files:
-            files.add(RECORD, write, check)
-            files.commit()
+        write_atomically(os.path.join(log_dir, RECORD), write)
     except OSError as error:
         raise InputError(f"--log_dir {log_dir}: cannot be written ({error}); free or grant space there") from error

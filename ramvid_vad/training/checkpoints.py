@@ -4,11 +4,11 @@ A generation is the files ``model000100.safetensors``, ``ema_0.9999_000100.safet
 ``checkpoint000100.json``, which lists them with size and SHA-256. Only what a manifest vouches for is resumed from.
 """
 
-import hashlib
 import json
 import os
 import platform
 import re
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,25 +17,22 @@ import torch
 
 from ramvid_vad import __version__
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.files import FileSet, fingerprint, is_remote, local_copy, names_in
+from ramvid_vad.runtime.atomic import sync
+from ramvid_vad.runtime.files import fingerprint, is_remote, local_copy, names_in
 from ramvid_vad.runtime.logger import warn
 from ramvid_vad.training import optimizer_state
-from ramvid_vad.training.optimizer_state import State, restore_optimizer
+from ramvid_vad.training.optimizer_state import State
 from ramvid_vad.training.weights import (
     Tensors,
-    add_tensors,
+    check_finite,
     load_weights,
     read_json,
     read_pickle,
     read_tensors,
-    save_weights,
+    write_tensors,
 )
 
-__all__ = [
-    "Checkpoint", "Loaded", "find_given", "find_latest", "is_here", "load_checkpoint", "load_weights",
-    "newest_step", "restore_optimizer", "save_checkpoint", "save_weights", "step_of",
-]  # fmt: skip
-
+WORKSHOP = ".saving.tmp"  # in the log directory, where a generation is written before it comes into place
 _OWN = re.compile(r"(?:model|ema_(?P<rate>[^/]+)_|opt)(?P<step>\d{6,})\.(?:safetensors|pt)")
 _MANIFEST = re.compile(r"checkpoint(?P<step>\d{6,})\.json")
 Report = Callable[[str], None]
@@ -73,33 +70,45 @@ def save_checkpoint(
     keep: int = 0,
     named_parameters: Iterable[tuple[str, torch.Tensor]] | None = None,
 ) -> Checkpoint:
-    """Write the generation of one step; call it on one rank.
+    """Write the generation of one step, whole or not at all; call it on one rank.
 
     ema_states: rate ("0.9999") -> state dict.  extra: anything JSON holds exactly, e.g. the loss scale.
     keep: 0 keeps every generation, else that many (at least 2) of the newest valid ones up to this step; only files
     that a manifest lists are deleted.  named_parameters: see ``optimizer_state``.
-    OSError: it could not be written; the training state and the earlier generations are as they were.
+    InputError: a tensor is not finite.  OSError: it could not be written.  Earlier generations are then as they were.
     """
     state = optimizer_state.optimizer_state(optimizer, named_parameters)
-    manifest: dict[str, Any] = {
-        "step": step,
-        "versions": {"ramvid_vad": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        "extra": json.loads(json.dumps(extra)),  # as it will be read back
-    }
     settings = {"config": json.dumps(config)}
+    parts = {f"model{step:06d}.safetensors": (model_state, settings)}
+    parts |= {f"ema_{rate}_{step:06d}.safetensors": (average, settings) for rate, average in ema_states.items()}
+    parts |= {f"opt{step:06d}.safetensors": optimizer_state.pack(state, extra)}
+    for name, (tensors, _metadata) in parts.items():
+        check_finite(tensors, name)
+    versions = {"ramvid_vad": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    manifest: dict[str, Any] = {"step": step, "versions": versions, "files": {}}
+    workshop = os.path.join(log_dir, WORKSHOP)
     try:
-        with FileSet(log_dir) as files:
-            add_tensors(files, f"model{step:06d}.safetensors", model_state, settings)
-            for rate, average in ema_states.items():
-                add_tensors(files, f"ema_{rate}_{step:06d}.safetensors", average, settings)
-            add_tensors(files, f"opt{step:06d}.safetensors", *optimizer_state.pack(state))
-            manifest["files"] = dict(files.records)
-            _add_manifest(files, step, manifest)
-            files.commit()
+        shutil.rmtree(workshop, ignore_errors=True)  # what a killed save left
+        os.makedirs(workshop)
+        for name, (tensors, metadata) in parts.items():
+            temporary = os.path.join(workshop, name + ".tmp")
+            write_tensors(temporary, tensors, metadata)
+            sync(temporary)
+            manifest["files"][name] = fingerprint(temporary)
+        last = f"checkpoint{step:06d}.json"
+        temporary = os.path.join(workshop, last + ".tmp")
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(manifest, file, indent=1)
+        sync(temporary)
+        for name in (*parts, last):
+            os.replace(os.path.join(workshop, name + ".tmp"), os.path.join(log_dir, name))
+        sync(log_dir)
     except OSError as error:
         raise OSError(
             f"checkpoint of step {step} could not be saved in {log_dir}: {error}; earlier ones stay"
         ) from error
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
     if keep > 0:
         _forget(log_dir, step, max(keep, 2))
     return Checkpoint(log_dir, step, manifest)
@@ -110,12 +119,16 @@ def find_latest(log_dir: str, report: Report = warn) -> Checkpoint | None:
 
     None: nothing was ever saved to the end. InputError: generations were completed here, and now all are damaged.
     """
-    steps = {int(found["step"]) for name in names_in(log_dir) if (found := _match(name)) and not name.endswith(".pt")}
+    found = (_OWN.fullmatch(name) or _MANIFEST.fullmatch(name) for name in names_in(log_dir) if name[-3:] != ".pt")
     damaged = 0
-    for step in sorted(steps, reverse=True):
+    for step in sorted({int(each["step"]) for each in found if each}, reverse=True):
         try:
-            return Checkpoint(log_dir, step, _verified(log_dir, step))
-        except _Invalid as error:
+            manifest = _verified(log_dir, step)
+            for name in manifest["files"]:  # version 0.1 saved a run that had diverged
+                path = os.path.join(log_dir, name)
+                check_finite(read_tensors(path, name)[0], name)
+            return Checkpoint(log_dir, step, manifest)
+        except (_Invalid, InputError) as error:
             report(f"checkpoint of step {step} in {log_dir} is passed over: {error}")
             damaged += os.path.exists(_manifest_path(log_dir, step))
     if damaged:
@@ -148,8 +161,7 @@ def step_of(source: Checkpoint | str) -> int:
 
 def newest_step(log_dir: str) -> int:
     """The step of the newest manifest by its name, verified or not; -1: there is none."""
-    found = (_MANIFEST.fullmatch(name) for name in names_in(log_dir))
-    return max((int(each["step"]) for each in found if each), default=-1)
+    return max(_steps(log_dir), default=-1)
 
 
 def is_here(checkpoint: Checkpoint) -> bool:
@@ -157,9 +169,10 @@ def is_here(checkpoint: Checkpoint) -> bool:
     sizes: for ranks that go on from what rank 0 has verified."""
     folder = checkpoint.log_dir
     try:
-        same = _manifest(folder, checkpoint.step) == checkpoint.manifest
         files = checkpoint.manifest["files"].items()
-        return same and all(os.path.getsize(os.path.join(folder, name)) == record["size"] for name, record in files)
+        return _manifest(folder, checkpoint.step) == checkpoint.manifest and all(
+            os.path.getsize(os.path.join(folder, name)) == record["size"] for name, record in files
+        )
     except (_Invalid, OSError):
         return False
 
@@ -170,12 +183,31 @@ def load_checkpoint(source: Checkpoint | str, ema_rates: Iterable[str] | None = 
     source: a generation from ``find_latest`` or ``find_given``, or a model file; then its averages and optimizer are
     looked for beside it, as RaMViD does, and the step is read from its name. Local or anything blobfile opens.
     ema_rates: rates that the run keeps. ``report`` gets a line for each that has no file, and for a missing optimizer.
-    InputError: damaged, missing, or of another program.
+    InputError: damaged, missing, not finite, or of another program.
     """
-    if isinstance(source, str):
-        source = find_given(source)
-    loaded = _load_generation(source, report) if isinstance(source, Checkpoint) else _load_beside(source)
-    where = source if isinstance(source, str) else f"checkpoint of step {source.step} in {source.log_dir}"
+    source = find_given(source) if isinstance(source, str) else source
+    step = step_of(source)
+    if isinstance(source, Checkpoint):
+        folder, where = source.log_dir, f"checkpoint of step {step} in {source.log_dir}"
+        model, beside = f"model{step:06d}.safetensors", list(source.manifest["files"])
+        extra = dict(source.manifest.get("extra", {}))  # of version 0.1; now it lies with the optimizer
+        if (old := source.manifest["versions"]["torch"]) != torch.__version__:
+            report(f"saved with torch {old}, resumed with {torch.__version__}: results may differ in the last bits")
+    else:
+        (folder, model), where, extra = os.path.split(source), source, {}
+        beside = [] if _model_step(model) is None else names_in(folder)
+    weights, config = load_weights(os.path.join(folder, model))
+    loaded = Loaded(step, weights, {}, None, extra, config)
+    for name in beside:
+        part = _OWN.fullmatch(name)
+        if not part or int(part["step"]) != step or name.startswith("model"):
+            continue
+        path = os.path.join(folder, name)
+        if part["rate"]:
+            loaded.ema[part["rate"]] = load_weights(path)[0]
+        else:
+            loaded.optimizer, own = _load_optimizer(path, list(loaded.model))
+            loaded.extra |= own
     if not loaded.ema and ema_rates is None:
         report(f"{where}: no averaged (EMA) weights beside it")
     for rate in ema_rates or ():
@@ -190,67 +222,49 @@ class _Invalid(Exception):
     """Why a generation is not valid."""
 
 
-def _match(name: str) -> re.Match | None:
-    return _OWN.fullmatch(name) or _MANIFEST.fullmatch(name)
-
-
 def _manifest_path(log_dir: str, step: int) -> str:
     return os.path.join(log_dir, f"checkpoint{step:06d}.json")
 
 
-def _digest(manifest: dict[str, Any]) -> str:
-    content = {key: value for key, value in manifest.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _add_manifest(files: FileSet, step: int, manifest: dict[str, Any]) -> None:
-    manifest["sha256"] = _digest(manifest)
-    text = json.dumps(manifest, indent=1)
-
-    def write(path: str) -> None:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-
-    def check(path: str) -> None:
-        with open(path, encoding="utf-8") as file:
-            if file.read() != text:
-                raise OSError("the manifest came back other than it was written")
-
-    files.add(os.path.basename(_manifest_path("", step)), write, check)
+def _steps(log_dir: str) -> list[int]:
+    """Of all manifests, by their names."""
+    return [int(found["step"]) for name in names_in(log_dir) if (found := _MANIFEST.fullmatch(name))]
 
 
 def _manifest(log_dir: str, step: int) -> dict[str, Any]:
-    """The manifest, whose own digest and file names were checked, but not the files."""
+    """The manifest, whose parts and file names were checked, but not the files."""
     path = _manifest_path(log_dir, step)
+    name = os.path.basename(path)
     try:
         with open(path, encoding="utf-8") as file:
             manifest = read_json(file.read(), path)
-        if manifest["sha256"] != _digest(manifest) or manifest["step"] != step:
-            raise _Invalid(f"{os.path.basename(path)} is damaged")
-        names, _ = list(manifest["files"]), (manifest["versions"]["torch"], manifest["extra"])
+        files, dicts = manifest["files"], (manifest["files"], manifest.get("extra", {}))
+        if manifest["step"] != step or not all(isinstance(each, dict) for each in dicts):
+            raise _Invalid(f"{name} is damaged")
+        if not isinstance(manifest["versions"]["torch"], str):
+            raise _Invalid(f"{name} is damaged (versions)")
     except FileNotFoundError:
-        raise _Invalid(f"{os.path.basename(path)} is missing (the run ended while saving, or it was deleted)") from None
-    except (OSError, UnicodeDecodeError, InputError, KeyError, TypeError) as error:
-        raise _Invalid(f"{os.path.basename(path)} is damaged ({error})") from error
-    for name in names:
-        if not (found := _OWN.fullmatch(name)) or int(found["step"]) != step:
-            raise _Invalid(f"{os.path.basename(path)} lists {name!r}, which is no file of this step")
+        raise _Invalid(f"{name} is missing (the run ended while saving, or it was deleted)") from None
+    except (OSError, ValueError, InputError, KeyError, TypeError) as error:
+        raise _Invalid(f"{name} is damaged ({error})") from error
+    for listed in files:
+        if not (found := _OWN.fullmatch(listed)) or int(found["step"]) != step:
+            raise _Invalid(f"{name} lists {listed!r}, which is no file of this step")
     return manifest
 
 
 def _verified(log_dir: str, step: int) -> dict[str, Any]:
     """The manifest of a valid generation, else _Invalid."""
-    manifest = _manifest(log_dir, step)
+    manifest, listed = _manifest(log_dir, step), os.path.basename(_manifest_path(log_dir, step))
     for name, expected in manifest["files"].items():
         path = os.path.join(log_dir, name)
         try:
-            size = os.path.getsize(path)
-            if size != expected["size"]:
-                raise _Invalid(f"{name} has {size} bytes instead of {expected['size']}")
+            if (size := os.path.getsize(path)) != expected["size"]:
+                raise _Invalid(f"{name} has {size} bytes instead of the {expected['size']} in {listed}")
             if fingerprint(path) != expected:
-                raise _Invalid(f"{name} has changed since it was written (checksum)")
+                raise _Invalid(f"{name} has changed since {listed} was written (checksum)")
         except FileNotFoundError:
-            raise _Invalid(f"{name} is missing") from None
+            raise _Invalid(f"{name} is missing, which {listed} lists") from None
         except (OSError, TypeError, KeyError) as error:
             raise _Invalid(f"{name} cannot be read ({error})") from error
     return manifest
@@ -258,19 +272,17 @@ def _verified(log_dir: str, step: int) -> dict[str, Any]:
 
 def _forget(log_dir: str, step: int, keep: int) -> None:
     """Delete what is older than the ``keep`` newest valid generations up to ``step``: files first, manifest last."""
-    steps = [int(found["step"]) for name in names_in(log_dir) if (found := _MANIFEST.fullmatch(name))]
     valid = 0
-    for old in sorted((s for s in steps if s <= step), reverse=True):
+    for old in sorted((each for each in _steps(log_dir) if each <= step), reverse=True):
         try:
             if valid < keep:
                 _verified(log_dir, old)
                 valid += 1
                 continue
-            names = list(_manifest(log_dir, old)["files"])
+            names = [*_manifest(log_dir, old)["files"], os.path.basename(_manifest_path(log_dir, old))]
         except _Invalid:
             continue
-        for name in [*names, os.path.basename(_manifest_path(log_dir, old))]:
-            path = os.path.join(log_dir, name)
+        for path in (os.path.join(log_dir, name) for name in names):
             if os.path.exists(path):
                 os.remove(path)
 
@@ -281,41 +293,13 @@ def _model_step(name: str) -> int | None:
     return int(found["step"]) if found and name.startswith("model") else None
 
 
-def _load_generation(checkpoint: Checkpoint, report: Report) -> Loaded:
-    manifest, folder = checkpoint.manifest, checkpoint.log_dir
-    if manifest["versions"]["torch"] != torch.__version__:
-        old = manifest["versions"]["torch"]
-        report(f"saved with torch {old}, resumed with {torch.__version__}: results may differ in the last bits")
-    loaded = Loaded(checkpoint.step, {}, {}, None, manifest["extra"], None)
-    for name in manifest["files"]:
-        path = os.path.join(folder, name)
-        if name.startswith("opt"):
-            loaded.optimizer = optimizer_state.unpack(*read_tensors(path, path), path)
-        elif rate := _OWN.fullmatch(name)["rate"]:
-            loaded.ema[rate] = load_weights(path)[0]
+def _load_optimizer(path: str, names: list[str]) -> tuple[State, dict[str, Any]]:
+    """Of this program or of RaMViD, which numbers the parameters in the order of ``names``; and what else was saved."""
+    with local_copy(path) as local:
+        if path.endswith(".pt"):
+            state, extra = optimizer_state.from_ramvid(read_pickle(local, path), names, path), {}
         else:
-            loaded.model, loaded.config = load_weights(path)
-    return loaded
-
-
-def _load_beside(path: str) -> Loaded:
-    """RaMViD's way: the model file is given, the others are found by their names."""
-    folder, name = os.path.split(path)
-    model, config = load_weights(path)
-    loaded = Loaded(step_of(path), model, {}, None, {}, config)
-    if _model_step(name) is None:
-        return loaded
-    for other in names_in(folder):
-        beside = _OWN.fullmatch(other)
-        if not beside or int(beside["step"]) != loaded.step or other.startswith("model"):
-            continue
-        place = os.path.join(folder, other)
-        if beside["rate"]:
-            loaded.ema[beside["rate"]] = load_weights(place)[0]
-            continue
-        with local_copy(place) as local:
-            if other.endswith(".pt"):
-                loaded.optimizer = optimizer_state.from_ramvid(read_pickle(local, place), list(model), place)
-            else:
-                loaded.optimizer = optimizer_state.unpack(*read_tensors(local, place), place)
-    return loaded
+            state, extra = optimizer_state.unpack(*read_tensors(local, path), path)
+    for entry in state.values():
+        check_finite({key: value for key, value in entry.items() if isinstance(value, torch.Tensor)}, path)
+    return state, extra

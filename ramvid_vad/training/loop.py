@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ramvid_vad.diffusion.anchors import AnchorPattern
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
-from ramvid_vad.errors import RunError
+from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.models.precision import network_autocast
 from ramvid_vad.models.unet import UNet
 from ramvid_vad.options import TrainOptions
@@ -23,8 +23,9 @@ from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.runtime.randomness import normal, stream
 from ramvid_vad.runtime.signals import Stop, finishing
-from ramvid_vad.training.checkpoints import Loaded, restore_optimizer, save_checkpoint
+from ramvid_vad.training.checkpoints import Loaded, save_checkpoint
 from ramvid_vad.training.ema import EMA
+from ramvid_vad.training.optimizer_state import restore_optimizer
 from ramvid_vad.training.schedules import TIMESTEP_SAMPLERS, LossScale, global_norm, learning_rate
 
 Batches = Callable[[int], Iterator[tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]]]
@@ -80,13 +81,18 @@ class TrainLoop:
                 model, device_ids=[self.device.index] if self.device.type == "cuda" else None
             )
         self.pending: list[tuple[int, float]] = []  # (timestep, loss) since the last log line
-        self.skipped = 0
+        self.skipped = 0  # steps in a row, up to now
+        self.saved = self.start = self.step
+        self._keep()
         self.stop = Stop()
 
     def run(self) -> int:
-        """Train, log and save; a signal or a limit of time or steps ends it after a whole step, with a checkpoint."""
+        """Train, log and save; a signal or a limit of time or steps ends it after a whole step, with a checkpoint.
+
+        A checkpoint is of the last step that was not skipped: a run that goes on meets the skipped ones again, with the
+        same numbers, and counts them again. RunError: the run has diverged, or its last checkpoint cannot be saved.
+        """
         options = self.options
-        saved = self.step
         started = last_log = time.monotonic()
         batches = self.batches(self.step)
         with (
@@ -98,15 +104,19 @@ class TrainLoop:
                 rate = learning_rate(self.step, options)  # of this step
                 self._train_step(frames, cond, samples.tolist(), rate)
                 self.step += 1
+                if not self.skipped:
+                    self._keep()
                 bar.update()
                 if self.step % options.log_interval == 0:
                     now = time.monotonic()
                     self._log(rate, options.log_interval / (now - last_log))
                     last_log = now
                 if self.step % options.save_interval == 0 and self.step != self._last_step():
-                    saved = self._save() or saved
-            if saved != self.step and not self._save(last=True):
-                raise RunError(f"the last checkpoint, of step {self.step}, could not be saved: see the warning above")
+                    self._save()
+            if not self._save(last=True):
+                raise RunError(f"the last checkpoint, of step {self.good}, could not be saved: see the warning above")
+            if self.skipped:
+                self._end_while_skipping()
         return self.step
 
     def _train_step(self, frames: torch.Tensor, cond: dict[str, torch.Tensor], samples: list[int], rate: float) -> None:
@@ -216,38 +226,57 @@ class TrainLoop:
             self.logger.logkv("log2_loss_scale", self.scale.exponent)
         self.logger.dumpkvs(self.step)
 
-    def _save(self, last: bool = False) -> int:
-        """Write a checkpoint on rank 0; returns its step, or 0 where that failed and training goes on, if not done."""
-        failed = False
-        if processes.rank() == 0:
-            try:
-                save_checkpoint(
-                    self.logger.dir,
-                    self.step,
-                    self.model.state_dict(),
-                    {rate: average.state_dict() for rate, average in self.ema.items()},
-                    self.optimizer,
-                    extra={
-                        "loss_scale_exponent": self.scale.exponent,
-                        "timestep_sampler": self.timesteps.state(),
-                        "global_batch": self.options.batch_size * processes.world_size(),
-                    },
-                    config=self.config,
-                    keep=self.options.keep_checkpoints,
-                )
-            except OSError as error:
-                self.logger.warn(
-                    f"{error}" + ("" if last else "; training goes on and tries again at the next interval")
-                )
-                failed = True
-        return 0 if processes.any_true(failed) else self.step
+    def _keep(self) -> None:
+        """This step is good: note what its checkpoint holds besides the tensors, which skipped steps leave alone."""
+        self.good = self.step
+        self.extra = {
+            "loss_scale_exponent": self.scale.exponent if self.scale.growth else None,
+            "timestep_sampler": self.timesteps.state(),
+            "global_batch": self.options.batch_size * processes.world_size(),
+        }
+
+    def _save(self, last: bool = False) -> bool:
+        """Write the checkpoint of the last good step on rank 0, unless there is one; False: that failed, and training
+        goes on, if not done. RunError: the weights are not finite."""
+        if self.saved == self.good:
+            return True
+        failure = processes.from_rank_0(self._write)
+        if isinstance(failure, InputError):
+            raise RunError(f"diverged, nothing was saved in {self.logger.dir}: {failure} and a lower --lr")
+        if failure is not None:
+            again = "" if last else "; training goes on and tries again at the next interval"
+            self.logger.warn(f"{failure}{again}")
+            return False
+        self.saved = self.good
+        return True
+
+    def _write(self) -> Exception | None:
+        """Why it could not be saved."""
+        averages = {rate: average.state_dict() for rate, average in self.ema.items()}
+        parts = self.model.state_dict(), averages, self.optimizer, self.extra, self.config
+        try:
+            save_checkpoint(self.logger.dir, self.good, *parts, keep=self.options.keep_checkpoints)
+        except (OSError, InputError) as error:
+            return error
+        return None
+
+    def _end_while_skipping(self) -> None:
+        """fp16 skips a step now and then, when its scale has grown too far; any other run that ends so has failed."""
+        line = f"the last {self.skipped} steps were skipped: their loss or gradient was not finite"
+        if self.good == self.start:
+            raise RunError(f"{line}, and so nothing was learned; try a lower --lr or --precision bf16")
+        line = f"{line}; the checkpoint is of step {self.good}"
+        if not self.scale.growth:
+            raise RunError(f"{line}; go on from there with a lower --lr")
+        self.logger.warn(line)
 
     def _resume(self, resumed: Loaded) -> None:
         self.step = resumed.step
         self.model.load_state_dict(resumed.model)
         if resumed.optimizer is not None:
             restore_optimizer(self.optimizer, None, resumed.optimizer)
-        self.scale.exponent = resumed.extra.get("loss_scale_exponent", self.scale.exponent)
+        if self.scale.growth:  # other precisions leave none, and in version 0.1 the 0 of a scale that rests at 1
+            self.scale.exponent = resumed.extra.get("loss_scale_exponent") or self.scale.exponent
         if resumed.extra.get("timestep_sampler"):
             self.timesteps.load_state(resumed.extra["timestep_sampler"])
         batch = self.options.batch_size * processes.world_size()

@@ -51,25 +51,26 @@ def restore_optimizer(
     optimizer.load_state_dict({"state": copies, "param_groups": template["param_groups"]})
 
 
-def pack(state: State) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def pack(state: State, extra: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors "exp_avg/NAME" and metadata for one safetensors file. TypeError: a value JSON cannot hold."""
-    tensors = {
-        f"{key}/{name}": value
-        for name, entry in state.items()
-        for key, value in entry.items()
-        if isinstance(value, torch.Tensor)
-    }
+    tensors = {f"{key}/{name}": value for name, entry in state.items() for key, value in _tensors(entry).items()}
     numbers = {
-        name: {key: value for key, value in entry.items() if not isinstance(value, torch.Tensor)}
+        name: {key: value for key, value in entry.items() if key not in _tensors(entry)}
         for name, entry in state.items()
     }
-    return tensors, {"parameters": json.dumps(numbers)}
+    return tensors, {"training": json.dumps({"parameters": numbers, "extra": extra})}
 
 
-def unpack(tensors: dict[str, torch.Tensor], metadata: dict[str, str], name: str) -> State:
-    """The inverse of ``pack``. InputError: the file is none of ours."""
+def unpack(tensors: dict[str, torch.Tensor], metadata: dict[str, str], name: str) -> tuple[State, dict[str, Any]]:
+    """The inverse of ``pack``. InputError: the file is none of ours.
+
+    Version 0.1 kept ``extra`` in the manifest, and the parameters' numbers alone here.
+    """
     try:
-        state = {parameter: dict(numbers) for parameter, numbers in json.loads(metadata["parameters"]).items()}
+        packed = json.loads(metadata["training"]) if "training" in metadata else None
+        numbers = packed["parameters"] if packed else json.loads(metadata["parameters"])
+        extra = dict(packed["extra"]) if packed else {}
+        state = {parameter: dict(entry) for parameter, entry in numbers.items()}
         for key, value in tensors.items():
             kind, parameter = key.split("/", 1)
             state[parameter][kind] = value
@@ -77,7 +78,7 @@ def unpack(tensors: dict[str, torch.Tensor], metadata: dict[str, str], name: str
         raise InputError(
             f"{name}: not an optimizer state of this program; remove it to start the optimizer afresh"
         ) from error
-    return state
+    return state, extra
 
 
 def from_ramvid(found: Any, names: list[str], name: str) -> State:
@@ -96,6 +97,10 @@ def from_ramvid(found: Any, names: list[str], name: str) -> State:
             "remove it to start the optimizer afresh"
         )
     return {parameter: entries[index] for parameter, index in zip(names, order, strict=True)}
+
+
+def _tensors(entry: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in entry.items() if isinstance(value, torch.Tensor)}
 
 
 def _named(

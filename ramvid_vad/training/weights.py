@@ -1,7 +1,6 @@
 """One file of tensors: safetensors with the settings inside, or RaMViD's .pt read without executing anything."""
 
 import json
-import mmap
 import os
 import re
 import shlex
@@ -10,14 +9,14 @@ from collections.abc import Mapping
 from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 from torch.torch_version import TorchVersion
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.files import FileSet, local_copy
+from ramvid_vad.runtime.atomic import write_atomically
+from ramvid_vad.runtime.files import is_remote, local_copy
 
 Tensors = dict[str, torch.Tensor]
 
@@ -25,81 +24,52 @@ Tensors = dict[str, torch.Tensor]
 def save_weights(path: str, state_dict: Mapping[str, torch.Tensor], config: dict[str, Any] | None) -> None:
     """Write one .safetensors file with ``config`` as JSON in its metadata, whole or not at all.
 
-    OSError: it could not be written; a file that was there before is as it was.
+    OSError: it could not be written; a file that was there before is as it was.  InputError: a remote path, or weights
+    that are not finite.
     """
-    with FileSet(os.path.dirname(path)) as files:
-        add_tensors(files, os.path.basename(path), state_dict, {"config": json.dumps(config)})
-        files.commit()
+    if is_remote(path):
+        raise InputError(f"{path}: files are written to a local folder only; copy them from there")
+    check_finite(state_dict, path)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    write_atomically(path, lambda temporary: write_tensors(temporary, state_dict, {"config": json.dumps(config)}))
 
 
 def load_weights(path: str) -> tuple[Tensors, dict[str, Any] | None]:
     """The tensors (on the CPU) and the configuration, None where the file holds none.
 
     path: .safetensors, or any other ending for what ``torch.save`` wrote; local or anything blobfile opens.
-    InputError: missing, damaged, not a dict of tensors, or a pickle that would execute code.
+    InputError: missing, damaged, not a dict of tensors, not finite, or a pickle that would execute code.
     """
     with local_copy(path) as local:
-        if not path.endswith(".safetensors"):
-            return as_tensors(read_pickle(local, path), path), None
-        tensors, metadata = read_tensors(local, path)
+        if path.endswith(".safetensors"):
+            tensors, metadata = read_tensors(local, path)
+        else:
+            tensors, metadata = as_tensors(read_pickle(local, path), path), {}
+    check_finite(tensors, path)
     return tensors, read_json(metadata.get("config", "null"), path)
 
 
-def add_tensors(files: FileSet, name: str, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Add one safetensors file to a set; it is opened again and compared bit for bit.
+def write_tensors(path: str, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write one safetensors file, with the rights that other new files get.
 
     metadata: one entry at most, because the format writes several in no fixed order and equal runs give equal files.
     """
-    plain = _plain(tensors)
-
-    def write(path: str) -> None:
-        try:
-            save_file(plain, path, metadata=metadata)
-        except SafetensorError as error:
-            raise OSError(f"{name}: {error}") from error
-
-    def check(path: str) -> None:
-        try:
-            with safe_open(path, framework="pt", device="cpu") as file:
-                same = file.metadata() == metadata
-            same = same and _holds(path, plain)
-        except SafetensorError as error:
-            raise OSError(f"{name}: cannot be opened again: {error}") from error
-        if not same:
-            raise OSError(f"{name}: the disk gave back other content than was written")
-
-    files.add(name, write, check)
+    with open(path, "wb") as file:  # which the library would make readable for its owner alone
+        mode = os.fstat(file.fileno()).st_mode
+    try:
+        save_file(_plain(tensors), path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(f"{os.path.basename(path)}: {error}") from error
+    os.chmod(path, mode)
 
 
-def _holds(path: str, tensors: Tensors) -> bool:
-    """Does a valid safetensors file hold these tensors, bit for bit, and no others?
-
-    Not by get_tensor, of which safetensors 0.8 keeps 28 bytes a time (a run saves for weeks), but from the file's own
-    memory: 8 bytes with the length of a JSON header, in which each tensor has its place in what follows.
-    """
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        begin, header = _header(content)
-        return header.keys() == tensors.keys() and _same(np.frombuffer(content, np.uint8)[begin:], header, tensors)
-
-
-def _same(stored: np.ndarray, header: dict[str, dict[str, Any]], tensors: Tensors) -> bool:
-    """Are shapes, dtypes and bytes those of the tensors? stored: uint8, what follows the header."""
-    _, expected = _header(save({name: value.new_empty(0) for name, value in tensors.items()}))
-    for name, value in tensors.items():
-        first, end = header[name]["data_offsets"]
-        ours = value.reshape(-1).view(torch.uint8).numpy()
-        if header[name]["shape"] != list(value.shape) or header[name]["dtype"] != expected[name]["dtype"]:
-            return False
-        if not np.array_equal(stored[first:end], ours):
-            return False
-    return True
-
-
-def _header(content: Any) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Where the tensors of a safetensors file begin, and what its header says of each."""
-    begin = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:begin])
-    return begin, {name: entry for name, entry in header.items() if name != "__metadata__"}
+def check_finite(tensors: Mapping[str, torch.Tensor], name: str) -> None:
+    """InputError: a tensor holds nan or infinity, which a network only spreads, or has too few bits to tell."""
+    for key, value in tensors.items():
+        if value.is_floating_point() and value.element_size() == 1:
+            raise InputError(f"{name}: {key} is {str(value.dtype).removeprefix('torch.')}; float32 is needed")
+        if not value.isfinite().all():
+            raise InputError(f"{name}: {key} is not finite (nan or infinity); take an earlier checkpoint")
 
 
 def read_tensors(local: str, name: str) -> tuple[Tensors, dict[str, str]]:

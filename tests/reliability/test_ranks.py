@@ -11,7 +11,6 @@ import pytest
 from tiny_runs import assert_same_end, command
 from victims import Run, mpi_launcher
 
-from ramvid_vad.training import checkpoints
 from ramvid_vad.video.writer import write_video
 
 STEPS = 12
@@ -121,8 +120,8 @@ def test_rank_0_verifies_the_checkpoint_for_all(seven, whole, tmp_path, second):
     if second == "other settings":  # a valid generation of the same step, with files of the same sizes
         path = folders[1] / f"log/checkpoint{STEPS:06d}.json"
         manifest = json.loads(path.read_text())
-        manifest["extra"]["global_batch"] += 1
-        path.write_text(json.dumps(manifest | {"sha256": checkpoints._digest(manifest)}))
+        manifest["versions"]["python"] = "3.9"
+        path.write_text(json.dumps(manifest))
     if second == "cut off":
         os.truncate(folders[1] / f"log/model{STEPS:06d}.safetensors", 1000)
     arguments = [str(tmp_path / "script.py"), *command(seven / "data", "log", STEPS + 1)[1:]]

@@ -6,10 +6,12 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ramvid_vad.diffusion.anchors import AnchorPattern
-from ramvid_vad.errors import RunError
+from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.options import TrainOptions
+from ramvid_vad.runtime.files import fingerprint
 from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.runtime.randomness import normal
 from ramvid_vad.script_util import create_model_and_diffusion
@@ -145,6 +147,101 @@ def test_too_many_steps_that_are_not_finite_end_the_run_with_a_dump(tmp_path):
     assert dump["step"] == 3 and dump["loss_scale"] == 1.0 and len(dump["timesteps"]) == 2
     # the poisoned sample shows; the gradient is of both
     assert dump["losses"][0] == "nan" and math.isfinite(dump["losses"][1]) and dump["gradient_norm"] == "nan"
+
+
+def kept(folder):
+    """The steps of the checkpoints in a folder."""
+    return sorted(int(path.name[10:16]) for path in folder.glob("checkpoint*.json"))
+
+
+def test_skipped_steps_are_not_saved_and_push_no_good_checkpoint_out(tmp_path):
+    loop = make_loop(tmp_path, poison={*range(3, 9)}, save_interval=1, keep_checkpoints=2, max_skipped_steps=6)
+    with pytest.raises(RunError, match="6 steps in a row"):
+        loop.run()
+    assert kept(tmp_path) == [2, 3]
+
+
+def test_a_save_that_comes_while_skipping_is_of_the_last_good_step(tmp_path):
+    """And the run that goes on from it meets the skipped steps again, and ends as an unbroken one."""
+    unbroken = make_loop(tmp_path / "a", poison={3, 4}, precision="fp16", max_steps=7, save_interval=1)
+    broken = make_loop(tmp_path / "b", poison={3, 4}, precision="fp16", max_steps=5, save_interval=5)
+    for loop in (unbroken, broken):
+        loop.precision, loop.scale.exponent = "fp32", 3.0  # fp16's rounding is not the question here
+        loop._keep()
+    unbroken.run()
+    assert broken.run() == 5 and kept(tmp_path / "b") == [3]
+    assert "the last 2 steps were skipped" in (tmp_path / "b" / "log.txt").read_text()
+    last = make_loop(tmp_path / "b", tmp_path / "b", poison={3, 4}, precision="fp16", max_steps=7)
+    last.precision = "fp32"
+    assert last.step == 3 and last.run() == 7
+    assert_same(unbroken, last)
+    assert unbroken.scale.exponent == last.scale.exponent == pytest.approx(3 - 2 + 5e-3)
+
+
+def test_the_count_of_skipped_steps_survives_a_restart(tmp_path):
+    """Two good steps, then none: stopped after three skips and started again, the fourth in a row ends it."""
+    poison = {*range(2, 100)}
+    with pytest.raises(RunError, match=r"the last 3 steps were skipped.*the checkpoint is of step 2"):
+        make_loop(tmp_path, poison=poison, max_steps=5).run()
+    with pytest.raises(RunError, match="4 steps in a row"):
+        make_loop(tmp_path, tmp_path, poison=poison, max_steps=99, max_skipped_steps=4).run()
+    assert kept(tmp_path) == [2]
+
+
+def test_a_run_that_only_skips_fails(tmp_path):
+    for precision in ("fp32", "fp16"):
+        loop = make_loop(tmp_path, poison={0, 1}, precision=precision, max_steps=2)
+        with pytest.raises(RunError, match=r"the last 2 steps were skipped.*nothing was learned"):
+            loop.run()
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("where", ["model", "average", "optimizer"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_state_that_is_not_finite_is_never_saved(tmp_path, where, value):
+    loop = make_loop(tmp_path, save_interval=2, max_steps=8)
+    real = loop._train_step
+
+    def train_step(*arguments):
+        real(*arguments)
+        if loop.step == 2:
+            state = {
+                "model": loop.model.state_dict(),
+                "average": loop.ema["0.9"].state_dict(),
+                "optimizer": {"exp_avg": next(iter(loop.optimizer.state.values()))["exp_avg"]},
+            }[where]
+            next(iter(state.values())).view(-1)[0] = value
+
+    loop._train_step = train_step
+    with pytest.raises(RunError, match=r"diverged, nothing was saved.*is not finite.*lower --lr"):
+        loop.run()
+    assert kept(tmp_path) == [2]
+
+
+def test_a_checkpoint_of_a_diverged_run_is_passed_over(tmp_path):
+    """As version 0.1 wrote them: whole, with its checksums right."""
+    make_loop(tmp_path, max_steps=4, save_interval=2).run()
+    model = load_file(tmp_path / "model000004.safetensors")
+    next(iter(model.values())).view(-1)[3] = math.nan
+    save_file(model, tmp_path / "model000004.safetensors", metadata={"config": "{}"})
+    manifest = json.loads((tmp_path / "checkpoint000004.json").read_text())
+    manifest["files"]["model000004.safetensors"] = fingerprint(str(tmp_path / "model000004.safetensors"))
+    (tmp_path / "checkpoint000004.json").write_text(json.dumps(manifest))
+    lines = []
+    assert find_latest(str(tmp_path), lines.append).step == 2
+    assert len(lines) == 1 and "step 4" in lines[0] and "is not finite" in lines[0]
+    with pytest.raises(InputError, match="is not finite"):
+        load_checkpoint(str(tmp_path / "model000004.safetensors"), ["0.5"])
+
+
+def test_fp32_resumed_as_fp16_starts_at_the_scale_of_fp16(tmp_path):
+    make_loop(tmp_path, max_steps=2).run()
+    assert make_loop(tmp_path, tmp_path, precision="fp16").scale.exponent == 20
+    going_on = make_loop(tmp_path, tmp_path, precision="fp16", max_steps=3)
+    going_on.precision, going_on.scale.exponent = "fp32", 7.0
+    going_on.run()
+    assert make_loop(tmp_path, tmp_path, precision="fp16").scale.exponent == pytest.approx(7.001)
+    assert make_loop(tmp_path, tmp_path).scale.value == 1
 
 
 def test_a_dump_that_cannot_be_written_does_not_hide_the_error(tmp_path):

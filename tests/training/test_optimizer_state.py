@@ -23,9 +23,11 @@ def step(model, optimizer, number):
 
 def through_json(state):
     """As a file keeps it: tensors and text."""
-    tensors, metadata = pack(state)
+    tensors, metadata = pack(state, {"scale": 0.1})
     assert all(isinstance(value, torch.Tensor) for value in tensors.values()) and len(metadata) == 1
-    return unpack({k: v.clone() for k, v in tensors.items()}, json.loads(json.dumps(metadata)), "opt")
+    state, extra = unpack({k: v.clone() for k, v in tensors.items()}, json.loads(json.dumps(metadata)), "opt")
+    assert extra == {"scale": 0.1}
+    return state
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,9 @@ def test_files_of_others_are_refused():
         ({}, {}),
         ({}, {"parameters": "[]"}),
         ({}, {"parameters": "{"}),
+        ({}, {"training": "[]"}),
+        ({}, {"training": '{"parameters": {}}'}),
+        ({}, {"training": '{"parameters": {}, "extra": [1]}'}),
         ({"no slash": torch.zeros(1)}, {"parameters": "{}"}),
         ({"exp_avg/unknown": torch.zeros(1)}, {"parameters": "{}"}),
     ]:
