@@ -21,7 +21,7 @@ from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.prefetch import temporary_prefix
 from ramvid_vad.video.reader import read_frames
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Raise this when the same video would give other pixels: old entries are then no longer found."""
 
 

@@ -1,50 +1,61 @@
-"""Damage that shows only in a container's own structure.
+"""Damage that shows only in a container's own structure, where FFmpeg ends without a word.
 
-FFmpeg reports most damage while it reads packets, but it ends without a word where a fragmented mp4, an avi or a gif
-breaks off or loses a block header. The layouts walked here are ISO/IEC 14496-12 (boxes), RIFF (chunks) and GIF89a
-(blocks).
+A fragmented mp4, an avi or a gif may break off between two pictures; of mp4, flv and asf files joined end to end only
+the first is played. The layouts walked here are ISO/IEC 14496-12 (boxes), RIFF (chunks) and GIF89a (blocks).
 """
 
+import mmap
 import os
 from typing import BinaryIO
 
+JOINED = "holds several videos end to end, and only the first would be played: split it, or join it with ffmpeg"
+_FLV = b"FLV\x01"
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")  # the header object's identifier
+
 
 def structural_damage(path: str) -> str | None:
-    """What is wrong with the outer structure of a local mp4, avi or gif file, in a few words; None: nothing is."""
+    """What is wrong with the outer structure of a local file, in a few words; None: nothing that can be seen here."""
     with open(path, "rb") as file:
-        start = file.read(8)
+        start = file.read(16)
         file.seek(0)
         if start[:4] == b"GIF8":
             return _gif(file)
         if start[:4] == b"RIFF":
             return _riff(file, os.path.getsize(path))
-        if start[4:] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        if start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
             return _boxes(file, os.path.getsize(path))
+        if start[:4] == _FLV or start == _ASF:
+            # version, contents (sound, pictures), header size, size of no tag before the first one
+            again = start if start == _ASF else start[:5] + bytes([0, 0, 0, 9, 0, 0, 0, 0])
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return JOINED if content.find(again, 1) > 0 else None
     return None
 
 
 def _boxes(file: BinaryIO, end: int) -> str | None:
     """Top-level boxes: each a 32-bit size and a four-letter type (or size 1 and a 64-bit size; 0 = up to the end)."""
-    position, fragmented = 0, False
+    position, kinds = 0, []
     while position < end:
         file.seek(position)
         header = file.read(16)
         size, kind = int.from_bytes(header[:4], "big"), header[4:8]
         if size == 1:
             size = int.from_bytes(header[8:], "big")
-        if not printable(kind) or 0 < size < 8:
+        if not _printable(kind) or 0 < size < 8:
             # Cameras append padding to finished files; a fragmented file, though, is made of boxes to its end.
-            return f"no valid box at byte {position} of {end}" if fragmented else None
+            return f"no valid box at byte {position} of {end}" if b"moof" in kinds else None
         if position + size > end:
             return f"truncated: box {kind.decode()!r} ends at byte {position + size}, the file at {end}"
+        if kind == b"moov" and kind in kinds:
+            return JOINED
         if size == 0:
             return None
-        fragmented = fragmented or kind == b"moof"
+        kinds.append(kind)
         position += size
     return None
 
 
-def printable(kind: bytes) -> bool:
+def _printable(kind: bytes) -> bool:
     """Whether four bytes can be the type of a box."""
     return len(kind) == 4 and all(32 <= byte < 127 or byte == 0xA9 for byte in kind)
 

@@ -2,292 +2,142 @@
 
 Every frame is decoded in order and the number of frames is what came out, never what a header claims. A file that is
 cut off, overwritten in the middle or otherwise damaged raises InputError with the number of the frame where it shows:
-a video that silently lost frames would be scored against the wrong labels.
-
-How damage is noticed: FFmpeg decodes with err_detect=explode and one thread, so that an error belongs to its packet;
-packets and frames that it marks corrupt are refused; its error messages count as damage while packets are read, and
-from the decoders that report in no other way; and three numbers must agree: packets promised by the container's index,
-packets read, frames decoded.
+a video that silently lost frames would be scored against the wrong labels. How damage is noticed stands in
+decoding.py for videos and in pictures.py for pictures.
 """
 
-import io
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.containers import structural_damage
-from ramvid_vad.video.files import find_videos, is_folder, list_frames, local_copy, open_bytes, video_name
-from ramvid_vad.video.mp4_tables import table_damage
+from ramvid_vad.runtime.progress import say
+from ramvid_vad.video.damage import MAX_PIXELS, REMEDY, Damage, reason
+from ramvid_vad.video.decoding import pictures
+from ramvid_vad.video.files import find_videos, is_folder, list_frames, local_copy, video_name
+from ramvid_vad.video.pictures import luma, onto_black, read_samples, reoriented
 
 __all__ = ["MAX_PIXELS", "find_videos", "read_frames", "read_image", "video_name"]
 
-MAX_PIXELS = 2**26
-"""Pixels per frame above which a video is refused before memory is allocated (8192 x 8192, 192 MiB as RGB)."""
-
-# Playlists and image patterns, which make FFmpeg open further files, are not among the formats.
-FORMATS = "mov,matroska,avi,gif,mpeg,mpegvideo,m4v,asf,flv,ogg"
-REMEDY = "copy it again from its source, re-encode it, or take it out of the data"
-LOG_IS_ERROR = frozenset(["ffv1", "gif"])
-"""Decoders that conceal damage and only log it (a CRC mismatch, an LZW error)."""
-HIDDEN_FRAMES = frozenset(["vp8"])
-"""Codecs whose packets may hold only a reference picture that is never shown."""
-EMPTY_PICTURES = {"mpeg4": 16, "msmpeg4v3": 16}
-"""Codecs with placeholder packets for "same picture again", and their largest size in bytes."""
-
-Message = tuple[int, str, str]
-"""What FFmpeg said: level, who (a demuxer's or decoder's name), text."""
+_noted: set[str] = set()
 
 
 def read_frames(path: str, rgb: bool = True) -> Iterator[np.ndarray]:
     """Yield every frame of a video file or a folder of frames as uint8 (H, W, C), C = 3 (RGB) or 1 (luma).
 
     path: a file or folder as found by find_videos, local or remote (a remote file is first copied to a temporary one).
-    Rotation flags of multiples of 90 degrees are applied, as are EXIF orientations; transparent pixels are blended
-    onto black; 10-bit and 16-bit samples are scaled to 8 bits; a variable frame rate changes nothing, each decoded
-    frame counts once. Raises InputError, naming file and frame, for anything that cannot be read completely, for
-    frames above MAX_PIXELS, and where the frame size changes within the video.
+    Display matrices and EXIF orientations are applied, mirrored ones too (not angles between quarter turns);
+    transparent pixels are blended onto black (not those of VP8 and VP9, whose decoders pass over them); a variable
+    frame rate changes nothing, each decoded frame counts once. Samples that fill their format are scaled to 8 bits by
+    it; 16-bit grey and RGB, of which cameras use 12 or 14 bits or a narrow range, by the smallest and the largest
+    sample of the whole video, which is read twice for it. Of several video streams the largest is read among those
+    with at least half of the most pictures. What is chosen or left out is said once, on one line of standard error.
+    Raises InputError, naming file and frame, for anything that cannot be read completely, for frames above MAX_PIXELS,
+    and where frame size or depth change within the video.
     """
-    frames = _folder_frames(path, rgb) if is_folder(path) else _file_frames(path, rgb)
-    number, first = -1, None
-    for number, frame in enumerate(frames):
-        first = first or frame.shape
-        if frame.shape != first:
+    number, first, ends = -1, None, (0, 0)
+    for number, frame in enumerate(_samples(path, rgb, _note)):
+        first = frame if first is None else first
+        if frame.shape != first.shape:
             raise InputError(
-                f"{path}: frame {number} is {frame.shape[1]}x{frame.shape[0]}, the first one {first[1]}x{first[0]}; "
-                "all frames of a video must have one size: split or re-encode it"
+                f"{path}: frame {number} is {frame.shape[1]}x{frame.shape[0]}, the first one "
+                f"{first.shape[1]}x{first.shape[0]}; all frames of a video must have one size: split or re-encode it"
             )
+        if frame.itemsize != first.itemsize:
+            bits = [8 * array.itemsize for array in (frame, first)]
+            raise InputError(
+                f"{path}: frame {number} has {bits[0]} bits per sample, the first one {bits[1]}; save all alike"
+            )
+        if frame.dtype != np.uint8:
+            if not number:
+                ends = _ends(_samples(path, rgb))
+                span = f"{ends[0]} to {ends[1]} of {8 * frame.itemsize} bits"
+                _note(f"{path}: samples {span} become 0 to 255, one scale for all its frames")
+            frame = _eight_bits(frame, *ends)
         yield frame
     if number < 0:
         raise InputError(f"{path}: no frame in it; {REMEDY}")
 
 
-class _Damage(Exception):
-    """What is wrong, in a few words; the caller adds the file, the frame and the remedy."""
+def read_image(path: str, rgb: bool = True) -> np.ndarray:
+    """One picture file as uint8 (H, W, 3 or 1), upright by its EXIF orientation, transparency blended onto black.
+
+    Deep samples are scaled by the picture's own smallest and largest one. InputError: it cannot be read completely.
+    """
+    samples = read_samples(path, rgb, _note)
+    return samples if samples.dtype == np.uint8 else _eight_bits(samples, *_ends([samples]))
 
 
-def _file_frames(path: str, rgb: bool) -> Iterator[np.ndarray]:
+def _note(line: str) -> None:
+    if line not in _noted:
+        _noted.add(line)
+        say(f"note: {line}", sys.stderr)
+
+
+def _samples(path: str, rgb: bool, note: Callable[[str], None] = lambda line: None) -> Iterator[np.ndarray]:
+    """Frames as they are stored, upright: uint8, or integers of 16 or 32 bits."""
+    if not is_folder(path):
+        yield from _file_samples(path, rgb, note)
+        return
+    for name in list_frames(path):
+        yield read_samples(f"{path.rstrip('/')}/{name}", rgb, note)
+
+
+def _file_samples(path: str, rgb: bool, note: Callable[[str], None]) -> Iterator[np.ndarray]:
     import av
 
     number = 0
     with local_copy(path) as local:
         try:
-            for picture in _pictures(local):
+            for picture in pictures(local, lambda line: note(f"{path}: {line}")):
                 yield _to_array(picture, rgb)
                 number += 1
-        except _Damage as damage:
+        except Damage as damage:
             raise InputError(f"{path}: {damage}; {REMEDY}") from damage
         except (av.FFmpegError, OSError, MemoryError, ValueError) as error:
-            raise InputError(f"{path}: cannot be decoded at frame {number} ({_reason(error)}); {REMEDY}") from error
-
-
-def _pictures(local: str) -> Iterator:
-    """Decoded pictures (av.VideoFrame) of a local file; _Damage or av.FFmpegError where one is missing or damaged."""
-    if not os.path.isfile(local):
-        raise _Damage("neither a file nor a folder" if os.path.exists(local) else "does not exist")
-    if os.path.getsize(local) == 0:
-        raise _Damage("an empty file (0 bytes)")
-    if wrong := structural_damage(local):
-        raise _Damage(wrong)
-    with _errors_said() as said:
-        container = _open(local, said)
-    with container:
-        stream = _video_stream(container, said)
-        codec = stream.codec_context
-        promised = _promised(container, stream, said)
-        tally = _Tally(codec.name)
-        packets = container.demux(stream)
-        while True:
-            with _errors_said() as said:
-                packet = next(packets, None)
-            if packet is None:
-                break
-            if said or packet.is_corrupt:
-                raise _Damage(f"damaged after frame {tally.frames} ({_first(said) if said else 'corrupt packet'})")
-            tally.read(packet)
-            with _errors_said() as said:
-                pictures = packet.decode()
-            if said and codec.name in LOG_IS_ERROR:
-                raise _Damage(f"damaged at frame {tally.frames} ({_first(said)})")
-            for picture in pictures:
-                if picture.is_corrupt:
-                    raise _Damage(f"damaged at frame {tally.frames} (corrupt picture)")
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise _too_large(picture)
-                tally.shown(picture)
-                yield picture
-        if tally.packets < promised:
-            raise _Damage(f"truncated: it should hold {promised} pictures, {tally.packets} can be read")
-        if _is_mp4(container) and (wrong := table_damage(local, tally.frames)):
-            raise _Damage(wrong)
-        if tally.undecoded() > 0:
-            raise _Damage(f"{tally.undecoded()} of its {tally.packets} pictures do not decode")
-
-
-def _open(local: str, said: list[Message]):
-    """The container of a local file, opened without following anything that it refers to."""
-    import av
-
-    try:
-        return av.open(
-            os.path.abspath(local),  # a bare name with a colon in it would be taken for a protocol
-            options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
-            metadata_errors="replace",
-        )
-    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-        told = _first(said) if said else _reason(error)
-        told = "its content is no known video container" if "whitelist" in told else told
-        raise _Damage(f"cannot be opened as a video ({told})") from error
-
-
-def _video_stream(container, said: list[Message]):
-    """The first video stream that is not a cover picture, its decoder set to report damage instead of hiding it."""
-    from av.stream import Disposition
-
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams:
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
-        raise _Damage(f"no video stream in it, only {', '.join(kinds)}")
-    codec = streams[0].codec_context
-    if codec is None:
-        raise _Damage("its video codec is not supported")
-    if not codec.width * codec.height:
-        raise _Damage(f"no valid picture size in its header ({_first(said) if said else 'none given'})")
-    if codec.width * codec.height > MAX_PIXELS:
-        raise _too_large(codec)
-    codec.options = {"err_detect": "crccheck+explode", "max_pixels": str(MAX_PIXELS)}
-    codec.thread_count = 1
-    return streams[0]
-
-
-def _promised(container, stream, said: list[Message]) -> int:
-    """How many packets the container's index lists; 0 when it has none. ``said``: errors while it was opened."""
-    said_by_container = [message for message in said if message[1] == container.format.name]
-    if said_by_container and _is_mp4(container):
-        return stream.frames  # odd but harmless tables are reported like damaged ones: hold it to the header's count
-    if said_by_container:
-        raise _Damage(f"damaged ({_first(said_by_container)})")
-    # Not the header's count: an edit list may leave out samples of an mp4, and an avi counts repeats without data.
-    return sum(entry.size > 0 for entry in stream.index_entries)
-
-
-def _is_mp4(container) -> bool:
-    return container.format.name.startswith("mov")
-
-
-def _too_large(picture) -> _Damage:
-    return _Damage(f"claims {picture.width}x{picture.height}, above the limit of {MAX_PIXELS} pixels per frame")
-
-
-class _Tally:
-    """Packets read against pictures shown: a decoder may drop a picture without an error."""
-
-    def __init__(self, codec: str):
-        self.codec = codec
-        self.packets = self.frames = 0
-        self.without_picture = 0  # cut away by an edit list, or placeholders for "same picture again"
-        self.fields = False  # interlaced: two packets may be one picture
-        # HEVC pictures due before the first one need pictures from before the file was cut: no decoder shows them.
-        self.leading = 0
-        self.first_read = self.first_shown = None
-
-    def read(self, packet) -> None:
-        if not packet.size:
-            return
-        if not self.packets:
-            self.first_read = packet.pts
-        self.packets += 1
-        if packet.is_discard or packet.size <= EMPTY_PICTURES.get(self.codec, 0):
-            self.without_picture += 1
-        elif self.codec == "hevc" and packet.pts is not None and self.first_read is not None:
-            self.leading += packet.pts < self.first_read
-
-    def shown(self, picture) -> None:
-        if not self.frames:
-            self.first_shown = picture.pts
-        self.frames += 1
-        self.fields = self.fields or picture.interlaced_frame
-
-    def undecoded(self) -> int:
-        if self.fields or self.codec in HIDDEN_FRAMES:
-            return 0
-        leading = self.leading if self.first_shown == self.first_read else 0
-        return self.packets - self.without_picture - leading - self.frames
-
-
-@contextmanager
-def _errors_said() -> Iterator[list[Message]]:
-    """Collects FFmpeg's error messages on this thread."""
-    from av import logging
-
-    if logging.get_level() != logging.ERROR:
-        logging.set_level(logging.ERROR)
-        logging.set_skip_repeated(False)
-    with logging.Capture(local=True) as said:
-        yield said
-
-
-def _first(said: list[Message]) -> str:
-    return " ".join(said[0][2].split())
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
+            raise InputError(f"{path}: cannot be decoded at frame {number} ({reason(error)}); {REMEDY}") from error
 
 
 def _to_array(picture, rgb: bool) -> np.ndarray:
-    """uint8 (H, W, 3 or 1) of a decoded picture, upright."""
-    if any(component.is_alpha for component in picture.format.components):
-        array = _onto_black(picture.to_ndarray(format="rgba"), rgb)
+    """(H, W, 3 or 1) of a decoded picture, upright: uint8, or uint16 where the format does not say what is white."""
+    parts = picture.format.components
+    if any(part.is_alpha for part in parts):
+        array = onto_black(picture.to_ndarray(format="rgba"))
+        array = array if rgb else luma(array)
+    elif parts[0].bits == 16 and (picture.format.is_rgb or len(parts) == 1):
+        array = picture.to_ndarray(format="rgb48le" if picture.format.is_rgb else "gray16le")
+        array = array if array.ndim == 3 else array[..., None]
+        if array.shape[2] != (3 if rgb else 1):
+            array = np.repeat(array, 3, axis=-1) if rgb else luma(array)
     else:
         array = picture.to_ndarray(format="rgb24" if rgb else "gray")
         array = array if rgb else array[..., None]
-    quarter_turns, rest = divmod(picture.rotation, 90)  # counter-clockwise, as numpy counts them
-    return np.ascontiguousarray(np.rot90(array, quarter_turns)) if quarter_turns and not rest else array
+    matrix = picture.side_data.get("DISPLAYMATRIX")
+    return reoriented(array, *_orientation(np.frombuffer(matrix, np.int32))) if matrix else array
 
 
-def _onto_black(rgba: np.ndarray, rgb: bool) -> np.ndarray:
-    from PIL import Image
+def _orientation(matrix: np.ndarray) -> tuple[bool, bool, bool]:
+    """A display matrix (ISO/IEC 14496-12, 8.2.2) as (exchange rows and columns, then mirror, then upside down).
 
-    alpha = rgba[..., 3:]
-    colour = rgba[..., :3]
-    if alpha.min() < 255:
-        colour = ((colour.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(colour) if rgb else np.asarray(Image.fromarray(colour).convert("L"))[..., None]
+    Its entries a, b, u, c, d, v, x, y, w map a pixel (p, q) to (a p + c q + x, b p + d q + y); of an angle between
+    two quarter turns nothing is applied.
+    """
+    a, b, _, c, d = (int(entry) for entry in matrix[:5])
+    if 50 * max(abs(b), abs(c)) < min(abs(a), abs(d)):
+        return False, a < 0, d < 0
+    if 50 * max(abs(a), abs(d)) < min(abs(b), abs(c)):
+        return True, c < 0, b < 0
+    return False, False, False
 
 
-def _folder_frames(folder: str, rgb: bool) -> Iterator[np.ndarray]:
-    for name in list_frames(folder):
-        yield read_image(f"{folder.rstrip('/')}/{name}", rgb)
+def _ends(frames) -> tuple[int, int]:
+    """The smallest and the largest sample of all frames."""
+    low, high = zip(*((int(frame.min()), int(frame.max())) for frame in frames), strict=True)
+    return min(low), max(high)
 
 
-def read_image(path: str, rgb: bool = True) -> np.ndarray:
-    """One picture file as uint8 (H, W, 3 or 1), upright by its EXIF orientation, transparency blended onto black."""
-    from PIL import Image, ImageOps
-
-    try:
-        with open_bytes(path) as opened:
-            file = io.BytesIO(opened.read())  # of a file, as many bytes would be reserved as a part claims to have
-        with Image.open(file, formats=["BMP", "JPEG", "PNG", "TIFF"]) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise _too_large(image)
-            if image.format == "TIFF" and image.n_frames > 1:
-                raise _Damage(f"holds {image.n_frames} pictures; one per file is expected")
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):
-                samples = np.asarray(image).astype(np.int64)
-                if samples.min() < 0 or samples.max() > 65535:
-                    raise _Damage("samples outside 0..65535")
-                image = Image.fromarray((samples // 257).astype(np.uint8))
-            if image.mode == "F":
-                raise _Damage("floating-point samples have no fixed scale; save it with 8 or 16 bits")
-            if image.has_transparency_data:
-                return _onto_black(np.asarray(image.convert("RGBA")), rgb)
-            array = np.asarray(image.convert("RGB" if rgb else "L"))
-            return array if rgb else array[..., None]
-    except _Damage as damage:
-        raise InputError(f"{path}: {damage}; {REMEDY}") from damage
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read as a picture ({_reason(error)}); {REMEDY}") from error
+def _eight_bits(samples: np.ndarray, low: int, high: int) -> np.ndarray:
+    """``low`` to ``high`` -> 0 to 255, rounded."""
+    span = max(high - low, 1)
+    return (((samples.astype(np.int64) - low) * 510 + span) // (2 * span)).astype(np.uint8)

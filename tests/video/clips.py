@@ -1,5 +1,6 @@
 """Small videos made on the spot: whole ones of every kind, for the tests to read and to damage."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -66,15 +67,20 @@ def write_video(
     return path
 
 
-def write_tail(source: Path, path: Path, first: int) -> Path:
-    """The packets of a video from number ``first`` on, as they are."""
+def write_packets(source: Path, path: Path, wanted: Callable[[int, av.Packet], bool]) -> Path:
+    """Those packets of a video that are ``wanted``, given number and packet, as they are."""
     with av.open(str(source)) as whole, av.open(str(path), "w") as part:
-        stream = part.add_stream_from_template(whole.streams.video[0])
-        for packet in list(whole.demux(video=0))[first:]:
-            if packet.size:
+        stream = part.add_stream_from_template(whole.streams.video[0], opaque=True)
+        for number, packet in enumerate(list(whole.demux(video=0))):
+            if packet.size and wanted(number, packet):
                 packet.stream = stream
                 part.mux(packet)
     return path
+
+
+def write_tail(source: Path, path: Path, first: int) -> Path:
+    """The packets of a video from number ``first`` on, as they are."""
+    return write_packets(source, path, lambda number, packet: number >= first)
 
 
 def write_whole(folder: Path, name: str, length: int = LENGTH) -> Path:
