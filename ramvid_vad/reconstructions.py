@@ -1,36 +1,56 @@
-"""Reading a folder of reconstructions, one ``NAME.npz`` per video, and checking that it is whole and of one run."""
+"""Reconstructions on disk, one ``NAME.npz`` per video: written window by window, read row by row, checked.
+
+An npz holds ``reconstructions`` uint8 (R,H,W,C) and, per row, ``frame`` (its true index), ``window`` and ``index``
+(which window, which position in it); ``starts`` (W,), ``anchors`` bool (T,), ``times_masked`` (n,), ``num_frames``
+and ``settings`` (JSON). Rows are ordered by window, then by position. ``reconstructions`` is not compressed, so that
+rows can be read where they lie, whatever the length of the video; version 0.1 compressed it, and is read too.
+Until a video is finished, its windows lie in a folder ``.parts/NAME`` beside it: no video's name begins with a dot.
+"""
 
 import json
+import math
 import os
 import re
+import shutil
+import struct
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.windows import covering_starts, masked_rows
+from ramvid_vad.runtime.atomic import temporaries, write_atomically
+from ramvid_vad.video.rows import Rows
+from ramvid_vad.video.windows import covering_starts, masked_rows, times_masked
 
 ONE_RUN = ("image_size", "rgb", "keep_aspect", "seq_len", "stride", "sampler", "timestep_respacing", "seed", "model")
 """Settings that all files of a folder must share; the first three say how the real frames were read."""
 
 ROWS = ("frame", "window", "index")
+PARTS = ".parts"
+WINDOWS_AT_ONCE = 256  # of the tables of a file that is being written
 OTHER_RESULTS = re.compile(r"scores|(samples|gt)_[0-9x]+")
 """Files of evaluations and of RaMViD's samples, which may share the folder."""
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+"""What opening a file that is no npz, or a damaged one, raises."""
 
 
 @dataclass(frozen=True)
 class Reconstruction:
     """The generated frames of one video.
 
-    frames: uint8 (R, H, W, C).  frame, window, index: (R,) true frame of each row, its window and its position there.
+    frames: uint8 (R, H, W, C), which stay on disk until rows of them are asked for.
+    frame, window, index: (R,) true frame of each row, its window and its position there.
     starts: (W,) first frame of each window, may be negative.  anchors: bool (T,), True = given.
     """
 
-    frames: np.ndarray
+    frames: np.ndarray | Rows
     frame: np.ndarray
     window: np.ndarray
     index: np.ndarray
@@ -47,7 +67,7 @@ def find_reconstructions(folder: str, names: Sequence[str]) -> dict[str, str]:
     present = {_name(path, folder): path for path in _files(folder)}
     lacking = [name for name in names if name not in present]
     if lacking:
-        unfinished = os.path.isdir(os.path.join(folder, "parts"))
+        unfinished = os.path.isdir(os.path.join(folder, PARTS))
         remedy = "it is unfinished: run video_sample.py again" if unfinished else "infill that video too"
         raise InputError(f"--reconstructions {folder}: no {lacking[0]}.npz for video {lacking[0]!r}: {remedy}")
     known = set(names)
@@ -65,15 +85,145 @@ def load_reconstruction(path: str, *, frames: bool = True) -> Reconstruction:
     try:
         with np.load(path, allow_pickle=False) as file:
             fields = {name: file[name] for name in (*ROWS, "starts", "anchors")}
-            images = file["reconstructions"] if frames else np.zeros((len(fields["frame"]), 0), np.uint8)
             num_frames, settings = int(file["num_frames"]), json.loads(str(file["settings"]))
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        images = _open_frames(path) if frames else np.zeros((len(fields["frame"]), 0), np.uint8)
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a reconstruction written by video_sample.py ({error})") from None
     loaded = Reconstruction(images, num_frames=num_frames, settings=settings, **fields)
     wrong = _wrong(loaded, frames)
     if wrong:
         raise InputError(f"{path}: not a reconstruction written by video_sample.py ({wrong})")
     return loaded
+
+
+def _open_frames(path: str) -> Rows:
+    """The member ``reconstructions``, read through once to compare its checksum; a compressed one is copied to a
+    temporary file on the way."""
+    with zipfile.ZipFile(path) as archive, archive.open("reconstructions.npy") as member:
+        info = archive.getinfo("reconstructions.npy")
+        version = np.lib.format.read_magic(member)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read_header(member)
+        header = member.tell()
+        if dtype != np.uint8 or fortran_order or header + math.prod(shape) != info.file_size:
+            raise ValueError(f"reconstructions are {dtype} {shape} in {info.file_size - header} bytes")
+        if info.compress_type == zipfile.ZIP_STORED:
+            file = open(path, "rb")  # noqa: SIM115 - closed with the rows
+            file.seek(info.header_offset + 26)  # the local header: lengths of the name and of the extra field
+            first = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))) + header
+            while member.read(1 << 20):
+                pass
+        else:
+            file, first = tempfile.TemporaryFile(), 0  # noqa: SIM115
+            shutil.copyfileobj(member, file, 1 << 20)
+    return Rows(file, first, shape)
+
+
+def write_reconstruction(
+    path: str,
+    windows: Iterable[np.ndarray],
+    starts: Sequence[int],
+    anchors: np.ndarray,
+    num_frames: int,
+    settings: dict[str, Any],
+) -> None:
+    """Write one file, whole or not at all; nothing as large as the video is held. InputError: it cannot be written.
+
+    windows: per start, in order, the frames that are scored, uint8 (k, H, W, C).
+    """
+    masked = times_masked(num_frames, starts, anchors)
+    rows = int(masked.sum())
+
+    def table(column: int) -> Iterator[np.ndarray]:
+        for first in range(0, len(starts), WINDOWS_AT_ONCE):
+            part = masked_rows(num_frames, starts[first : first + WINDOWS_AT_ONCE], anchors)[column]
+            yield (part + first if column == 0 else part).astype(np.int32)
+
+    def write(temporary: str) -> None:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            frames = iter(windows)
+            some = next(frames)
+            _write_array(archive, "reconstructions", chain([some], frames), (rows, *some.shape[1:]), compressed=False)
+            for column, name in ((2, "frame"), (0, "window"), (1, "index")):
+                _write_array(archive, name, table(column), (rows,))
+            small = {"starts": np.array(starts, np.int32), "anchors": anchors}
+            small |= {"times_masked": masked.astype(np.int32), "num_frames": np.array(num_frames)}
+            small["settings"] = np.array(json.dumps(settings, sort_keys=True))
+            for name, array in small.items():
+                _write_array(archive, name, [array], array.shape)
+
+    _write(path, write)
+
+
+def _write_array(
+    archive: zipfile.ZipFile, name: str, parts: Iterable[np.ndarray], shape: tuple[int, ...], compressed: bool = True
+) -> None:
+    """One array, given in parts that follow each other, as ``np.savez`` would write it."""
+    info = zipfile.ZipInfo(name + ".npy")
+    info.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    left = math.prod(shape)
+    with archive.open(info, "w", force_zip64=True) as member:
+        for number, part in enumerate(parts):
+            if number == 0:
+                what = {"descr": np.lib.format.dtype_to_descr(part.dtype), "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(member, what)
+            member.write(part.tobytes())
+            left -= part.size
+    assert left == 0, f"{name}: parts that do not make {shape}"
+
+
+def part_file(folder: str, name: str, window: int) -> str:
+    """Where one window of the video ``name`` lies until the video is finished."""
+    return os.path.join(folder, PARTS, name, f"window{window:06d}.npz")
+
+
+def write_part(path: str, frames: np.ndarray) -> None:
+    """The scored frames of one window, uint8 (k, H, W, C). InputError: it cannot be written."""
+
+    def write(temporary: str) -> None:
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, frames=frames)
+
+    _write(path, write)
+
+
+def read_part(path: str, rows: int) -> np.ndarray:
+    """What :func:`write_part` wrote. InputError: a damaged file or one of other than ``rows`` frames, which is removed
+    so that the same command makes it again."""
+    try:
+        with np.load(path, allow_pickle=False) as part:
+            frames = part["frames"]
+        if frames.dtype != np.uint8 or frames.ndim != 4 or len(frames) != rows:
+            raise ValueError(f"{frames.dtype} {frames.shape} in place of {rows} frames")
+    except UNREADABLE as error:
+        with suppress(OSError):
+            os.remove(path)
+        raise InputError(f"{path}: damaged ({error}), and removed: run the same command again") from None
+    return frames
+
+
+def remove_leftovers(folder: str, names: Iterable[str]) -> None:
+    """Remove the windows of finished videos and what killed runs left of files they were writing; nothing else."""
+    for path in [os.path.join(folder, name) for name in ("settings.json", *(f"{name}.npz" for name in names))]:
+        for left in temporaries(path):
+            with suppress(OSError):
+                os.remove(left)
+    top = os.path.join(folder, PARTS)
+    for root, _, files in os.walk(top, topdown=False):
+        for file in files:
+            if re.fullmatch(r"window\d{6,}\.npz(\..+\.tmp)?", file):
+                with suppress(OSError):
+                    os.remove(os.path.join(root, file))
+        with suppress(OSError):  # somebody put a file of his own there
+            os.rmdir(root)
+
+
+def _write(path: str, write: Callable[[str], None]) -> None:
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_atomically(path, write)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}): free some space, then run again") from None
 
 
 def common_settings(paths: dict[str, str]) -> tuple[dict[str, Any], list[int]]:
@@ -107,8 +257,8 @@ def windows_alone(num_frames: int, anchors: np.ndarray, stride: int) -> Reconstr
 def _files(folder: str) -> Iterator[str]:
     for root, below, files in os.walk(folder):
         below.sort()
-        if root == folder and "parts" in below:  # windows of videos that video_sample.py has not finished
-            below.remove("parts")
+        if root == folder and PARTS in below:  # windows of videos that video_sample.py has not finished
+            below.remove(PARTS)
         yield from (os.path.join(root, file) for file in sorted(files) if file.endswith(".npz"))
 
 
@@ -119,8 +269,8 @@ def _name(path: str, folder: str) -> str:
 def _wrong(r: Reconstruction, frames: bool) -> str:
     """What does not fit together, or ""."""
     rows = len(r.frame)
-    if frames and (r.frames.dtype != np.uint8 or r.frames.ndim != 4 or len(r.frames) != rows):
-        return f"reconstructions are {r.frames.dtype} {r.frames.shape}, expected uint8 ({rows}, H, W, C)"
+    if frames and (len(r.frames.shape) != 4 or len(r.frames) != rows or min(r.frames.shape[1:]) < 1):
+        return f"reconstructions are uint8 {r.frames.shape}, expected ({rows}, H, W, C)"
     if any(getattr(r, name).shape != (rows,) or getattr(r, name).dtype.kind not in "iu" for name in ROWS):
         return "frame, window and index must be whole numbers, one per reconstruction"
     if not rows:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from ramvid_vad import inference
+from ramvid_vad import infill_videos
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.errors import InputError
-from ramvid_vad.inference import Reconstruction, generate, infill
+from ramvid_vad.inference import generate, infill
+from ramvid_vad.infill_videos import FolderInfilling
 from ramvid_vad.options import SampleOptions
 from ramvid_vad.script_util import create_model_and_diffusion
 from ramvid_vad.video.windows import merge_max
@@ -36,14 +37,14 @@ class Frames:
 def make(out_dir, lengths=(30, 47, 7), settings=None, **options):
     names = [f"scene/{i:02d}" for i in range(len(lengths))]
     paths = [str(i) for i in range(len(lengths))]
-    return Reconstruction(
+    return FolderInfilling(
         str(out_dir),
         names,
         paths,
         Frames(lengths),
         selective_anchors(30),
         SampleOptions(**({"batch_size": 3} | options)),
-        settings or {"model": "x"},
+        {"image_size": [8, 8], "rgb": False, "keep_aspect": False} | (settings or {"model": "x"}),
     )
 
 
@@ -77,7 +78,7 @@ def test_a_reconstruction_that_encodes_its_index_lands_at_its_own_frame(tmp_path
         index = torch.tensor([[start + t for t in range(clean.shape[2])] for _, start in places])
         return (index / 127.5 - 1)[:, None, :, None, None].expand_as(clean).clone()
 
-    monkeypatch.setattr(inference, "infill", encode)
+    monkeypatch.setattr(infill_videos, "infill", encode)
     lengths = (1, 7, 29, 30, 31, 45, 100, 180)
     job = make(tmp_path, lengths)
     job.run(*network, torch.device("cpu"), "fp32")
@@ -132,10 +133,10 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, monkeypatch
             raise KeyboardInterrupt
         return infill(*args, **keywords)
 
-    monkeypatch.setattr(inference, "infill", dies)
+    monkeypatch.setattr(infill_videos, "infill", dies)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "cut").run(*network, torch.device("cpu"), "fp32")
-    monkeypatch.setattr(inference, "infill", infill)
+    monkeypatch.setattr(infill_videos, "infill", infill)
     again = make(tmp_path / "cut")
     assert again.missing()
     again.run(*network, torch.device("cpu"), "fp32")
@@ -146,14 +147,14 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, monkeypatch
 
 def test_finished_windows_are_not_computed_again(tmp_path, monkeypatch, network):
     make(tmp_path).run(*network, torch.device("cpu"), "fp32")
-    monkeypatch.setattr(inference, "infill", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(infill_videos, "infill", lambda *_: pytest.fail("computed again"))
     make(tmp_path).run(*network, torch.device("cpu"), "fp32")
 
 
 def test_what_killed_runs_left_is_cleared_away_at_the_end_and_nothing_else(tmp_path, network):
     job = make(tmp_path)
     job.run(*network, torch.device("cpu"), "fp32")
-    kept = {path.name for path in tmp_path.iterdir()} - {"parts"}
+    kept = {path.name for path in tmp_path.iterdir()} - {".parts"}
     for left in (f"{job.names[0]}.npz.123.tmp", "settings.json.9.tmp"):
         (tmp_path / left).touch()
     (tmp_path / "mine.tmp").touch()

@@ -11,7 +11,8 @@ import torch
 from ramvid_vad.diffusion.anchors import explicit_anchors
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
-from ramvid_vad.inference import Reconstruction, generate
+from ramvid_vad.inference import generate
+from ramvid_vad.infill_videos import FolderInfilling
 from ramvid_vad.loading import (
     LONGEST_WAIT,
     anchor_kind,
@@ -104,19 +105,19 @@ def _infill_videos(parsed: SimpleNamespace, weights: dict[str, str], model: UNet
     cache = frame_cache(video, parsed.model)
     precision = resolve_precision(options.precision)
     out_dir = result_dir(options.out_dir)
-    reconstruction = None
+    infilling = None
     if processes.rank() == 0:  # the first to look decodes what is missing and claims the folder
         prefetch(cache, paths, workers=video.num_workers or None, timeout=video.decode_timeout)
-        reconstruction = _reconstruction(parsed, weights, out_dir, names, paths, cache, pattern.fixed, precision)
-    pending = processes.broadcast_object(reconstruction.pending() if reconstruction else None)
-    if reconstruction is None:
-        reconstruction = _reconstruction(parsed, weights, out_dir, names, paths, cache, pattern.fixed, precision)
+        infilling = _infilling(parsed, weights, out_dir, names, paths, cache, pattern.fixed, precision)
+    pending = processes.broadcast_object(infilling.pending() if infilling else None)
+    if infilling is None:
+        infilling = _infilling(parsed, weights, out_dir, names, paths, cache, pattern.fixed, precision)
     mine = pending[processes.rank() :: processes.world_size()]
     first = processes.rank() == 0
     with finishing(lambda line: warn(line) if first else None, "batch of windows") as stop:
-        reconstruction.run(model, diffusion, processes.dev(), precision, mine, progress=first, stop=lambda: bool(stop))
+        infilling.run(model, diffusion, processes.dev(), precision, mine, progress=first, stop=lambda: bool(stop))
     stopped = processes.any_true(bool(stop))  # waits for the others, too
-    missing = reconstruction.missing()
+    missing = infilling.missing()
     if stopped and missing:
         if first:
             print(f"ended with {len(names) - len(missing)} of {len(names)} videos finished; the same command goes on")
@@ -124,12 +125,12 @@ def _infill_videos(parsed: SimpleNamespace, weights: dict[str, str], model: UNet
     if first:
         if missing:
             raise InputError(f"--out_dir {out_dir}: unfinished {', '.join(missing)}: run the same command again")
-        reconstruction.finish()
+        infilling.finish()
         print(f"reconstructions of {len(names)} videos are in {out_dir}")
     return True
 
 
-def _reconstruction(
+def _infilling(
     parsed: SimpleNamespace,
     weights: dict[str, str],
     out_dir: str,
@@ -138,7 +139,7 @@ def _reconstruction(
     cache: Any,
     anchors: torch.Tensor,
     precision: str,
-) -> Reconstruction:
+) -> FolderInfilling:
     options = parsed.sample
     kept = ("sampler", "eta", "clip_denoised", "resample_steps", "stride", "extra_windows", "seed")
     settings = (
@@ -149,6 +150,7 @@ def _reconstruction(
             "seq_len": parsed.video.seq_len,
             "anchors": torch.nonzero(anchors).flatten().tolist(),
             "timestep_respacing": parsed.diffusion.timestep_respacing,
+            "padding": "mirror",
             "precision": precision,
             "model_options": asdict(parsed.model),
             "diffusion_options": asdict(parsed.diffusion),
@@ -158,7 +160,7 @@ def _reconstruction(
     )
     if options.use_ddim:
         settings["sampler"] = "ddim"
-    return Reconstruction(out_dir, names, paths, cache, anchors, options, settings)
+    return FolderInfilling(out_dir, names, paths, cache, anchors, options, settings)
 
 
 def _generate_samples(parsed: SimpleNamespace, model: UNet, diffusion: GaussianDiffusion) -> None:

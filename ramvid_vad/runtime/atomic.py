@@ -1,6 +1,8 @@
 """Files that are whole or absent, whatever ends the run or the machine."""
 
+import glob
 import os
+import re
 from collections.abc import Callable
 
 
@@ -18,6 +20,12 @@ def write_atomically(path: str, write: Callable[[str], None]) -> None:
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def temporaries(path: str) -> list[str]:
+    """What killed processes left beside ``path`` of files that they were writing with :func:`write_atomically`."""
+    own = re.compile(re.escape(path) + r"\.\d+\.tmp")
+    return [found for found in glob.glob(f"{glob.escape(path)}.*.tmp") if own.fullmatch(found)]
 
 
 def sync(path: str) -> None:

@@ -1,9 +1,12 @@
 """Windows over a video: where they start, which frames they hold, and how their residuals become one per frame.
 
-A window is T = seq_len consecutive frames. Indices outside the video are filled by repeating the first or last frame;
-such padding is shown to the model and never scored. ``anchors`` is the one boolean array of shape (T,) that says which
-positions of a window are given clean (True); the others are masked, that is generated and scored.
+A window is T = seq_len consecutive frames. ``anchors`` is the one boolean array of shape (T,) that says which positions
+of a window are given clean (True); the others are masked, that is generated and scored. Positions outside the video are
+padding, which is never scored: training repeats the first or last frame, infilling mirrors the video at its ends, so
+that the end frames are generated between anchors and not from copies of themselves.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,13 +36,34 @@ def frame_indices(start: int, seq_len: int, num_frames: int) -> np.ndarray:
     return np.clip(np.arange(start, start + seq_len), 0, num_frames - 1)
 
 
+def mirrored(frames: np.ndarray, num_frames: int) -> np.ndarray:
+    """Frame numbers -> those of the video mirrored at its first and last frame: -1 is frame 1, n is frame n - 2."""
+    period = max(2 * (num_frames - 1), 1)
+    folded = frames % period
+    return np.minimum(folded, period - folded) if num_frames > 1 else folded
+
+
+def window_anchors(start: int, anchors: np.ndarray, num_frames: int) -> np.ndarray:
+    """Which positions the model is given in one window, bool (T,): the anchors but for mirror images of scored frames.
+
+    Whoever sees a copy of the frame that it is to generate can hand it back, whatever it shows. Where no anchor would
+    be left, in videos of very few frames, all stay.
+    """
+    inside = in_video(start, len(anchors), num_frames)
+    shown = mirrored(np.arange(start, start + len(anchors)), num_frames)
+    given = anchors & (inside | ~np.isin(shown, shown[inside & ~anchors]))
+    return given if given.any() else anchors
+
+
 def in_video(start: int, seq_len: int, num_frames: int) -> np.ndarray:
     """Which positions of a window are true frames and not padding, bool (seq_len,)."""
     index = np.arange(start, start + seq_len)
     return (index >= 0) & (index < num_frames)
 
 
-def masked_rows(num_frames: int, starts: list[int], anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def masked_rows(
+    num_frames: int, starts: Sequence[int], anchors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every reconstruction that windows at ``starts`` give: (window (R,), position (R,), true frame (R,)), int64.
 
     One row per masked position that lies in the video, ordered by window and then by position.
@@ -50,10 +74,14 @@ def masked_rows(num_frames: int, starts: list[int], anchors: np.ndarray) -> tupl
     return window, position, frame[window, position]
 
 
-def times_masked(num_frames: int, starts: list[int], anchors: np.ndarray) -> np.ndarray:
+def times_masked(num_frames: int, starts: Sequence[int], anchors: np.ndarray) -> np.ndarray:
     """In how many windows each frame is masked, int64 (num_frames,)."""
-    _, _, frame = masked_rows(num_frames, starts, anchors)
-    return np.bincount(frame, minlength=num_frames)
+    counts = np.zeros(num_frames, np.int64)
+    starts = np.asarray(starts, np.int64)
+    for position in np.flatnonzero(~np.asarray(anchors, bool)):
+        frame = starts + position
+        np.add.at(counts, frame[(frame >= 0) & (frame < num_frames)], 1)
+    return counts
 
 
 def covering_starts(num_frames: int, seq_len: int, stride: int, anchors: np.ndarray, extra: bool = True) -> list[int]:
@@ -77,18 +105,21 @@ def covering_starts(num_frames: int, seq_len: int, stride: int, anchors: np.ndar
     shifted = {start + shift for start in starts for shift in (-HALF_ANCHOR_PERIOD, HALF_ANCHOR_PERIOD)}
     missing = times_masked(num_frames, starts, anchors) == 0
 
-    def worth(start: int) -> tuple:
+    def masks(start: int) -> np.ndarray:
         frames = start + masked
-        frames = frames[(frames >= 0) & (frames < num_frames)]
+        return frames[(frames >= 0) & (frames < num_frames)]
+
+    def worth(start: int) -> tuple:
         padding = max(0, -start) + max(0, start + seq_len - num_frames)
-        return missing[frames].sum(), start in shifted, -padding, start
+        return missing[masks(start)].sum(), start in shifted, -padding, start
 
     extras = []
-    while missing.any():
-        candidates = np.argmax(missing) - masked  # all starts that mask the first missing frame
-        best = max(candidates.tolist(), key=worth)
-        extras.append(best)
-        missing &= times_masked(num_frames, [best], anchors) == 0
+    for frame in np.flatnonzero(missing):
+        if missing[frame]:  # no extra window so far masks it
+            candidates = frame - masked  # all starts that do
+            best = max(candidates.tolist(), key=worth)
+            extras.append(best)
+            missing[masks(best)] = False
     starts = starts + sorted(extras)
     assert times_masked(num_frames, starts, anchors).min() > 0
     return starts

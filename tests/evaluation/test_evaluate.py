@@ -9,7 +9,7 @@ from ramvid_vad.evaluation import frame_metrics
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
 from ramvid_vad.scoring.curves import smooth
 from ramvid_vad.scoring.residuals import MEASURES
-from ramvid_vad.video.windows import covering_starts, masked_rows
+from ramvid_vad.video.windows import covering_starts, masked_rows, mirrored, window_anchors
 
 
 def expected_errors(n):
@@ -71,10 +71,14 @@ def test_stand_ins_are_measured_like_the_model(run):
     )
     blend = np.zeros(30)
     for start in covering_starts(30, 12, 6, ANCHORS):
-        shown = run.frames["01"][np.clip(np.arange(start, start + 12), 0, 29)].astype(float)
-        for position in range(2, 10):  # between the anchors at 1 and 10
+        shown = run.frames["01"][mirrored(np.arange(start, start + 12), 30)].astype(float)
+        given = np.flatnonzero(window_anchors(start, ANCHORS, 30))
+        for position in range(2, 10):  # between the anchors at 1 and 10, or what is left of them at the ends
             if 0 <= start + position < 30:
-                made = np.rint((shown[1] * (10 - position) + shown[10] * (position - 1)) / 9)
+                left, right = given[given < 2].max(initial=-1), given[given > 9].min(initial=99)
+                left, right = (right, right) if left < 0 else (left, left) if right > 11 else (left, right)
+                share = (position - left) / (right - left) if right > left else 0
+                made = np.rint(shown[left] + (shown[right] - shown[left]) * share)
                 error_here = ((shown[position] - made) ** 2).mean() / 255**2
                 blend[start + position] = max(blend[start + position], error_here)
     np.testing.assert_allclose(evaluation.row("mse", "linear_blend").raw[0], blend, rtol=1e-3)  # rounding of halves
@@ -148,7 +152,7 @@ def overwrite_middle(path):
     ("damage", "message"),
     [
         (lambda r: r.file("02").unlink(), r"no 02\.npz for video '02': infill that video"),
-        (lambda r: (r.file("02").unlink(), (r.root / "reconstructions/parts/02").mkdir(parents=True)), "unfinished"),
+        (lambda r: (r.file("02").unlink(), (r.root / "reconstructions/.parts/02").mkdir(parents=True)), "unfinished"),
         (lambda r: r.file("01").rename(r.file("04")), r"no 01\.npz"),
         (lambda r: r.file("04").write_bytes(r.file("01").read_bytes()), r"04\.npz belongs to no video"),
         (

@@ -35,13 +35,16 @@ def test_linear_blend_by_hand():
     # window at 0: position 1 lies between 0 and 10; positions 3, 4 repeat anchor 2. Window at 1: between 7 and 90
     blend = linear_blend(frames, np.array([0, 1]), anchors, np.array([0, 0, 0, 1]), np.array([1, 3, 4, 1]))
     assert blend.reshape(-1).tolist() == [5, 10, 10, 48]
-    # over the ends: window at -1 sees 0 0 7 10 90, window at 3 sees 90 30 30 30 30
+    # over the ends, mirrored: window at -1 sees 7 0 7 10 90, window at 3 sees 90 30 90 10 7
     over = linear_blend(frames, np.array([-1, 3]), anchors, np.array([0, 0, 1]), np.array([1, 3, 1]))
-    assert over.reshape(-1).tolist() == [4, 7, 60]
+    assert over.reshape(-1).tolist() == [7, 7, 90]
     before_first = linear_blend(frames, np.array([0]), ~anchors, np.array([0, 0]), np.array([0, 2]))
     assert before_first.reshape(-1).tolist() == [7, 48]
     thirds = linear_blend(frames, np.array([1]), np.isin(np.arange(4), [0, 3]), np.array([0, 0]), np.array([1, 2]))
     assert thirds.reshape(-1).tolist() == [15, 22]  # 7 to 30 in three steps: 14.67, 22.33
+    # window at -2 sees 10 7 0 7 10 and generates frames 1 and 2: its first anchor, a copy of frame 2, does not count
+    hidden = linear_blend(frames, np.array([-2]), anchors, np.array([0, 0]), np.array([3, 4]))
+    assert hidden.reshape(-1).tolist() == [0, 0]
     with pytest.raises(InputError, match="anchor"):
         linear_blend(frames, np.array([0]), np.zeros(5, bool), np.array([0]), np.array([0]))
 

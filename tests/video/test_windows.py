@@ -6,13 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.video import windows
 from ramvid_vad.video.windows import (
     covering_starts,
     frame_indices,
     in_video,
     masked_rows,
     merge_max,
+    mirrored,
     times_masked,
+    window_anchors,
     window_starts,
 )
 
@@ -60,6 +63,43 @@ def test_padding_repeats_the_edge_and_is_marked():
     assert in_video(-2, 6, 3).tolist() == [False, False, True, True, True, False]
     assert frame_indices(4, 3, 100).tolist() == [4, 5, 6] and frame_indices(4, 3, 100).dtype == np.int64
     assert in_video(4, 3, 100).all()
+
+
+@given(st.integers(1, 40), st.integers(1, 45), st.integers(-60, 80))
+def test_infilling_mirrors_the_video_at_its_ends(num_frames, seq_len, start):
+    """numpy's own reflection is the oracle; a video of one frame has nothing to mirror."""
+    video = np.pad(np.arange(num_frames), 200, mode="reflect") if num_frames > 1 else np.zeros(500, int)
+    assert mirrored(np.arange(start, start + seq_len), num_frames).tolist() == video[200 + start :][:seq_len].tolist()
+
+
+@given(st.integers(1, 100), st.lists(st.booleans(), min_size=2, max_size=30).filter(lambda a: not all(a)), st.data())
+def test_no_window_shows_a_copy_of_a_frame_that_it_generates(num_frames, anchors, data):
+    anchors = np.array(anchors)
+    for start in covering_starts(num_frames, len(anchors), data.draw(st.integers(1, len(anchors))), anchors):
+        given_here = window_anchors(start, anchors, num_frames)
+        shown = mirrored(np.arange(start, start + len(anchors)), num_frames)
+        generated = {start + t for t in range(len(anchors)) if not anchors[t] and 0 <= start + t < num_frames}
+        clean = [t for t in range(len(anchors)) if anchors[t] and shown[t] not in generated]
+        assert np.flatnonzero(given_here).tolist() == (clean or np.flatnonzero(anchors).tolist())
+
+
+def test_the_first_frame_is_generated_between_anchors():
+    """The window that generates frame 0 begins at -5: frames 5 and 4 stand at -5 and -4, and 4 is generated there."""
+    assert mirrored(np.arange(-5, 1), 60).tolist() == [5, 4, 3, 2, 1, 0]
+    assert np.flatnonzero(window_anchors(-5, SELECTIVE, 60)).tolist() == [0, 10, 11, 20, 21, 28, 29]
+    assert np.flatnonzero(window_anchors(35, SELECTIVE, 60)).tolist() == [0, 1, 10, 11, 20, 21, 28]
+    np.testing.assert_array_equal(window_anchors(30, SELECTIVE, 60), SELECTIVE)
+    np.testing.assert_array_equal(window_anchors(-5, SELECTIVE, 1), SELECTIVE)  # nothing but copies: they stay
+
+
+@pytest.mark.parametrize("stride", [15, 30])
+def test_work_grows_with_the_length_and_not_with_its_square(stride, monkeypatch):
+    """What looks at all frames is called as often for a long video as for a short one."""
+    calls = []
+    monkeypatch.setattr(windows, "times_masked", lambda *a: calls.append(a[0]) or times_masked(*a))
+    for num_frames in (300, 3_000, 30_000):
+        covering_starts(num_frames, T, stride, SELECTIVE)
+    assert sorted(calls) == [300] * 2 + [3_000] * 2 + [30_000] * 2
 
 
 def test_extra_windows_are_shifted_by_half_an_anchor_period():

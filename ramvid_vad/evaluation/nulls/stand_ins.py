@@ -3,6 +3,7 @@
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.video.windows import mirrored, window_anchors
 
 
 def previous_frames(num_frames: int) -> np.ndarray:
@@ -16,16 +17,17 @@ def linear_blend(
     """What a straight blend of the nearest given frames puts in the place of the generated ones.
 
     frames: uint8 (n, H, W, C).  starts (W,).  anchors: bool (T,).  window, index (R,): which window, and which position
-    in it, each row is. Positions outside the outermost anchors repeat them; frames outside the video repeat its ends,
-    as the model sees them. Returns uint8 (R, H, W, C), rounded.
+    in it, each row is. What is given is what the model is given (``window_anchors``); positions outside the outermost
+    of these repeat them. Returns uint8 (R, H, W, C), rounded.
     """
-    given = np.flatnonzero(anchors)
-    if not len(given):
+    if not anchors.any():
         raise InputError("the linear blend needs at least one anchor per window: leave it out of --nulls")
-    at = np.searchsorted(given, index)
-    left, right = given[np.maximum(at - 1, 0)], given[np.minimum(at, len(given) - 1)]
+    left, right = np.empty_like(index), np.empty_like(index)
+    for number in np.unique(window):
+        here = window == number
+        given = np.flatnonzero(window_anchors(int(starts[number]), anchors, len(frames)))
+        at = np.searchsorted(given, index[here])
+        left[here], right[here] = given[np.maximum(at - 1, 0)], given[np.minimum(at, len(given) - 1)]
     share = np.where(right > left, (index - left) / np.maximum(right - left, 1), 0).astype(np.float32)
-    before, after = (
-        frames[np.clip(starts[window] + side, 0, len(frames) - 1)].astype(np.float32) for side in (left, right)
-    )
+    before, after = (frames[mirrored(starts[window] + side, len(frames))].astype(np.float32) for side in (left, right))
     return np.rint(before + (after - before) * share[:, None, None, None]).astype(np.uint8)
