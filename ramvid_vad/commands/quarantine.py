@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.atomic import write_atomically
 from ramvid_vad.video.cache import FrameCache
-from ramvid_vad.video.files import fingerprint, video_name
+from ramvid_vad.video.files import fingerprint
+from ramvid_vad.video.names import video_name
 from ramvid_vad.video.prefetch import TIMEOUT, prefetch
 
 RECORD = "quarantine.json"

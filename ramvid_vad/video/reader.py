@@ -15,7 +15,9 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import say
 from ramvid_vad.video.damage import MAX_PIXELS, REMEDY, Damage, reason
 from ramvid_vad.video.decoding import pictures
-from ramvid_vad.video.files import find_videos, is_folder, list_frames, local_copy, video_name
+from ramvid_vad.video.files import is_folder, list_frames, local_copy
+from ramvid_vad.video.finding import find_videos
+from ramvid_vad.video.names import video_name
 from ramvid_vad.video.pictures import luma, onto_black, read_samples, reoriented
 
 __all__ = ["MAX_PIXELS", "find_videos", "read_frames", "read_image", "video_name"]
@@ -40,8 +42,9 @@ def read_frames(path: str, rgb: bool = True) -> Iterator[np.ndarray]:
     for number, frame in enumerate(_samples(path, rgb, _note)):
         first = frame if first is None else first
         if frame.shape != first.shape:
+            which = f"frame {number}" + (f" ({list_frames(path)[number]})" if is_folder(path) else "")
             raise InputError(
-                f"{path}: frame {number} is {frame.shape[1]}x{frame.shape[0]}, the first one "
+                f"{path}: {which} is {frame.shape[1]}x{frame.shape[0]}, the first one "
                 f"{first.shape[1]}x{first.shape[0]}; all frames of a video must have one size: split or re-encode it"
             )
         if frame.itemsize != first.itemsize:

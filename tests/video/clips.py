@@ -50,9 +50,10 @@ def write_video(
     times: list[int] | None = None,
     rotation: int = 0,
     source: str = "rgb24",
+    muxer: str = "",
 ) -> Path:
     """Encode frames at 25 per second. times: presentation times in frames.  rotation: display matrix in degrees."""
-    kind = {".gif": "gif", ".m4v": "mp4"}.get(path.suffix.lower())
+    kind = muxer or {".gif": "gif", ".m4v": "mp4"}.get(path.suffix.lower())
     with av.open(str(path), "w", format=kind, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=25, options=codec_options or {})
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pix_fmt

@@ -188,7 +188,7 @@ def test_frame_folder_in_natural_order(tmp_path, extension):
 def test_frames_of_different_sizes_are_refused(tmp_path):
     folder = write_frames(tmp_path / "01", pictures(3), ["0.png", "1.png", "2.png"])
     Image.new("RGB", (65, 48)).save(folder / "1.png")
-    with pytest.raises(InputError, match=r"01: frame 1 is 65x48, the first one 64x48"):
+    with pytest.raises(InputError, match=r"01: frame 1 \(1\.png\) is 65x48, the first one 64x48"):
         read(folder)
 
 

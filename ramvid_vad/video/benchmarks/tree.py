@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.files import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, natural_key
+from ramvid_vad.video.names import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, natural_key
 
 
 class Tree:
