@@ -77,6 +77,7 @@ class VideoOptions:
     """Where the videos are and how they are read."""
 
     data_dir: str = option("", "folder of videos (mp4 avi mkv gif ...) or of folders of frames; local or remote")
+    only: str = option("", "a part of the videos, by name: 01,cam2/*, or a text file with a name per line; empty: all")
     seq_len: int = option(30, "frames of one window (T)", unit="frames")
     keep_aspect: bool = option(False, "keep the aspect ratio and crop the centre; False: squeeze to --image_size")
     cache_dir: str = option("", "decoded frames; empty: $XDG_CACHE_HOME or ~/.cache, ramvid_vad/frames")
@@ -209,7 +210,8 @@ class EvalOptions:
     method: str = option("", "name of the method of --scores in tables; in a scores.npz of ours, the one to take")
     lengths: str = option(
         "",
-        "--scores end to end: frames of each video, 180,180,150 or a file; empty: those of the labels",
+        "--scores end to end: frames of each video, 180,180,150, or with names in their order, 1=180,2=180,10=150, or "
+        "a file of either; empty: those of the labels",
         unit="frames",
     )
     compare: str = option(
@@ -226,8 +228,11 @@ class EvalOptions:
     reconstructions: str = option("", "folder that video_sample.py wrote, one NAME.npz per video")
     data_dir: str = option("", "folder of the test videos, those that were infilled; local or remote")
     labels: str = option(
-        "", "folder with NAME.npy, NAME.txt or NAME.csv per video: 0 (normal) or 1 (abnormal) for every frame"
+        "",
+        "folder with NAME.npy, NAME.txt or NAME.csv per video: 0 (normal) or 1 (abnormal) for every frame; or one file "
+        "of all videos: .csv with columns video,label, .npz, or end to end",
     )
+    only: str = option("", "a part of the videos, by name: 01,cam2/*, or a text file with a name per line; empty: all")
     out_dir: str = option("", "where the results go; empty: $OPENAI_LOGDIR, else a dated folder in runs/")
     cache_dir: str = option("", "decoded frames; empty: $XDG_CACHE_HOME or ~/.cache, ramvid_vad/frames")
     measures: str = option(

@@ -60,8 +60,8 @@ class Reconstruction:
     settings: dict[str, Any]
 
 
-def find_reconstructions(folder: str, names: Sequence[str]) -> dict[str, str]:
-    """Path of each video's file. InputError: a video without one, or a file without a video."""
+def find_reconstructions(folder: str, names: Sequence[str], partial: bool = False) -> dict[str, str]:
+    """Path of each video's file. InputError: a video without one, or, unless ``partial``, a file without a video."""
     if not os.path.isdir(folder):
         raise InputError(f"--reconstructions {folder}: no such folder: give the --out_dir of video_sample.py")
     present = {_name(path, folder): path for path in _files(folder)}
@@ -72,7 +72,7 @@ def find_reconstructions(folder: str, names: Sequence[str]) -> dict[str, str]:
         raise InputError(f"--reconstructions {folder}: no {lacking[0]}.npz for video {lacking[0]!r}: {remedy}")
     known = set(names)
     strange = sorted(name for name in present if name not in known and not OTHER_RESULTS.fullmatch(name))
-    if strange:
+    if strange and not partial:
         raise InputError(
             f"--reconstructions {folder}: {strange[0]}.npz belongs to no video of --data_dir: "
             "give the videos that were infilled"

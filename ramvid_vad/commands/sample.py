@@ -100,7 +100,7 @@ def _infill_videos(parsed: SimpleNamespace, weights: dict[str, str], model: UNet
     pattern = anchor_pattern(parsed.anchors, video.seq_len, options.seed)
     if pattern.fixed is None:
         raise InputError("--anchors random: infilling needs the same anchors in every window: use e.g. selective")
-    paths = find_videos(video.data_dir)
+    paths = find_videos(video.data_dir, video.only)
     names = [video_name(each, video.data_dir) for each in paths]
     cache = frame_cache(video, parsed.model)
     precision = resolve_precision(options.precision)
@@ -183,7 +183,7 @@ def _generate_samples(parsed: SimpleNamespace, model: UNet, diffusion: GaussianD
     if options.cond_generation:
         if not video.data_dir:
             raise InputError("--cond_generation True needs --data_dir, whose frames are given; or use False")
-        dataset = VideoWindows(find_videos(video.data_dir), frame_cache(video, parsed.model), video.seq_len)
+        dataset = VideoWindows(find_videos(video.data_dir, video.only), frame_cache(video, parsed.model), video.seq_len)
         order = window_order(len(dataset), options.seed, 0)
         windows = [dataset[int(order[i % len(order)])][0] for i in range(options.num_samples)]
     out_dir = result_dir(options.out_dir)

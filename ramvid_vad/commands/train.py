@@ -139,7 +139,7 @@ def training_data(parsed: SimpleNamespace, logger: Logger) -> tuple[Batches, lis
     the same windows.
     """
     video, options = parsed.video, parsed.train
-    found = find_videos(video.data_dir)
+    found = find_videos(video.data_dir, video.only)
     cache = frame_cache(video, parsed.model)
     left_out = processes.from_rank_0(
         lambda: decode_or_leave_out(

@@ -46,9 +46,9 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
     for name in ("reconstructions", "data_dir", "labels"):
         if not getattr(options, name):
             raise InputError(f"--{name}: give the folder")
-    paths = find_videos(options.data_dir)
+    paths = find_videos(options.data_dir, options.only)
     names = [video_name(path, options.data_dir) for path in paths]
-    files = find_reconstructions(options.reconstructions, names)
+    files = find_reconstructions(options.reconstructions, names, partial=bool(options.only))
     settings, lengths = common_settings(files)
     truth = read_labels(options.labels, names, lengths)
     cache = FrameCache(

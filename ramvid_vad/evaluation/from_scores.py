@@ -13,14 +13,23 @@ from ramvid_vad.evaluation.assemble import assemble, check, chosen_protocol
 from ramvid_vad.evaluation.evaluate import check_measures, chosen_nulls
 from ramvid_vad.evaluation.from_video import null_scores
 from ramvid_vad.evaluation.inputs.ground_truth import GroundTruth, ground_truth
-from ramvid_vad.evaluation.inputs.score_files import ScoreFile, cut, match, read_lengths, read_scores
+from ramvid_vad.evaluation.inputs.score_files import (
+    ScoreFile,
+    cut,
+    match,
+    read_lengths,
+    read_scores,
+    refuse_unordered,
+)
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
 from ramvid_vad.evaluation.schema import Evaluation, Scores
 from ramvid_vad.evaluation.statistics.metrics import frame_metrics
 from ramvid_vad.evaluation.statistics.protocols import PROTOCOLS, Protocol
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.video.benchmarks import BENCHMARKS, LabelSetName
+from ramvid_vad.video.finding import only_these
 from ramvid_vad.video.labels import Labels
+from ramvid_vad.video.names import in_order
 
 ByVideo = Mapping[str, np.ndarray]
 
@@ -44,6 +53,7 @@ def evaluate_scores(
     found = read_scores(scores, given.method) if isinstance(scores, str) else _in_memory(scores, "scores")
     found = _standard_names(found, given.benchmark)
     truth = _truth(given, labels, found, protocol)
+    found, truth = _only(given, found, truth)
     raw, full_labels, protocol = _aligned(given, found, truth, protocol)
     stem = os.path.splitext(os.path.basename(os.path.normpath(scores)))[0] if isinstance(scores, str) else "scores"
     method = given.method or stem
@@ -58,7 +68,7 @@ def evaluate_scores(
     else:
         normal_file = _in_memory(normal, "normal") if normal else None
     if normal_file is not None:
-        normal_scores = {method: [normal_file.scores[name] for name in sorted(normal_file.scores)]}
+        normal_scores = {method: [normal_file.scores[name] for name in in_order(list(normal_file.scores))]}
         provenance["normal_scores_sha256"] = normal_file.sha256
     return assemble(
         given,
@@ -85,7 +95,7 @@ def _in_memory(arrays: ByVideo, what: str) -> ScoreFile:
     scores = {str(name): np.asarray(values, dtype=np.float64) for name, values in arrays.items()}
     if scores:
         frame_metrics(list(scores.values()), [np.zeros(len(s)) for s in scores.values()], list(scores))
-    digest = hashlib.sha256(b"".join(scores[name].tobytes() for name in sorted(scores))).hexdigest()
+    digest = hashlib.sha256(b"".join(scores[name].tobytes() for name in in_order(list(scores)))).hexdigest()
     return ScoreFile(scores, np.zeros(0), digest, what)
 
 
@@ -104,13 +114,17 @@ def _standard_names(found: ScoreFile, benchmark: str) -> ScoreFile:
 
 def _truth(options: EvalOptions, labels: ByVideo | str, found: ScoreFile, protocol: Protocol) -> GroundTruth:
     if not isinstance(labels, str):
-        names = sorted(labels)
-        values = [np.asarray(labels[name]) for name in names]
+        names = in_order([str(name) for name in labels])
+        values = [np.asarray({str(k): y for k, y in labels.items()}[name]) for name in names]
         digest = hashlib.sha256(b"".join(y.astype(np.uint8).tobytes() for y in values)).hexdigest()
-        return GroundTruth(names, Labels(values, digest, 0), LabelSetName(options.benchmark, "", False), [])
+        return GroundTruth(names, Labels(values, digest, []), LabelSetName(options.benchmark, "", False), [])
     if not labels:
         raise InputError("--labels: give the folder")
     lengths = {name: len(scores) for name, scores in found.scores.items()}
+    if not lengths and options.lengths:  # scores and labels may both be end to end
+        counts = read_lengths(options.lengths)
+        width = len(str(len(counts)))
+        lengths = counts if isinstance(counts, dict) else {f"{i:0{width}d}": n for i, n in enumerate(counts, 1)}
     dropped = protocol.first + protocol.last
     try:
         return ground_truth(labels, options.benchmark, options.label_set, lengths)
@@ -120,6 +134,19 @@ def _truth(options: EvalOptions, labels: ByVideo | str, found: ScoreFile, protoc
     # the scores may come without the frames that the protocol drops: then the videos are as much longer
     longer = {name: n + dropped for name, n in lengths.items()}
     return ground_truth(labels, options.benchmark, options.label_set, longer)
+
+
+def _only(options: EvalOptions, found: ScoreFile, truth: GroundTruth) -> tuple[ScoreFile, GroundTruth]:
+    """Scores and labels of the videos that --only asks for."""
+    if not options.only:
+        return found, truth
+    if not found.scores:
+        raise InputError(f"--only: {found.source} holds all videos end to end: give scores that name their video")
+    names = only_these(options.only, truth.names, "--labels")
+    values = dict(zip(truth.names, truth.labels.values, strict=True))
+    scores = {name: s for name, s in found.scores.items() if name in names}
+    labels = truth.labels._replace(values=[values[name] for name in names])
+    return found._replace(scores=scores), truth._replace(names=names, labels=labels)
 
 
 def _aligned(
@@ -132,12 +159,17 @@ def _aligned(
     scores = found.scores
     if not scores:
         lengths = kept if sum(kept) == len(found.joined) else full
-        lengths = read_lengths(options.lengths) if options.lengths else lengths
+        names, counts = truth.names, read_lengths(options.lengths) if options.lengths else lengths
+        if isinstance(counts, dict):
+            names, lengths = list(counts), list(counts.values())
+        else:
+            lengths = counts
+            refuse_unordered(names, found.source)
         if len(lengths) != len(labels):
             raise InputError(f"--lengths: {len(lengths)} counts, but --labels has {len(labels)} videos")
         if sum(lengths) != len(found.joined) and not options.lengths:
             raise InputError(_explain(found.source, "all videos", len(found.joined), sum(full), len(full)))
-        scores = cut(found.joined, truth.names, lengths, found.source)
+        scores = cut(found.joined, names, lengths, found.source)
     scores = match(scores, labels, found.source)
     counts = [len(s) for s in scores.values()]
     if counts == full:

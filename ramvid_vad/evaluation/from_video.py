@@ -57,7 +57,7 @@ def null_scores(
 
     One video at a time is held in memory; their lengths are known only when they have been read.
     """
-    paths = find_videos(options.data_dir)
+    paths = find_videos(options.data_dir, options.only)
     sees_video = set(null_names) - set(BLIND)
     scorer = make_scorer(options, measures, null_names, progress, model=False)
     anchors = selective_anchors(SEQ_LEN).numpy()

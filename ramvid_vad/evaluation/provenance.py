@@ -22,7 +22,7 @@ from ramvid_vad.options import EvalOptions
 # where things lie says nothing about the result; what lies there is hashed
 PLACES = (
     *("reconstructions", "data_dir", "labels", "scores", "lengths", "normal_scores", "normal_reconstructions"),
-    *("normal_dir", "out_dir", "cache_dir", "compare"),
+    *("normal_dir", "out_dir", "cache_dir", "compare", "only"),
 )
 
 PACKAGES = ("numpy", "scipy", "scikit-image", "opencv-python-headless", "opencv-python", "pillow", "av", "torch")

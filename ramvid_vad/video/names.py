@@ -38,14 +38,24 @@ def in_order(names: Sequence[str]) -> list[str]:
     return sorted(names, key=natural_key)
 
 
-def ordered_alike(names: Sequence[str]) -> bool:
-    """Whether everybody joins these videos in the same order: sorted(), with endings or not, by folder, naturally."""
-    others = (
+def refuse_ambiguous(names: Sequence[str], where: str, remedy: str) -> None:
+    """InputError where numbers of all videos end to end could stand in several orders of their names.
+
+    The orders are those in which people and programs join files: naturally, by sorted(), with or without the endings of
+    the files, folder by folder.
+    """
+    natural = in_order(names)
+    for other in (
         sorted(names),
         sorted(names, key=lambda name: f"{name}.x"),
         sorted(names, key=lambda name: name.split("/")),
-    )
-    return all(other == in_order(names) for other in others)
+    ):
+        if other != natural:
+            at = next(i for i, name in enumerate(natural) if name != other[i])
+            raise InputError(
+                f"{where}: holds all videos end to end, but in which order? Number {at + 1} is {natural[at]!r} as "
+                f"people sort and {other[at]!r} as programs do: {remedy}"
+            )
 
 
 def video_name(path: str, data_dir: str) -> str:

@@ -33,6 +33,7 @@ def write(folder, name, content):
         ("01.txt", "0 0 1 1 0"),
         ("01.csv", "0,0,1,1,0\n"),
         ("01.csv", "0\r\n0\r\n1.0\r\n1\r\n0\r\n"),
+        ("01.csv", "label\n0\n0\n1\n1\n0\n"),
     ],
 )
 def test_every_kind_is_read(tmp_path, file, content):
@@ -48,7 +49,7 @@ def test_names_choose_files_and_order(tmp_path):
     write(tmp_path, "other.csv", "1")
     labels = read_labels(str(tmp_path) + "/", ["03", "scene/03"], [3, 2])
     assert [v.tolist() for v in labels.values] == [[0, 0, 0], [1, 1]]
-    assert labels.unused == 1
+    assert labels.unused == ["other"]
     content = path.read_bytes() + (tmp_path / "scene/03.npy").read_bytes()
     assert labels.sha256 == hashlib.sha256(content).hexdigest()
 
@@ -67,7 +68,12 @@ def test_a_one_frame_video(tmp_path):
         ("01.txt", "", r"01\.txt: 0 labels"),
         ("01.npy", np.array([0, 0, 1, 2, 0]), r"01\.npy: the label of frame 3 is 2"),
         ("01.txt", "0 0 nan 1 0", r"01\.txt: the label of frame 2 is nan"),
-        ("01.csv", "label\n0\n0\n1\n1\n0\n", r"01\.csv: cannot be read as labels"),
+        ("01.csv", "frame,mark\n0,0\n1,1\n", r"01\.csv: its columns are frame, mark: one called label is needed"),
+        (
+            "01.csv",
+            "0\n0\nx\n1\n0\n",
+            r"01\.csv: could not convert string to float: 'x': one",
+        ),
         ("01.npy", "not an array", r"01\.npy: cannot be read as labels"),
         ("01.npy", np.zeros((5, 4, 4)), r"01\.npy: an array \(5, 4, 4\)"),
         ("01.npy", np.array(["0", "x"]), r"01\.npy: cannot be read as labels"),
@@ -111,7 +117,7 @@ def test_real_labels_have_the_published_counts(shared, folder, lengths, abnormal
     lengths = lengths or [len(np.load(f)) for f in files]
     labels = read_labels(str(shared / "data" / folder), [f.stem for f in files], lengths)
     assert sum(int(v.sum()) for v in labels.values) == abnormal
-    assert labels.unused == 0
+    assert labels.unused == []
 
 
 def test_a_published_set_is_known_by_its_content(shared, tmp_path):

@@ -166,15 +166,15 @@ def shanghaitech(root: Path):
 
 
 # in the plain order of names, in which "10_" stands before "1_"
-UB_TEST = {"abnormal_scene_10_scenario_3_fog": 9, "abnormal_scene_1_scenario_1": 6, "normal_scene_2_scenario_7": 5}
+UB_TEST = {"abnormal_scene_1_scenario_1": 6, "abnormal_scene_10_scenario_3_fog": 9, "normal_scene_2_scenario_7": 5}
 UB_TRAINING = {"normal_scene_1_scenario1_4": 7, "normal_scene_2_scenario_2": 4}
 UB_TRACKS = {
     "abnormal_scene_1_scenario_1": [(3, 1, 3)],
     "abnormal_scene_10_scenario_3_fog": [(1, 0, 2), (4, 2, 2), (1, 6, 8)],
 }
 UB_LABELS = {
-    "abnormal_scene_10_scenario_3_fog": np.array([1, 1, 1, 0, 0, 0, 1, 1, 1], np.uint8),
     "abnormal_scene_1_scenario_1": np.array([0, 1, 1, 1, 0, 0], np.uint8),
+    "abnormal_scene_10_scenario_3_fog": np.array([1, 1, 1, 0, 0, 0, 1, 1, 1], np.uint8),
     "normal_scene_2_scenario_7": np.zeros(5, np.uint8),
 }
 UB_BOXES = {1: (2, 2, 8, 7), 3: (10, 3, 15, 12), 4: (20, 8, 30, 16), 9: (1, 14, 9, 19)}  # 9 is a normal object

@@ -1,4 +1,4 @@
-"""Labels without videos: a folder of label files, a prepared data set, or a benchmark as its authors offer it."""
+"""Labels without videos: a file or a folder of label files, a prepared data set, or a benchmark as offered."""
 
 import os
 from collections.abc import Mapping
@@ -7,13 +7,14 @@ from typing import NamedTuple
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.provenance import files_sha256
 from ramvid_vad.video.benchmarks import BENCHMARKS, Benchmark, LabelSetName, check_labels, find_parts, name_label_set
-from ramvid_vad.video.labels import Labels, label_names, read_labels
+from ramvid_vad.video.labels import Labels, flat_file, is_label_file, label_names, read_labels
+from ramvid_vad.video.names import in_order, without_ending
 
 
 class GroundTruth(NamedTuple):
-    """names: of the videos, sorted, in the benchmark's spelling.  labels: theirs.  published: which set they are.
+    """names: of the videos, in natural order, in the benchmark's spelling.  labels: theirs.
 
-    notes: what is not as published, in words.
+    published: which set they are.  notes: what is not as published, in words.
     """
 
     names: list[str]
@@ -23,21 +24,23 @@ class GroundTruth(NamedTuple):
 
 
 def ground_truth(folder: str, benchmark: str, label_set: str, lengths: Mapping[str, int]) -> GroundTruth:
-    """Labels in ``folder``.
+    """Labels in ``folder``, or in a file (see ``video.labels``).
 
     benchmark: name of one, or "".  label_set: which, where there are several.  lengths: frames per video, as far as
     known: needed where a benchmark's own files name ranges of frames. InputError: none, several, inverted labels.
     """
-    if not os.path.isdir(folder):
-        raise InputError(f"--labels {folder}: no such folder: give the folder with one label file per video")
-    inner = _label_folder(folder, label_set)
+    inner = _label_folder(folder, label_set, bool(benchmark)) if os.path.isdir(folder) else flat_file(folder)
     if inner:
-        names = label_names(inner)
-        labels, published = read_labels(inner, names), name_label_set(inner)
+        names = label_names(inner) or [without_ending(os.path.splitext(os.path.basename(inner))[0])]
+        joined = len(names) == 1 and lengths and names[0] not in lengths  # one file, and it is named after no video
+        names = in_order(list(lengths)) if joined else names
+        labels = read_labels(inner, names, [lengths[name] for name in names] if joined else None)
+        published = name_label_set(inner)
         if not benchmark:
             return GroundTruth(names, labels, published, [])
         known = BENCHMARKS[benchmark]
-        by_name = dict(sorted((known.standard_name(n), y) for n, y in zip(names, labels.values, strict=True)))
+        by_name = {known.standard_name(n): y for n, y in zip(names, labels.values, strict=True)}
+        by_name = {name: by_name[name] for name in in_order(list(by_name))}
         found, notes = check_labels(known, published.name or next(iter(known.label_sets), "own"), by_name)
         _asked(found, label_set, inner)
         by_content = published.by_content and published.benchmark == benchmark
@@ -50,8 +53,11 @@ def ground_truth(folder: str, benchmark: str, label_set: str, lengths: Mapping[s
     return _released(folder, BENCHMARKS[benchmark], label_set, lengths)
 
 
-def _label_folder(folder: str, label_set: str) -> str:
-    """The folder with one label file per video: this one, or labels/ or labels_SET/ in it; "" if there is none."""
+def _label_folder(folder: str, label_set: str, published: bool) -> str:
+    """The folder with label files: this one, or labels/ or labels_SET/ in it; "" if there is none.
+
+    published: it may be that of a benchmark as its authors offer it, which has readers of its own.
+    """
     below = sorted(name for name in os.listdir(folder) if name == "labels" or name.startswith("labels_"))
     below = [name for name in below if os.path.isdir(os.path.join(folder, name))]
     if label_set and f"labels_{label_set}" in below:
@@ -61,10 +67,10 @@ def _label_folder(folder: str, label_set: str) -> str:
         raise InputError(f"--labels {folder}: several label sets: choose with --label_set, one of {sets}")
     if below:
         return os.path.join(folder, below[0])
-    own = any(name.lower().endswith((".npy", ".txt", ".csv")) for name in os.listdir(folder))
-    # one .npy may hold all videos end to end, as published files do: the readers of the benchmark know it
-    whole = own and len(label_names(folder)) == 1
-    return folder if own and not whole else ""
+    if published:  # one .npy may hold all videos end to end, as published files do: the benchmark's readers know it
+        files = [os.path.join(folder, name) for name in os.listdir(folder)]
+        return folder if any(map(is_label_file, files)) and len(label_names(folder)) > 1 else ""
+    return folder if label_names(folder) else ""
 
 
 def _released(folder: str, benchmark: Benchmark, label_set: str, lengths: Mapping[str, int]) -> GroundTruth:
@@ -76,7 +82,7 @@ def _released(folder: str, benchmark: Benchmark, label_set: str, lengths: Mappin
     sets: dict[str, GroundTruth] = {}
     for source in found.labels:
         numbered = [f"{i:02d}" for i in range(1, benchmark.testing.videos + 1)] if benchmark.numbered else []
-        names = numbered or sorted(found.expected or found.testing or source.names or known)
+        names = numbered or in_order(list(found.expected or found.testing or source.names or known))
         labels = source.read(names, known)
         lacking = [name for name in names if name not in labels]
         if lacking:
@@ -85,7 +91,7 @@ def _released(folder: str, benchmark: Benchmark, label_set: str, lengths: Mappin
                 "scores of it"
             )
         name, notes = check_labels(benchmark, source.label_set, labels)
-        values = Labels([labels[n] for n in names], files_sha256(sorted(source.files)), 0)
+        values = Labels([labels[n] for n in names], files_sha256(sorted(source.files)), [])
         by_content = bool(benchmark.label_sets.get(name) and benchmark.label_sets[name].sha256) and not notes
         sets[name] = GroundTruth(names, values, LabelSetName(benchmark.name, name, by_content), notes)
     if label_set not in sets and (label_set or len(sets) > 1):

@@ -2,7 +2,8 @@
 
 - ``.npz``: one array (n,) per video, named as the video. A ``scores.npz`` of this project holds several methods
   (``METHOD/raw/VIDEO``): name one.
-- ``.npy``, ``.txt`` or a ``.csv`` of one column: the frames of all videos end to end; their lengths say where to cut.
+- ``.npy``, ``.txt`` or a ``.csv`` of one column: the frames of all videos end to end in the natural order of their
+  names (2 before 10); their lengths say where to cut.
 - ``.csv`` with a heading: columns ``video``, ``score`` and, optionally, ``frame`` (from 0 or from 1, without gaps).
 - a folder: ``VIDEO.npy``, ``.npz`` (one array), ``.txt`` or ``.csv`` (one score per line, or columns ``score`` and
   optionally ``frame``), or a single file as above.
@@ -10,16 +11,19 @@
 Arrays of objects (pickles) are never opened.
 """
 
-import csv
 import hashlib
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.text import decode_text, is_prose, plain_name
+from ramvid_vad.video.names import in_order, natural_key, refuse_ambiguous, without_ending
+from ramvid_vad.video.number_tables import read_numbers
 
 EXTENSIONS = (".npz", ".npy", ".csv", ".txt")
 
@@ -43,7 +47,11 @@ def read_scores(path: str, method: str = "", flag: str = "scores") -> ScoreFile:
     """
     where = f"--{flag} {path}"
     if os.path.isdir(path):
-        files = {_video(file, path): file for file in _walk(path)}
+        files: dict[str, str] = {}
+        for file in _walk(path):
+            twin = files.setdefault(_video(file, path), file)
+            if twin != file:
+                raise InputError(f"{where}: {twin} and {file} are scores of the same video; keep one of them")
         if not files:
             raise InputError(f"{where}: no {', '.join(EXTENSIONS)} file in this folder")
         if len(files) == 1 and (single := _read(next(iter(files.values())), method)).scores:
@@ -63,34 +71,59 @@ def cut(joined: np.ndarray, names: Sequence[str], lengths: Sequence[int], source
     return dict(zip(names, np.split(joined, np.cumsum(lengths)[:-1]), strict=True))
 
 
-def read_lengths(text: str) -> list[int]:
-    """``--lengths``: counts as 180,180,150, or a file of them (.npy, or text)."""
+def refuse_unordered(names: Sequence[str], source: str) -> None:
+    """InputError where it cannot be told in which order scores are joined."""
+    remedy = (
+        "give scores that name their video (.npz, .csv, a folder), or --lengths NAME=FRAMES,NAME=FRAMES,... in the "
+        "order of the file"
+    )
+    refuse_ambiguous(names, source, remedy)
+
+
+def read_lengths(text: str) -> dict[str, int] | list[int]:
+    """``--lengths``: counts as 180,180,150, or with names, 1=180,2=180,10=150, or a file of either (.npy, or text)."""
     content = text
     if os.path.isfile(text):
         if text.lower().endswith(".npy"):
             content = " ".join(str(value) for value in np.ravel(_array(text, _bytes(text))))
         else:
-            content = _bytes(text).decode(errors="replace")
+            try:
+                content = decode_text(_bytes(text))
+            except UnicodeDecodeError:
+                content = ""
+    if "=" in content:
+        pairs = [part.rpartition("=") for part in re.split(r"[\n,]", content) if part.strip()]
+        names, counts = [without_ending(name.strip()) for name, _, _ in pairs], [count for *_, count in pairs]
+        if len(set(names)) < len(names):
+            raise InputError(f"--lengths {text}: a video stands there twice")
+    else:
+        names, counts = [], re.split(r"[\s,;]+", content.strip())
     try:
-        lengths = [float(part) for part in content.replace(",", " ").split()]
+        lengths = [float(count) for count in counts]
     except ValueError:
-        raise InputError(f"--lengths {text}: give frames per video as 180,180,150, or a file of them") from None
+        raise InputError(
+            f"--lengths {text}: give frames per video as 180,180,150, or 1=180,2=180 with names, or a file of them"
+        ) from None
     if not lengths or not all(length >= 1 and length.is_integer() for length in lengths):
         raise InputError(f"--lengths {text}: frames per video are whole numbers from 1 on")
-    return [int(length) for length in lengths]
+    whole = [int(length) for length in lengths]
+    return dict(zip(names, whole, strict=True)) if names else whole
 
 
 def _walk(folder: str) -> list[str]:
-    return sorted(
-        os.path.join(root, file)
-        for root, _, files in os.walk(folder)
-        for file in files
-        if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
-    )
+    """The score files at or below a folder, in natural order: none that is hidden, a system's companion or a README."""
+    found = []
+    for root, below, files in os.walk(folder):
+        below[:] = [name for name in below if not name.startswith(".") and name.lower() not in ("__macosx", "@eadir")]
+        found += [
+            os.path.join(root, file) for file in files if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
+        ]
+    prose = {file for file in found if file.lower().endswith((".txt", ".csv")) and is_prose(_bytes(file))}
+    return sorted((file for file in found if file not in prose), key=natural_key)
 
 
 def _video(path: str, folder: str) -> str:
-    return os.path.splitext(os.path.relpath(path, folder))[0].replace(os.sep, "/")
+    return without_ending(os.path.splitext(os.path.relpath(path, folder))[0].replace(os.sep, "/"))
 
 
 def _bytes(path: str) -> bytes:
@@ -112,14 +145,17 @@ def _read(path: str, method: str) -> ScoreFile:
     content = _bytes(path)
     digest = hashlib.sha256(content).hexdigest()
     if path.lower().endswith(".npz"):
-        arrays = _own(arrays_in(path, content), method, path)
+        arrays = {plain_name(name): a for name, a in _own(arrays_in(path, content), method, path).items()}
         return ScoreFile(
             {name: _checked(a, f"{path}: video {name!r}") for name, a in arrays.items()}, _NONE, digest, path
         )
     if path.lower().endswith(".npy"):
         return ScoreFile({}, _checked(_array(path, content), path), digest, path)
-    scores, joined = _text(path, content)
-    return ScoreFile(scores, joined, digest, path)
+    found = read_numbers(content, path, "score")
+    if not found.by_video and not found.joined.size:
+        raise InputError(f"{path}: empty")
+    by_video = {video: _checked(a, f"{path}: video {video!r}") for video, a in found.by_video.items()}
+    return ScoreFile(by_video, found.joined if by_video else _checked(found.joined, path), digest, path)
 
 
 _NONE = np.zeros(0)
@@ -155,58 +191,6 @@ def _own(arrays: dict[str, np.ndarray], method: str, path: str) -> dict[str, np.
     return {key[len(start) :]: array for key, array in arrays.items() if key.startswith(start)}
 
 
-def _text(path: str, content: bytes) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """A text file -> scores per video, or of all videos end to end."""
-    try:
-        lines = [line for line in csv.reader(io.StringIO(content.decode("utf-8-sig"))) if any(map(str.strip, line))]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a text file of scores ({_line(error)})") from None
-    if not lines:
-        raise InputError(f"{path}: empty")
-    heading = [cell.strip().lower() for cell in lines[0]]
-    if "score" not in heading:
-        words = [word for line in lines for cell in line for word in cell.split()]
-        return {}, _checked(_floats(words, path), path)
-    columns = {name: heading.index(name) for name in ("video", "frame", "score") if name in heading}
-    for number, line in enumerate(lines[1:], 2):
-        if len(line) != len(heading):
-            raise InputError(f"{path}: line {number} has {len(line)} columns, the heading {len(heading)}")
-    rows: dict[str, list[list[str]]] = {}
-    for line in lines[1:]:
-        rows.setdefault(line[columns["video"]].strip() if "video" in columns else "", []).append(line)
-    scores = {}
-    for video, part in rows.items():
-        at = f"{path}: video {video!r}" if video else path
-        values = _floats([line[columns["score"]] for line in part], at)
-        if "frame" in columns:
-            values = _in_order(values, _floats([line[columns["frame"]] for line in part], at), at)
-        scores[video] = _checked(values, at)
-    return (scores, _NONE) if "video" in columns else ({}, scores.get("", _NONE))
-
-
-def _in_order(values: np.ndarray, frames: np.ndarray, where: str) -> np.ndarray:
-    """Values sorted by frame number, which must run from 0 or 1 without a gap."""
-    order = np.argsort(frames, kind="stable")
-    first = frames[order[0]]
-    wrong = np.flatnonzero(frames[order] != first + np.arange(len(frames)))
-    if first not in (0, 1):
-        raise InputError(
-            f"{where}: frames begin at {first:g}: number them from 0 or from 1, see --trim for absent ones"
-        )
-    if len(wrong):
-        raise InputError(
-            f"{where}: frame {first + wrong[0]:g} is missing or there twice: one score per frame is needed"
-        )
-    return values[order]
-
-
-def _floats(words: Sequence[str], where: str) -> np.ndarray:
-    try:
-        return np.array(words, dtype=np.float64)
-    except ValueError as error:
-        raise InputError(f"{where}: {_line(error)}: one number per frame is needed, or a heading video,score") from None
-
-
 def _checked(array: np.ndarray, where: str) -> np.ndarray:
     """float64 (n,) of finite numbers."""
     if array.dtype.kind not in "biuf" or array.size != max(array.shape, default=1) or not array.size:
@@ -230,11 +214,11 @@ def match(scores: Mapping[str, np.ndarray], lengths: Mapping[str, int], source: 
         what = f"no scores of video {missing[0]!r}" if missing else f"video {strange[0]!r} has no labels"
         raise InputError(
             f"{source}: {what} ({len(scores)} videos with scores: {_few(scores)}; {len(lengths)} with labels: "
-            f"{_few(lengths)}): name both alike"
+            f"{_few(lengths)}): name both alike, or take a part of the videos with --only"
         )
     return {name: scores[name] for name in lengths}
 
 
 def _few(names: Mapping[str, object]) -> str:
-    shown = ", ".join(list(names)[:3])
+    shown = ", ".join(in_order(list(names))[:3])
     return shown + (", ..." if len(names) > 3 else "")

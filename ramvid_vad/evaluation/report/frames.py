@@ -37,8 +37,8 @@ class FrameSource:
 
 def frame_source(options: EvalOptions, cache_dir: str) -> FrameSource:
     """Of the folders that ``evaluate_reconstructions`` was given. InputError: as there."""
-    paths = {video_name(path, options.data_dir): path for path in find_videos(options.data_dir)}
-    files = find_reconstructions(options.reconstructions, list(paths))
+    paths = {video_name(path, options.data_dir): path for path in find_videos(options.data_dir, options.only)}
+    files = find_reconstructions(options.reconstructions, list(paths), partial=bool(options.only))
     settings, _ = common_settings(files)
     size = tuple(settings["image_size"])
     cache = FrameCache(cache_dir, size, rgb=settings["rgb"], keep_aspect=settings["keep_aspect"])

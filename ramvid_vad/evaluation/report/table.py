@@ -14,6 +14,7 @@ from ramvid_vad.evaluation.report.sections import interval_lines, operating_line
 from ramvid_vad.evaluation.schema import Evaluation, Row
 from ramvid_vad.evaluation.statistics.metrics import undefined
 from ramvid_vad.evaluation.statistics.verdict import NullResult, verdict
+from ramvid_vad.runtime.text import csv_cell
 
 if TYPE_CHECKING:
     from ramvid_vad.evaluation.report import FrameSource
@@ -139,7 +140,7 @@ def _write_csv(evaluation: Evaluation, path: str) -> None:
                 columns += [row.raw[video], padded]
             for frame, label in enumerate(evaluation.full_labels[video]):
                 values = ["" if np.isnan(c[frame]) else f"{c[frame]:.9g}" for c in columns]
-                writer.writerow([name, evaluation.first_raw + frame, int(label), *values])
+                writer.writerow([csv_cell(name), evaluation.first_raw + frame, int(label), *values])
 
 
 def _label_set(labels: dict[str, Any]) -> str:
@@ -174,6 +175,10 @@ def _reading(evaluation: Evaluation) -> list[str]:
     uncovered = evaluation.provenance.get("frames_never_reconstructed")
     if uncovered:
         lines.append(f"{uncovered} frames were never reconstructed; they have the score of a perfect reconstruction.")
+    unseen = evaluation.provenance["labels"].get("without_a_video", [])
+    if unseen:
+        some = ", ".join(unseen[:8]) + (", ..." if len(unseen) > 8 else "")
+        lines.append(f"NOT EVALUATED: labels without a video ({len(unseen)}): {some}")
     lines += [f"left out: null {name} ({why})" for name, why in evaluation.provenance.get("nulls_left_out", {}).items()]
     if m["micro_auc"] is None:
         return [*lines, "All frames are of one class: AUC, AP, EER and oracle figures are undefined (-)."]

@@ -11,7 +11,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.video.benchmarks.matlab import read_variable
 from ramvid_vad.video.benchmarks.model import Labels, Size
 from ramvid_vad.video.files import list_frames
-from ramvid_vad.video.names import natural_key
+from ramvid_vad.video.names import natural_key, refuse_ambiguous
 
 Ranges = list[tuple[int, int]]
 """First and last abnormal frame, both counted from 1 and both included."""
@@ -107,6 +107,7 @@ def labels_from_concatenation(path: str | Path, names: Sequence[str], lengths: M
     unknown = [name for name in names if name not in lengths]
     if unknown:
         raise InputError(f"{path}: cannot be cut into videos, the length of video {unknown[0]} is not known")
+    refuse_ambiguous(names, str(path), "cut it into one file per video")
     total = sum(lengths[name] for name in names)
     if len(values) != total:
         raise InputError(f"{path}: {len(values)} labels, but the {len(names)} test videos have {total} frames")

@@ -9,6 +9,7 @@ import numpy as np
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.benchmarks.model import Benchmark, Found, Labels, LabelSource, Size, labels_digest
+from ramvid_vad.video.names import in_order
 from ramvid_vad.video.reader import read_frames
 
 NAMES_SHOWN = 8
@@ -89,7 +90,7 @@ def _expected(benchmark: Benchmark, found: Found, findings: _Findings) -> list[s
         videos = getattr(found, split)
         if benchmark.numbered:
             listed = [f"{number:02d}" for number in range(1, counts.videos + 1)]
-        names[split] = sorted(listed or videos)  # the plain order in which public code joins videos
+        names[split] = in_order(list(listed or videos))
         strange = [name for name in videos if name not in names[split]]
         if strange:
             raise InputError(f"{videos[strange[0]]}: {benchmark.title} has no {split} video {strange[0]}")

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.benchmarks.catalogue import BENCHMARKS
-from ramvid_vad.video.labels import EXTENSIONS, parse_labels
+from ramvid_vad.video.labels import is_label_file, parse_labels
+from ramvid_vad.video.names import in_order
 
 
 class LabelSetName(NamedTuple):
@@ -23,7 +24,7 @@ def name_label_set(labels_dir: str) -> LabelSetName:
     All files of the folder count, those of absent videos too. InputError: a folder that is named after one set of a
     benchmark and holds another one. Remote folders are known by name only.
     """
-    folder = os.path.basename(labels_dir.rstrip("/"))
+    folder = "" if os.path.isfile(labels_dir) else os.path.basename(labels_dir.rstrip("/"))
     said = folder[len("labels_") :] if folder.startswith("labels_") else ""
     digest = _digest(labels_dir)
     for benchmark in BENCHMARKS.values():
@@ -44,8 +45,9 @@ def _digest(folder: str) -> str:
     if not os.path.isdir(folder):
         return ""
     digest = hashlib.sha256()
-    for file in sorted(file for file in os.listdir(folder) if file.lower().endswith(EXTENSIONS)):
-        path = os.path.join(folder, file)
+    for path in in_order([os.path.join(folder, file) for file in os.listdir(folder)]):
+        if not is_label_file(path):
+            continue
         with open(path, "rb") as content:
             try:
                 digest.update(parse_labels(content.read(), path).tobytes())

@@ -10,8 +10,9 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.video.benchmarks import annotations
 from ramvid_vad.video.benchmarks.model import Benchmark, Found, Labels, LabelSource, MaskReader
 from ramvid_vad.video.benchmarks.tree import Tree
-from ramvid_vad.video.labels import EXTENSIONS, parse_labels
+from ramvid_vad.video.labels import is_label_file, parse_labels
 from ramvid_vad.video.masks import load_masks, load_tracks
+from ramvid_vad.video.names import in_order
 
 # The first that exists is taken; original videos before frames that someone extracted from them.
 SPLITS = {
@@ -46,7 +47,7 @@ def standard_names(benchmark: Benchmark, videos: Mapping[str, str]) -> dict[str,
         if standard in named:
             raise InputError(f"{named[standard]} and {path} are both video {standard}; keep one of them")
         named[standard] = path
-    return dict(sorted(named.items()))
+    return {name: named[name] for name in in_order(list(named))}
 
 
 def common_labels(benchmark: Benchmark, tree: Tree) -> list[LabelSource]:
@@ -61,7 +62,7 @@ def common_labels(benchmark: Benchmark, tree: Tree) -> list[LabelSource]:
         sources.append(LabelSource(default, [str(path)], partial(annotations.labels_from_concatenation, path)))
     for pattern in ("test_frame_mask", "labels", "labels_*", "frame_level_gt"):
         for folder in tree.named_folders(pattern):
-            files = [folder / name for name in tree.files[folder] if Path(name).suffix.lower() in EXTENSIONS]
+            files = [folder / name for name in tree.files[folder] if is_label_file(str(folder / name))]
             label_set = folder.name[len("labels_") :] if pattern == "labels_*" else per_video
             if files:
                 sources.append(per_video_labels(benchmark, label_set, files))

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ramvid_vad.video.names import in_order
+
 Labels = dict[str, np.ndarray]
 """Per test video uint8 (frames,): 1 = abnormal."""
 
@@ -94,4 +96,5 @@ class Found:
 
 def labels_digest(labels: Labels) -> str:
     """SHA-256 of the labels themselves, whatever file they came from: uint8, videos in order of name, end to end."""
-    return hashlib.sha256(b"".join(labels[name].astype(np.uint8).tobytes() for name in sorted(labels))).hexdigest()
+    joined = b"".join(labels[name].astype(np.uint8).tobytes() for name in in_order(list(labels)))
+    return hashlib.sha256(joined).hexdigest()

@@ -6,6 +6,7 @@ Names are SCENE_VIDEO. The tracks that RBDC and TBDC need are published by Georg
 from ramvid_vad.video.benchmarks.layouts import find_common
 from ramvid_vad.video.benchmarks.model import Benchmark, Found
 from ramvid_vad.video.benchmarks.tree import Tree
+from ramvid_vad.video.names import in_order
 
 
 def find(benchmark: Benchmark, tree: Tree) -> Found:
@@ -14,5 +15,5 @@ def find(benchmark: Benchmark, tree: Tree) -> Found:
     if tree.folder("testing/frames") and tree.folder("test_frame_mask"):
         found.layout = "official"
         labelled = {path.stem for path in tree.named_files("test_frame_mask/*.npy")}
-        found.expected = sorted(labelled | set(found.testing))
+        found.expected = in_order(list(labelled | set(found.testing)))
     return found

@@ -20,6 +20,7 @@ from ramvid_vad.video.benchmarks.model import Benchmark, Found, Labels, LabelSou
 from ramvid_vad.video.benchmarks.tree import Tree
 from ramvid_vad.video.labels import parse_labels
 from ramvid_vad.video.masks import mask_boxes
+from ramvid_vad.video.names import in_order
 
 LISTS = {
     "training": ("normal_training_video_names.txt",),
@@ -54,7 +55,7 @@ def _listed(tree: Tree, split: str) -> list[str]:
                 "github.com/lilygeorgescu/UBnormal) into it"
             )
         names += paths[0].read_text(encoding="utf-8").split()
-    return sorted(names)
+    return in_order(names)
 
 
 def _find_annotations(benchmark: Benchmark, tree: Tree, found: Found) -> None:
