@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.text import csv_cell, decode_text, from_csv_cell, plain_name
-from ramvid_vad.video.names import frames_of, in_order, natural_key, ordered_alike
+from ramvid_vad.video.names import frames_of, in_order, natural_key, refuse_ambiguous
 
 FRAMES = [f"{i:03d}.jpg" for i in range(12)]
 
@@ -92,7 +92,10 @@ def test_the_order_is_one(names):
     ],
 )
 def test_orders_in_which_others_join_videos(names, alike):
-    assert ordered_alike(names) is alike
+    if alike:
+        return refuse_ambiguous(names, "s.npy", "")
+    with pytest.raises(InputError, match=r"^s.npy: holds all videos end to end, but in which order\? Number . is '"):
+        refuse_ambiguous(names, "s.npy", "")
 
 
 @given(st.text())
