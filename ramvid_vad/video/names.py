@@ -14,7 +14,7 @@ _VIDEO = (
     "flv ogv ogg ogm dav mxf ivf y4m dv nut wtv rm rmvb h264 264 avc h265 265 hevc mjpeg mjpg"
 )
 VIDEO_EXTENSIONS = frozenset(f".{ending}" for ending in _VIDEO.split())
-_PICTURE = "jpg jpeg jpe jfif png tif tiff bmp dib webp ppm pgm pnm pbm jp2 j2k tga"
+_PICTURE = "jpg jpeg jpe jfif png tif tiff bmp dib webp ppm pgm pnm pbm jp2 j2k"
 IMAGE_EXTENSIONS = frozenset(f".{ending}" for ending in _PICTURE.split())
 KINDS = (
     "video files (mp4 avi mkv mov webm ts wmv mpg ...) or folders of frames (jpg png tif bmp webp ...); docs/data.md "

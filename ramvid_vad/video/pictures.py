@@ -14,7 +14,7 @@ from ramvid_vad.video.files import open_bytes
 if TYPE_CHECKING:
     from PIL import Image
 
-_FORMATS = ["BMP", "JPEG", "PNG", "TIFF", "WEBP", "PPM"]
+_FORMATS = ["BMP", "DIB", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"]
 _EXIF_ORIENTATION = 0x0112
 # TIFF 6.0, section 8, and Adobe's technical note on deflate
 _COMPRESSION, _DEFLATE, _PHOTOMETRIC, _STRIPS, _TILES = 259, (8, 32946), 262, (273, 279), (324, 325)

@@ -195,7 +195,7 @@ def test_recordings_of_dahua_are_read(tmp_path):
 
 def test_pictures_of_several_kinds_are_one_video(tmp_path):
     frames = pictures(8)
-    endings = ["png", "webp", "bmp", "tif", "ppm", "jp2", "tga", "PNG"]
+    endings = ["png", "webp", "bmp", "tif", "ppm", "jp2", "dib", "PNG"]
     for i, (frame, ending) in enumerate(zip(frames, endings, strict=True)):
         lossless = {"webp": {"lossless": True}, "jp2": {"irreversible": False}}.get(ending, {})
         Image.fromarray(frame).save(tmp_path / f"{i:03d}.{ending}", **lossless)
