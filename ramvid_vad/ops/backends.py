@@ -1,6 +1,8 @@
 """The one place where a backend is chosen for an operation."""
 
 import os
+import warnings
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -8,12 +10,17 @@ from torch import Tensor
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.ops import cpu, cuda, reference, triton
+from ramvid_vad.ops.trust import mistrust
 
 BACKEND_VARIABLE = "RAMVID_VAD_BACKEND"
 
 
 class Backend(Protocol):
-    """What a backend module offers; shapes as in the public functions, arguments already checked."""
+    """What a backend module offers; shapes as in the public functions, arguments already checked.
+
+    Operations named in its UNPROVEN, if it has that, are compared with the reference on the device before they are used
+    there unasked.
+    """
 
     def unavailable(self, operation: str, device: torch.device, dtype: torch.dtype) -> str | None:
         """Why `operation` cannot run on such a tensor, with the remedy; None if it can."""
@@ -46,13 +53,16 @@ def available_backends(
     device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, operation: str = "selective_scan"
 ) -> list[str]:
     """Names of the backends that can run `operation` ("selective_scan", "causal_conv1d" or "group_norm") on tensors of
-    this device and dtype, best first. "reference" is always among them."""
+    this device and dtype, best first. "reference" is always among them. Says nothing of trust: see `choose_backend`."""
     device = torch.device(device)
     return [name for name in BACKENDS if _reason(name, operation, device, dtype) is None]
 
 
 def choose_backend(operation: str, tensor: Tensor, backend: str | None = None) -> Backend:
-    """The module for `tensor`: the argument's, else the environment variable RAMVID_VAD_BACKEND's, else the best."""
+    """The module for `tensor`: the argument's, else the environment variable RAMVID_VAD_BACKEND's, else the best.
+
+    Of the backends that nobody asked for, one that is unproven must first equal the reference on this device.
+    """
     return BACKENDS[_choose(operation, tensor.device, tensor.dtype, backend)]
 
 
@@ -63,11 +73,26 @@ def _choose(operation: str, device: torch.device, dtype: torch.dtype, backend: s
         names = ", ".join(BACKENDS)
         raise InputError(f"unknown backend {wish!r} (argument or {BACKEND_VARIABLE}): choose one of {names}")
     if wish is None or not hasattr(BACKENDS[wish], operation):  # a wish for the scan must not stop the norms
-        return available_backends(device, dtype, operation)[0]
+        able = available_backends(device, dtype, operation)
+        return next(name for name in able if _trusted(name, BACKENDS[name], operation, device, dtype))
     reason = _reason(wish, operation, device, dtype)
     if reason is not None:
         raise InputError(f"backend {wish!r} cannot run {operation}: {reason}; or choose another backend")
     return wish
+
+
+@cache  # compared, and spoken of, once
+def _trusted(name: str, module: Backend, operation: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a backend may be chosen without being asked for."""
+    reason = mistrust(module, device, dtype) if operation in getattr(module, "UNPROVEN", ()) else None
+    if reason is not None:
+        warnings.warn(
+            f"on {device} in {dtype} the {name} kernel {reason}: the Mamba blocks run in plain PyTorch, which is slow; "
+            f"{BACKEND_VARIABLE}={name} takes the kernel all the same",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return reason is None
 
 
 def _reason(name: str, operation: str, device: torch.device, dtype: torch.dtype) -> str | None:

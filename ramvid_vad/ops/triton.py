@@ -1,6 +1,7 @@
 """The selective scan as a Triton kernel, for GPUs where mamba-ssm is not installed.
 
-Tested in Triton's interpreter at small sizes only; never run nor timed on a GPU. The convolution is the reference's.
+Tested in Triton's interpreter at small sizes only; never timed on a GPU. So it is compared there with the reference
+before it is used (trust.py). The convolution is the reference's.
 """
 
 import importlib.util
@@ -13,6 +14,8 @@ from torch import Tensor
 from ramvid_vad.ops.reference import causal_conv1d
 
 __all__ = ["causal_conv1d", "selective_scan", "unavailable"]
+
+UNPROVEN = ("selective_scan",)
 
 
 def unavailable(operation: str, device: torch.device, dtype: torch.dtype) -> str | None:
