@@ -1,7 +1,6 @@
 """The one place where a backend is chosen for an operation."""
 
 import os
-import warnings
 from functools import cache
 from typing import Protocol
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from ramvid_vad.errors import InputError
 from ramvid_vad.ops import cpu, cuda, reference, triton
 from ramvid_vad.ops.trust import mistrust
+from ramvid_vad.runtime.progress import warn
 
 BACKEND_VARIABLE = "RAMVID_VAD_BACKEND"
 
@@ -86,11 +86,9 @@ def _trusted(name: str, module: Backend, operation: str, device: torch.device, d
     """Whether a backend may be chosen without being asked for."""
     reason = mistrust(module, device, dtype) if operation in getattr(module, "UNPROVEN", ()) else None
     if reason is not None:
-        warnings.warn(
-            f"on {device} in {dtype} the {name} kernel {reason}: the Mamba blocks run in plain PyTorch, which is slow; "
-            f"{BACKEND_VARIABLE}={name} takes the kernel all the same",
-            RuntimeWarning,
-            stacklevel=2,
+        warn(
+            f"on {device} in {dtype} the {name} kernel {reason}; the network runs in plain PyTorch, far slower; "
+            f"{BACKEND_VARIABLE}={name} takes the kernel all the same"
         )
     return reason is None
 

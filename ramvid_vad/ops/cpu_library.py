@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import warnings
 from functools import cache
 from pathlib import Path
 
@@ -10,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.progress import warn
 
 VERSION = 3  # ramvid_vad_kernel_version() in cpu_kernel.cpp
 TILE = 32  # as in cpu_scan.h
 ISA_VARIABLE = "RAMVID_VAD_ISA"
 ISAS = ("baseline", "avx2", "avx512")  # as ramvid_vad_best_isa() counts them
-REMEDY = "install g++ and run `pip install -e .` again"
+REMEDY = "install g++, then ramvid_vad again: pip install --force-reinstall --no-deps"
 
 
 class Strides(ctypes.Structure):
@@ -52,21 +52,17 @@ Norm = _structure(
 
 @cache
 def load() -> ctypes.CDLL | None:
-    """The compiled kernel; None, and one warning, where it was not built or belongs to another version."""
+    """The compiled kernel; None, and one line on stderr, where it was not built or belongs to another version."""
     path = Path(__file__).with_name("_cpu_kernel.so")
     try:
         library = ctypes.CDLL(str(path)) if path.exists() else None
-        reason = "was not built"
+        reason = "was not built: no C++ compiler was there when ramvid_vad was installed"
     except OSError as error:
         library, reason = None, f"cannot be loaded ({error})"
     if library is not None and library.ramvid_vad_kernel_version() != VERSION:
         library, reason = None, "belongs to another version of the package"
     if library is None:
-        warnings.warn(
-            f"the C++ kernel of ramvid_vad {reason}: the Mamba blocks run the slow reference on CPU; {REMEDY}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        warn(f"the C++ kernel {reason}; the network runs in plain PyTorch, far slower; {REMEDY}")
     return library
 
 

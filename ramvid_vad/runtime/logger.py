@@ -14,7 +14,7 @@ from typing import Any
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime import processes
-from ramvid_vad.runtime.progress import say
+from ramvid_vad.runtime.progress import say, warn
 
 FORMATS = ("stdout", "log", "json", "tensorboard")
 
@@ -38,11 +38,6 @@ def result_dir(chosen: str = "") -> str:
             why = error.strerror or error
             raise InputError(f"{origin} {folder}: cannot be written ({why}); choose another folder") from error
     return processes.broadcast_object(folder)
-
-
-def warn(line: str) -> None:
-    """A warning where there is no Logger; keeps clear of progress bars."""
-    say(f"WARNING: {line}", sys.stderr)
 
 
 class Logger:

@@ -68,3 +68,8 @@ def say(line: str, file: TextIO) -> None:
     """A line that keeps clear of the bar below it."""
     tqdm.write(line, file=file)
     file.flush()
+
+
+def warn(line: str) -> None:
+    """A warning where there is no Logger."""
+    say(f"WARNING: {line}", sys.stderr)
