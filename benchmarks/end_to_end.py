@@ -1,4 +1,4 @@
-"""Frames per second from a video file to its scores, stage by stage, with the settings of configs/ped2_cpu.yaml.
+"""Frames per second from a video file to its scores, stage by stage, with the settings of the recipe ped2_cpu.
 
     python benchmarks/end_to_end.py [--out runs/benchmarks/end_to_end.json]
 

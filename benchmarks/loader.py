@@ -9,7 +9,7 @@ Eight H.264 videos of 300 frames, 320 x 240, made on the spot (moving squares on
 - `decode per sample`: RaMViD's way, the whole video decoded and resized for each window, with the same reader.
 
 Then decoding into the cache with 1 and 2 workers, how many frames a second epoch decodes (counted at the reader), and
-the share of its time that a training run with the model of configs/ped2_cpu.yaml waits for batches.
+the share of its time that a training run with the model of the recipe ped2_cpu waits for batches.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def frames_decoded_in_an_epoch(dataset: VideoWindows) -> int:
 
 def waiting_share(data: str, folder: str, steps: int) -> float:
     """Share of the time of a real training run that passes in next(batches), the first two steps left out."""
-    arguments = ["--config", os.path.join(os.path.dirname(__file__), "..", "configs", "ped2_cpu.yaml")]
+    arguments = ["--config", "ped2_cpu"]
     arguments += ["--data_dir", data, "--log_dir", os.path.join(folder, "log"), "--max_steps", str(steps)]
     arguments += ["--cache_dir", os.path.join(folder, "wide")]
     waited, marks = [], []

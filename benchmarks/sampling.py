@@ -2,13 +2,12 @@
 
     python benchmarks/sampling.py [--out runs/benchmarks/sampling.json]
 
-The model and settings of configs/ped2_cpu.yaml (128 x 192, patch size 4, 30 frames of which 22 are generated, 2 DDIM
+The model and settings of the recipe ped2_cpu (128 x 192, patch size 4, 30 frames of which 22 are generated, 2 DDIM
 steps), random weights of seed 0, through `ramvid_vad.inference.infill`; batches of 1, 2 and 4 windows in bfloat16 and
 float32, in turn. `noise and rest` is the share of the time outside the network: noise, arithmetic of the sampler.
 """
 
 import argparse
-import os
 from functools import partial
 
 import torch
@@ -19,7 +18,7 @@ from ramvid_vad.inference import infill
 from ramvid_vad.runtime.allocator import keep_freed_memory
 from ramvid_vad.script_util import COMMAND_SECTIONS, create_diffusion, create_model, parse_command
 
-CONFIG = os.path.join(os.path.dirname(__file__), "..", "configs", "ped2_cpu.yaml")
+CONFIG = "ped2_cpu"
 
 
 def contestant(precision: str, batch: int) -> tuple[partial, list[float]]:
@@ -59,7 +58,7 @@ def main() -> None:
             | {"generated frames/s": 22 * batch / s, "noise and rest": max(0.0, 1 - inside / s)}
             | {"time per window / bf16, 1": s / batch / medians["bf16", 1]}
         )
-    print_table("infilling with the model of configs/ped2_cpu.yaml; medians", rows)
+    print_table("infilling with the model of the recipe ped2_cpu; medians", rows)
     write_report(arguments.out, machine() | {"rows": rows})
 
 

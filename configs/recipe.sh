@@ -1,6 +1,6 @@
 # Train, infill and evaluate: what the recipes beside this file share. They source it and call `recipe`.
 #
-#   recipe NAME DATA RUN [LABELS]    with NAME.yaml here; videos in DATA/training and DATA/testing, labels in DATA/LABELS
+#   recipe NAME DATA RUN [LABELS]    with the recipe NAME; videos in DATA/training and DATA/testing, labels in DATA/LABELS
 #
 # NUM_RANKS=4 trains and infills on 4 MPI ranks (batch_size is per rank). PYTHON chooses the interpreter.
 # Killed or stopped? The same command goes on where it was.
@@ -17,15 +17,15 @@ recipe() {
     fi
 
     # 1. Normal video only. Checkpoints and logs go to RUN/train.
-    "${launch[@]}" "$here/../scripts/video_train.py" --config "$here/$name.yaml" \
+    "${launch[@]}" "$here/../scripts/video_train.py" --config "$name" \
         --data_dir "$data/training" --log_dir "$run/train"
 
     # 2. Infill every test video with the newest averaged weights.
-    "${launch[@]}" "$here/../scripts/video_sample.py" --config "$here/$name.yaml" \
+    "${launch[@]}" "$here/../scripts/video_sample.py" --config "$name" \
         --model_path "$run/train" --data_dir "$data/testing" --out_dir "$run/reconstructions"
 
     # 3. Scores, metrics, null rows and plots.
-    "$python" "$here/../scripts/vad_eval.py" --config "$here/$name.yaml" \
+    "$python" "$here/../scripts/vad_eval.py" --config "$name" \
         --reconstructions "$run/reconstructions" --data_dir "$data/testing" --labels "$data/$labels" \
         --out_dir "$run/evaluation"
 }

@@ -176,7 +176,7 @@ class DemoOptions:
     """The demonstration on a synthetic street."""
 
     out_dir: str = option("runs/demo", "where the scene, the model, the reconstructions and the figures go")
-    recipe: str = option("configs/demo.yaml", "options of the three commands")
+    recipe: str = option("demo", "options of the three commands")
     scene_seed: int = option(0, "seed of the scene")
 
 

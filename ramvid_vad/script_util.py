@@ -15,6 +15,7 @@ from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.diffusion.schedule import named_betas, respaced_timesteps
 from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.models.unet import UNet, default_channel_mult
+from ramvid_vad.recipes import find_recipe, recipe_names
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.allocator import keep_freed_memory
 from ramvid_vad.runtime.signals import Terminated, ending
@@ -94,10 +95,11 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 def read_config(path: str) -> dict[str, dict[str, Any]]:
     """A YAML file of sections (model, diffusion, video, anchors, train, sample, eval); every key is checked."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(find_recipe(path), encoding="utf-8") as file:
             content = yaml.safe_load(file) or {}
     except OSError as error:
-        raise InputError(f"--config {path}: cannot be read ({error.strerror}): give a YAML file") from None
+        remedy = f"give a YAML file, or a recipe of the package: {', '.join(recipe_names())}"
+        raise InputError(f"--config {path}: cannot be read ({error.strerror}): {remedy}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"--config {path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not all(isinstance(part or {}, dict) for part in content.values()):
@@ -130,7 +132,9 @@ def parse_command(description: str, sections: Sequence[str], argv: Sequence[str]
         argument_default=argparse.SUPPRESS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", help="YAML file with sections of options; flags win over it")
+    parser.add_argument(
+        "--config", help="YAML file with sections of options, or a recipe of the package by its name; flags win over it"
+    )
     parser.add_argument(
         "--dry_run", nargs="?", const=True, type=str2bool, help="print the resolved options and end", metavar="BOOL"
     )

@@ -1,4 +1,4 @@
-"""The recipes in configs/: every key exists, the settings are the published ones, the shell recipes call real flags."""
+"""The recipes: every key exists, the settings are the published ones, the shell recipes of configs/ call real flags."""
 
 import os
 import shlex
@@ -9,26 +9,27 @@ import pytest
 import torch
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.recipes import find_recipe, recipe_names
 from ramvid_vad.script_util import COMMAND_SECTIONS, create_model_and_diffusion, parse_command, read_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 TRAIN, SAMPLE, EVAL = (COMMAND_SECTIONS[name] for name in ("video_train", "video_sample", "vad_eval"))
-yaml_files = pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-recipes = pytest.mark.parametrize(
+named = pytest.mark.parametrize("name", recipe_names())
+shell_recipes = pytest.mark.parametrize(
     "path", sorted(set(CONFIGS.glob("*.sh")) - {CONFIGS / "recipe.sh"}), ids=lambda path: path.stem
 )
 
 
-def parameters(path: Path) -> float:
+def parameters(name: str) -> float:
     """Millions of parameters of a recipe's network, built without memory."""
-    config = read_config(str(path))
+    config = read_config(name)
     with torch.device("meta"):
         model, _ = create_model_and_diffusion(**config["model"], **config["diffusion"])
     return sum(parameter.numel() for parameter in model.parameters()) / 1e6
 
 
 def test_every_data_set_has_a_recipe():
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {
+    assert set(recipe_names()) == {
         "demo", "ped2", "ped2_cpu", "avenue", "shanghaitech", "ubnormal",
         "ramvid_kinetics600", "ramvid_bair", "ramvid_ucf101",
     }  # fmt: skip
@@ -37,15 +38,26 @@ def test_every_data_set_has_a_recipe():
     }  # fmt: skip
 
 
-@yaml_files
-def test_every_command_reads_it_and_its_network_can_be_built(path):
+@named
+def test_every_command_reads_it_and_its_network_can_be_built(name):
     for sections in (TRAIN, SAMPLE, EVAL):
-        parse_command("", sections, ["--config", str(path)])
-    assert parameters(path) > 0
+        parse_command("", sections, ["--config", name])
+    assert parameters(name) > 0
+
+
+def test_a_recipe_goes_by_its_name_and_a_file_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("demo").mkdir()  # the user's own things do not get in the way of a name
+    assert parse_command("", TRAIN, ["--config", "demo"]).train.lr == 1e-3
+    for path in ("demo.yaml", "demo/ped2"):
+        Path(path).write_text("train: {lr: 0.5}\n")
+        assert parse_command("", TRAIN, ["--config", path]).train.lr == 0.5
+    with pytest.raises(InputError, match=r"--config pedd2: cannot be read .* or a recipe .*: avenue, demo, ped2, "):
+        parse_command("", TRAIN, ["--config", "pedd2"])
 
 
 def test_a_misspelt_key_is_refused(tmp_path):
-    text = (CONFIGS / "avenue.yaml").read_text().replace("num_res_blocks", "num_resblocks")
+    text = Path(find_recipe("avenue")).read_text().replace("num_res_blocks", "num_resblocks")
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(InputError, match="num_res_blocks"):
         read_config(str(tmp_path / "bad.yaml"))
@@ -61,19 +73,19 @@ def test_a_misspelt_key_is_refused(tmp_path):
     ],
 )
 def test_thesis_settings(name, steps, measure, sigma, normalise):
-    train = parse_command("", TRAIN, ["--config", str(CONFIGS / f"{name}.yaml")])
+    train = parse_command("", TRAIN, ["--config", name])
     assert (train.model.image_size, train.model.num_channels, train.model.num_res_blocks) == ("128", 128, 3)
     assert (train.model.mixer, train.model.scale_time_dim, train.model.patch_size) == ("mamba", 0, 1)
     assert (train.diffusion.diffusion_steps, train.diffusion.noise_schedule) == (1000, "linear")
     assert (train.video.seq_len, train.anchors.anchors) == (30, "selective")
     assert (train.train.lr, train.train.batch_size, train.train.max_steps) == (2e-5, 1, steps)
-    sample = parse_command("", SAMPLE, ["--config", str(CONFIGS / f"{name}.yaml")])
+    sample = parse_command("", SAMPLE, ["--config", name])
     assert (sample.diffusion.timestep_respacing, sample.sample.stride, sample.sample.sampler) == (
         "200",
         15,
         "ancestral",
     )
-    score = parse_command("", EVAL, ["--config", str(CONFIGS / f"{name}.yaml")]).eval
+    score = parse_command("", EVAL, ["--config", name]).eval
     assert (score.measures.split(",")[0], score.sigma, score.per_video_min_max) == (measure, sigma, normalise)
     assert (score.protocol, score.weight) == ("default", "area")
 
@@ -86,7 +98,7 @@ def test_network_sizes():
         ("ramvid_ucf101", 308.34),
         ("avenue", 310.33),
     ):
-        assert parameters(CONFIGS / f"{name}.yaml") == pytest.approx(millions, abs=0.005), name
+        assert parameters(name) == pytest.approx(millions, abs=0.005), name
 
 
 README_FLAGS = {  # as RaMViD's README gives them
@@ -103,7 +115,7 @@ COMMON_FLAGS = (
 @pytest.mark.parametrize("name", README_FLAGS)
 def test_ramvid_recipe_equals_its_command_line(name):
     flags = parse_command("", TRAIN, (README_FLAGS[name] + " " + COMMON_FLAGS).split())
-    recipe = parse_command("", TRAIN, ["--config", str(CONFIGS / f"ramvid_{name}.yaml")])
+    recipe = parse_command("", TRAIN, ["--config", f"ramvid_{name}"])
     for section in TRAIN:
         assert getattr(recipe, section) == getattr(flags, section), section
 
@@ -118,14 +130,14 @@ def calls(path: Path, folder: Path, ranks: str = "") -> list[list[str]]:
     return [shlex.split(line) for line in (folder / "calls").read_text().splitlines()]
 
 
-@recipes
+@shell_recipes
 def test_shell_recipe(path, tmp_path):
     train, sample, evaluate = calls(path, tmp_path)
     for call, script, sections in ((train, "video_train.py", TRAIN), (sample, "video_sample.py", SAMPLE)):
         assert call[0] == "python"
         assert Path(call[1]).resolve() == CONFIGS.parent / "scripts" / script
         parsed = parse_command("", sections, call[2:])
-        assert parsed.config and Path(parsed.config).samefile(CONFIGS / f"{path.stem}.yaml")
+        assert parsed.config == path.stem
         if script == "video_train.py":
             assert (parsed.video.data_dir, parsed.train.log_dir) == ("my/data/training", "my/run/train")
         else:
@@ -138,13 +150,13 @@ def test_shell_recipe(path, tmp_path):
     assert (score.labels, score.out_dir) == (f"my/data/{labels}", "my/run/evaluation")
 
 
-@recipes
+@shell_recipes
 def test_shell_recipe_under_mpi(path, tmp_path):
     train, sample, evaluate = calls(path, tmp_path, ranks="3")
     assert train[:4] == sample[:4] == ["mpirun", "-n", "3", "python"] and evaluate[0] == "python"
 
 
-@recipes
+@shell_recipes
 def test_shell_recipe_stops_at_the_first_failure(path, tmp_path):
     (tmp_path / "python").write_text(f'#!/bin/sh\necho "$*" >> "{tmp_path}/calls"\nexit 7\n')
     (tmp_path / "python").chmod(0o755)

@@ -1,6 +1,6 @@
 """One rank against two: a training step, the exchange of gradients, memory, and what rank 0 does for all.
 
-    python tests/reliability/ranks.py [--networks 1gbit 10gbit] [--config configs/ped2_cpu.yaml] [--batch_size 1]
+    python tests/reliability/ranks.py [--networks 1gbit 10gbit] [--config ped2_cpu] [--batch_size 1]
         [--repeats 7] [--out runs/benchmarks/ranks.json]
 
 The training step of `ramvid_vad.training.loop`, with the network and settings of a config file, random frames and
@@ -119,7 +119,7 @@ def checkpoint_seconds(config: str, batch_size: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default=str(Path(__file__).parent.parent / "configs" / "ped2_cpu.yaml"))
+    parser.add_argument("--config", default="ped2_cpu")
     parser.add_argument("--batch_size", type=int, default=1, help="windows per rank")
     parser.add_argument("--networks", nargs="*", default=[], metavar="RATE", help="1gbit and so on, as tc writes it")
     parser.add_argument("--repeats", type=int, default=7, help="timed steps of each contestant")
