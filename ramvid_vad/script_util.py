@@ -132,9 +132,7 @@ def parse_command(description: str, sections: Sequence[str], argv: Sequence[str]
         argument_default=argparse.SUPPRESS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--config", help="YAML file with sections of options, or a recipe of the package by its name; flags win over it"
-    )
+    parser.add_argument("--config", help="YAML file of options, or a recipe's name; flags win over it")
     parser.add_argument(
         "--dry_run", nargs="?", const=True, type=str2bool, help="print the resolved options and end", metavar="BOOL"
     )
