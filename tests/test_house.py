@@ -17,7 +17,7 @@ LEVELS = (  # a room, or a file of the package's own folder, imports from its ow
     ("spaces", "ops", "diffusion", "video"),
     ("models", "scoring"),
     ("script_util", "reconstructions"),
-    ("training", "inference", "loading"),
+    ("training", "inference", "infill_videos", "loading"),
     ("detectors", "evaluation", "events", "watch"),
     ("api",),
     ("commands", "demo"),
@@ -31,12 +31,11 @@ CIRCLES: list[list[str]] = [
 ]
 UPWARD: set[tuple[str, str]] = set()
 LONG: set[str] = {
-    "ramvid_vad.inference",
     "ramvid_vad.demo.drawing",
     "ramvid_vad.demo.street",
     "ramvid_vad.runtime.processes",
 }
-CROWDED: set[str] = set()
+CROWDED: set[str] = {"ramvid_vad.video"}
 
 
 @cache
