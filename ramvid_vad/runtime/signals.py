@@ -1,10 +1,18 @@
-"""SIGINT and SIGTERM end a command in good order: what is under way is finished; a second one ends it at once."""
+"""SIGINT and SIGTERM end a command in good order: what is under way is finished; a second one ends it at once.
+
+Python runs its handlers between two instructions of the main thread, which may stand in a collective for hours. So a
+thread of its own hears of each signal, through the descriptor to which the interpreter writes as the signal comes.
+"""
 
 import contextlib
+import os
 import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_heard: list[int] = []  # since the outermost of the contexts below was entered
 
 
 class Terminated(KeyboardInterrupt):
@@ -26,16 +34,12 @@ def finishing(warn: Callable[[str], None], unit: str) -> Iterator[Stop]:
     """Within, the first signal is only noted, and ``warn`` is told that the ``unit`` under way is finished."""
     stop = Stop()
 
-    def note(number: int, _frame: object) -> None:
+    def note(number: int) -> None:
         stop.name = signal.Signals(number).name
-        _restore(dict.fromkeys(SIGNALS, signal.SIG_DFL))  # not an exception, which a blocked call would hold up
         warn(f"{stop.name}: ending after this {unit}; once more to end at once")
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
-    try:
+    with _listening(note, dict.fromkeys(SIGNALS, lambda number, frame: None)):
         yield stop
-    finally:
-        _restore(before)
 
 
 @contextlib.contextmanager
@@ -45,13 +49,38 @@ def ending() -> Iterator[None]:
     def end(_number: int, _frame: object) -> None:
         raise Terminated
 
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, end)}
+    with _listening(lambda number: None, {signal.SIGTERM: end}):
+        yield
+
+
+@contextlib.contextmanager
+def _listening(first: Callable[[int], None], handlers: dict) -> Iterator[None]:
+    """``first(number)`` is called for the first signal, on another thread; the second one ends the process."""
+    ear, mouth = socket.socketpair()
+    mouth.setblocking(False)
+
+    def listen() -> None:
+        while byte := ear.recv(1):
+            number = byte[0]
+            if number not in SIGNALS:
+                continue
+            if _heard:
+                os._exit(128 + number)
+            _heard.append(number)
+            first(number)
+
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    outer = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+    if outer < 0:
+        _heard.clear()
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
     try:
         yield
     finally:
-        _restore(before)
-
-
-def _restore(before: dict) -> None:
-    for number, handler in before.items():
-        signal.signal(number, handler)
+        signal.set_wakeup_fd(outer)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        mouth.close()
+        listener.join()
+        ear.close()

@@ -1,0 +1,83 @@
+"""A first signal is noted, a second one ends the process, wherever the main thread stands."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ramvid_vad.runtime.signals import Terminated, ending, finishing
+
+ROOT = Path(__file__).resolve().parents[2]
+# the main thread waits in C, where no Python handler runs, for a lock that is never let go
+WAITING = """
+import ctypes, sys
+from ramvid_vad.runtime.signals import ending, finishing
+lock = ctypes.create_string_buffer(64)
+take = ctypes.CDLL(None).pthread_mutex_lock
+take(lock)
+
+
+def wait():
+    print("waiting", flush=True)
+    take(lock)
+
+
+with ending():
+    if sys.argv[1] == "outside":
+        wait()
+    with finishing(lambda line: print(line, flush=True), "step"):
+        wait()
+"""
+
+
+@pytest.mark.parametrize("way", ["inside", "outside"])
+@pytest.mark.parametrize(("first", "second"), [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT")])
+def test_a_second_signal_ends_a_process_that_waits_in_a_library(tmp_path, way, first, second):
+    (tmp_path / "waiting.py").write_text(WAITING)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "waiting.py"), way],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(getattr(signal, first))
+        if way == "inside":
+            assert process.stdout.readline() == f"{first}: ending after this step; once more to end at once\n"
+        else:
+            time.sleep(0.5)  # two signals at once may arrive as one
+        assert process.poll() is None, "the first is only noted"
+        process.send_signal(getattr(signal, second))
+        assert process.wait(30) == 128 + getattr(signal, second)
+    finally:
+        process.kill()
+        process.stdout.close()
+
+
+def test_the_first_signal_is_noted_and_handlers_are_put_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    lines = []
+    for _ in range(3):  # one signal each time: they do not add up
+        with finishing(lines.append, "batch") as stop:
+            assert not stop
+            os.kill(os.getpid(), signal.SIGTERM)
+            deadline = time.monotonic() + 30
+            while not lines and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert stop and stop.name == "SIGTERM"
+        assert lines == ["SIGTERM: ending after this batch; once more to end at once"]
+        lines.clear()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_outside_of_any_work_the_first_signal_is_an_exception(number, error):
+    with pytest.raises(error), ending():
+        os.kill(os.getpid(), number)
+        time.sleep(30)
