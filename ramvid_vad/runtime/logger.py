@@ -16,8 +16,6 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.progress import say, warn
 
-FORMATS = ("stdout", "log", "json", "tensorboard")
-
 
 def result_dir(chosen: str = "") -> str:
     """Make the folder for a run's files, the same for all ranks: ``chosen``, $OPENAI_LOGDIR, or a dated one in runs/.
@@ -43,18 +41,15 @@ def result_dir(chosen: str = "") -> str:
 class Logger:
     """Log of one run in ``dir``: log.txt, progress.jsonl, options.json and, when asked for, tensorboard/.
 
-    log_dir: see ``result_dir``.  tensorboard: as well as the formats in $OPENAI_LOG_FORMAT (of FORMATS).
+    log_dir: see ``result_dir``.  tensorboard: write its events too.
     """
 
     def __init__(self, log_dir: str = "", tensorboard: bool = False):
-        names = os.environ.get("OPENAI_LOG_FORMAT", "stdout,log,json").split(",")
-        self._formats = {name.strip() for name in names if name.strip()} | ({"tensorboard"} if tensorboard else set())
-        if unknown := self._formats - {*FORMATS}:
-            raise InputError(f"OPENAI_LOG_FORMAT: {min(unknown)!r} is none of {', '.join(FORMATS)}")
-        if "tensorboard" in self._formats and importlib.util.find_spec("tensorboard") is None:
+        if tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise InputError("tensorboard is not installed: pip install '.[tensorboard]', or log without it")
         self.dir = result_dir(log_dir)
         self._writes = processes.rank() == 0
+        self._tensorboard = tensorboard
         self._sums: dict[str, tuple[float, int]] = {}  # key -> sum and number of the values to average
         self._values: dict[str, Any] = {}
         self._events: Any = None
@@ -70,29 +65,26 @@ class Logger:
             self._replace("options.json", json.dumps(options, indent=1) + "\n")
             if os.path.exists(path):
                 self._replace("progress.jsonl", "".join(_lines_until(path, resumed_step)))
+            if self._tensorboard:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._events = SummaryWriter(os.path.join(self.dir, "tensorboard"), purge_step=resumed_step + 1)
         except OSError as error:
             self._report(error)
-        if "tensorboard" in self._formats:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._events = SummaryWriter(os.path.join(self.dir, "tensorboard"), purge_step=resumed_step + 1)
 
     def log(self, line: str) -> None:
         """One line to the terminal and log.txt."""
         if not self._writes:
             return
-        if "stdout" in self._formats:
-            say(line, sys.stdout)
-        if "log" in self._formats:
-            self._append("log.txt", line + "\n")
+        say(line, sys.stdout)
+        self._append("log.txt", line + "\n")
 
     def warn(self, line: str) -> None:
         """One line to stderr and log.txt, marked as a warning."""
         if not self._writes:
             return
         warn(line)
-        if "log" in self._formats:
-            self._append("log.txt", f"WARNING: {line}\n")
+        self._append("log.txt", f"WARNING: {line}\n")
 
     def logkv(self, key: str, value: Any) -> None:
         """A figure of the next ``dumpkvs``; the last one counts."""
@@ -112,14 +104,16 @@ class Logger:
         if not self._writes:
             return
         self.log("  ".join(f"{key} {_short(value):<10}" for key, value in figures.items()).rstrip())
-        if "json" in self._formats:
-            legal = {key: value if _finite(value) else None for key, value in figures.items()}
-            self._append("progress.jsonl", json.dumps(legal, allow_nan=False) + "\n")
+        legal = {key: value if _finite(value) else None for key, value in figures.items()}
+        self._append("progress.jsonl", json.dumps(legal, allow_nan=False) + "\n")
         if self._events is not None:
-            for key, value in figures.items():
-                if key != "step" and isinstance(value, int | float):
-                    self._events.add_scalar(key, value, step)
-            self._events.flush()
+            try:
+                for key, value in figures.items():
+                    if key != "step" and isinstance(value, int | float):
+                        self._events.add_scalar(key, value, step)
+                self._events.flush()
+            except OSError as error:
+                self._report(error)
 
     def close(self) -> None:
         """End the TensorBoard files; the others are complete after every line."""

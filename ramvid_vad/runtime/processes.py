@@ -5,7 +5,6 @@ prints its traceback once and ends the others: at once under mpirun and torchrun
 under a launcher that does not do it. A rank that hangs ends the run after the timeout of ``setup_dist``.
 """
 
-import ctypes
 import faulthandler
 import os
 import re
@@ -14,8 +13,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, NoReturn
@@ -25,63 +23,19 @@ import torch.distributed as dist
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime import lifeline
+from ramvid_vad.runtime.launchers import Place, launched, master_address, mpi_world, slurm_address
 
-CHUNK_BYTES = 2**30  # of one broadcast; 2 GiB is where counts overflow in some libraries
 ARRIVAL_MINUTES = 5  # for all ranks to meet
 RETRY_SECONDS = 3.0  # after which a rank asks again for the address of rank 0
 STAGGER_SECONDS = 3.0  # rank 0, or the rank that is the cause, tells first; less than lifeline.GRACE
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where this process stands among those of the run."""
-
-    launcher: str
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-
-
-# launcher, and its variables for rank, number of ranks, rank on this node; the innermost launcher comes first
-LAUNCHERS = (
-    ("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK"),
-    ("Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
-    ("MPICH", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
-    ("Slurm", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
-)
 # Before the group is destroyed: its end waits for gloo's threads and holds Python's lock, which such a thread may still
 # want to let go of the tensors of the last collective; both then wait for ever (PyTorch 2.13, one run in seven). The
 # moment makes that rare; a process in which it happens all the same ends by itself after LEAVING_SECONDS.
 SETTLE_SECONDS = 0.5
 LEAVING_SECONDS = 60.0
-OPEN_MPI = "libmpi.so.40"  # of its versions 4 and 5
 _comm: Any = None  # mpi4py's world, when it was used to meet
-
-
-def launched() -> Place:
-    """What the launcher's environment variables say. InputError: they contradict each other."""
-    env = os.environ
-    if ("RANK" in env) != ("WORLD_SIZE" in env):
-        raise InputError("only one of RANK and WORLD_SIZE is set: set both, as torchrun does, or neither")
-    places = [
-        Place(name, _number(rank), _number(size), _number(local, missing=_number(rank)))
-        for name, rank, size, local in LAUNCHERS
-        if rank in env and size in env
-    ]
-    if not places:
-        return Place("no launcher")
-    place = places[0]
-    if not 0 <= place.rank < place.world_size:
-        raise InputError(
-            f"{place.launcher}: rank {place.rank} of {place.world_size} ranks; check the variables it sets"
-        )
-    other = next((p for p in places[1:] if p.launcher != "Slurm"), place)
-    if place.world_size != other.world_size and "TORCHELASTIC_RUN_ID" not in env:
-        raise InputError(
-            f"WORLD_SIZE says {place.world_size} ranks, {other.launcher} says {other.world_size}: "
-            "unset RANK and WORLD_SIZE, or start with torchrun alone"
-        )
-    return place
 
 
 def rank() -> int:
@@ -184,17 +138,14 @@ def agree(value: Any) -> bool:
     return len({*all_gather_object(value)}) == 1
 
 
-@torch.no_grad()
-def sync_params(params: Iterable[torch.Tensor]) -> None:
-    """Give every rank the tensors of rank 0, in place and in chunks."""
-    if not dist.is_initialized():
-        return
-    for param in params:
-        whole = param.detach().contiguous()  # the parameter's own memory where that is contiguous
-        for part in whole.view(-1).split(max(1, CHUNK_BYTES // whole.element_size())):
-            dist.broadcast(part, src=0)
-        if not param.is_contiguous():
-            param.copy_(whole)
+def check_same(options: dict[str, Any]) -> None:
+    """InputError: the ranks were started with other options (name -> value)."""
+    for other, theirs in enumerate(all_gather_object(options)):
+        for name, ours in options.items():
+            if theirs[name] != ours:
+                raise InputError(
+                    f"--{name} is {ours!r} on rank {rank()} and {theirs[name]!r} on rank {other}: all need the same"
+                )
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -215,26 +166,10 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _number(name: str, missing: int | None = None) -> int:
-    text = os.environ.get(name)
-    if text is None and missing is not None:
-        return missing
-    try:
-        return int(text or "")
-    except ValueError:
-        raise InputError(f"{name}={text!r}: expected a whole number; unset it or set it as the launcher does") from None
-
-
-def _master_address() -> tuple[str, int]:
-    if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
-        raise InputError("RANK and WORLD_SIZE are set, MASTER_ADDR and MASTER_PORT are not: set them or use torchrun")
-    return os.environ["MASTER_ADDR"], _number("MASTER_PORT")
-
-
 def _torchrun_store(place: Place) -> dist.Store:
     """A fresh store on rank 0, whose address is left in torchrun's own one: that keeps the addresses of ranks that died
     before a restart (--max-restarts), and the new ranks would wait for them."""
-    host, _port = _master_address()
+    host, _port = master_address()
     arrival = timedelta(minutes=ARRIVAL_MINUTES)
     shared, _rank, _world_size = next(dist.rendezvous("env://", timeout=arrival))
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
@@ -262,54 +197,16 @@ def _meet(place: Place) -> dist.TCPStore:
     arrival = timedelta(minutes=ARRIVAL_MINUTES)
     first = place.rank == 0
     if "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ:
-        return dist.TCPStore(*_master_address(), place.world_size, first, arrival)
+        return dist.TCPStore(*master_address(), place.world_size, first, arrival)
     if place.launcher == "Slurm":
-        return dist.TCPStore(*_slurm_address(), place.world_size, first, arrival)
+        return dist.TCPStore(*slurm_address(), place.world_size, first, arrival)
     global _comm
-    _comm = _mpi_world(place)
+    _comm = mpi_world(place)
     hosts = _comm.allgather(socket.gethostname())
     host = "127.0.0.1" if len(set(hosts)) == 1 else hosts[0]
     store = dist.TCPStore(host, 0, place.world_size, True, arrival, wait_for_workers=False) if first else None
     port = _comm.bcast(store.port if store else None)
     return store or dist.TCPStore(host, port, place.world_size, False, arrival)
-
-
-def _mpi_world(place: Place) -> Any:
-    if place.launcher == "Open MPI" and _loads(OPEN_MPI):
-        # a wheel of mpi4py can do with several libraries and would take an MPICH first, which aborts here
-        os.environ.setdefault("MPI4PY_MPIABI", "openmpi")
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
-        raise InputError(
-            f"{place.launcher} started {place.world_size} ranks, but mpi4py cannot be imported ({error}): "
-            "pip install '.[mpi]', or start with torchrun, or set MASTER_ADDR and MASTER_PORT"
-        ) from error
-    world = MPI.COMM_WORLD
-    if world.size != place.world_size:
-        raise InputError(
-            f"{place.launcher} started {place.world_size} ranks, but mpi4py sees {world.size}: it was built "
-            "for another MPI; pip install --force-reinstall --no-binary=mpi4py mpi4py, or start with torchrun"
-        )
-    return world
-
-
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
-
-
-def _slurm_address() -> tuple[str, int]:
-    """First node of the step, and a port that follows from the job and step numbers."""
-    nodes = os.environ.get("SLURM_STEP_NODELIST", "")
-    found = re.match(r"([^,\[]+)(?:\[(\d+))?", nodes)  # "gpu[007-009,012],big1" -> gpu007
-    if not found:
-        raise InputError(f"SLURM_STEP_NODELIST={nodes!r}: no node in it; set MASTER_ADDR and MASTER_PORT")
-    job, step = _number("SLURM_JOB_ID", missing=0), _number("SLURM_STEP_ID", missing=0)
-    return found[1] + (found[2] or ""), 20000 + (131 * job + step) % 10000
 
 
 def _share_cores() -> None:

@@ -1,5 +1,6 @@
 """How far long work has come, on stderr: a bar on a terminal, a line a minute in a file or a pipe."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -65,9 +66,10 @@ def tracked(items: Sequence[T], desc: str, unit: str, shown: bool = True) -> Ite
 
 
 def say(line: str, file: TextIO) -> None:
-    """A line that keeps clear of the bar below it."""
-    tqdm.write(line, file=file)
-    file.flush()
+    """A line that keeps clear of the bar below it; lost where it cannot be written: a closed pipe, a full disk."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # the last: there is no such stream
+        tqdm.write(line, file=file)
+        file.flush()
 
 
 def warn(line: str) -> None:

@@ -19,13 +19,18 @@ class EMA:
         self._shadow = {name: _copy(value) for name, value in parameters.items()}
 
     @torch.no_grad()
-    def update(self, parameters: Mapping[str, torch.Tensor]) -> None:
-        """Take in the weights after an optimizer step. ValueError: names or shapes are not those of the average."""
+    def update(self, parameters: Mapping[str, torch.Tensor], step: int | None = None) -> None:
+        """Take in the weights after an optimizer step. ValueError: names or shapes are not those of the average.
+
+        step: of the run, from 0. Given, the average warms up: it takes the rate min(rate, (1 + step) / (10 + step)), so
+        that the random weights of the start are forgotten at once (at 0.9999 alone, 82 % are left after 2,000 steps).
+        """
         self._check(parameters)
+        rate = self.rate if step is None else min(self.rate, (1 + step) / (10 + step))
         for name, average in self._shadow.items():
             value = parameters[name].detach()
             if average.is_floating_point():
-                average.mul_(self.rate).add_(value.to(average), alpha=1 - self.rate)
+                average.mul_(rate).add_(value.to(average), alpha=1 - rate)
             else:
                 average.copy_(value)
 

@@ -68,18 +68,17 @@ class TrainLoop:
         self.step = 0
         if resumed is not None:
             self._resume(resumed)
-        processes.sync_params(model.parameters())
-        self.ema = {rate: EMA(float(rate), model.state_dict()) for rate in rates}
-        for rate, average in self.ema.items():
-            if resumed is not None and rate in resumed.ema:
-                average.load_state_dict(resumed.ema[rate])
         self.network: torch.nn.Module = model
         if processes.world_size() > 1:
             # a 1x1x1 weight's gradient has no one order of strides; that costs a copy of a few kilobytes
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             self.network = DistributedDataParallel(
                 model, device_ids=[self.device.index] if self.device.type == "cuda" else None
-            )
+            )  # which gives every rank the weights of rank 0
+        self.ema = {rate: EMA(float(rate), model.state_dict()) for rate in rates}
+        for rate, average in self.ema.items():
+            if resumed is not None and rate in resumed.ema:
+                average.load_state_dict(resumed.ema[rate])
         self.pending: list[tuple[int, float]] = []  # (timestep, loss) since the last log line
         self.skipped = 0  # steps in a row, up to now
         self.saved = self.start = self.step

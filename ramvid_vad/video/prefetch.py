@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 120.0
 """Seconds without a new frame after which a worker is ended."""
+LONGEST_WAIT = 1e6
+"""Seconds: the system counts the milliseconds of a wait in 31 bits."""
 LAST_BREATH = 10.0
 """Seconds that a killed worker gets to vanish: one that waits for a dead disk cannot be ended, only left behind."""
 _TEMPORARY = re.compile(r"\..+-\d+-[a-z0-9_]{8}")  # temporary_prefix, and what mkstemp adds
@@ -59,7 +61,7 @@ def prefetch(
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for path in todo:
         waiting.put(path)
-    finished: queue.SimpleQueue[tuple[str, InputError | RunError | None]] = queue.SimpleQueue()
+    finished: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
     crew = [_Worker(cache, timeout) for _ in range(min(workers or cores, len(todo)))]
     threads = [threading.Thread(target=_serve, args=(worker, waiting, finished), daemon=True) for worker in crew]
     try:
@@ -109,7 +111,10 @@ def _serve(worker: "_Worker", waiting: queue.SimpleQueue, finished: queue.Simple
         try:
             worker.decode(path)
             finished.put((path, None))
-        except (InputError, RunError) as error:
+        except OSError as error:
+            why = f"{path}: no process to decode it ({error}); use fewer --num_workers, or allow more (ulimit -n, -u)"
+            finished.put((path, RunError(why)))
+        except BaseException as error:  # whatever it is, somebody waits for this video
             finished.put((path, error))
 
 
@@ -138,7 +143,7 @@ class _Worker:
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             while True:
-                if not selector.select(self.timeout):
+                if not selector.select(min(self.timeout, LONGEST_WAIT)):
                     self._end()
                     raise DamagedVideo(
                         f"{path}: its decoder hangs, no new frame in {self.timeout:g} s after frame "

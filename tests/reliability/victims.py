@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ramvid_vad.runtime import processes
+from ramvid_vad.runtime.launchers import LAUNCHERS
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "--image_size 8x12 --num_channels 32 --channel_mult 1 --num_res_blocks 1 --attention_resolutions 8 --d_state 2"
@@ -91,7 +91,7 @@ def launcher(name: str, ranks: int) -> list[str]:
 
 def without_launcher() -> dict[str, str]:
     """This environment as processes started by hand see it: no launcher's variables, one thread each."""
-    names = {name for each in processes.LAUNCHERS for name in each[1:]} | {"MASTER_ADDR", "MASTER_PORT"}
+    names = {name for each in LAUNCHERS for name in each[1:]} | {"MASTER_ADDR", "MASTER_PORT"}
     kept = {name: value for name, value in os.environ.items() if name not in names}
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 

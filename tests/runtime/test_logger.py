@@ -1,5 +1,6 @@
 """The run's folder and its log."""
 
+import io
 import json
 import os
 import subprocess
@@ -18,7 +19,6 @@ from ramvid_vad.runtime.logger import Logger, result_dir
 def clean(tmp_path, monkeypatch):
     """No settings from outside, and a folder of its own for runs/."""
     monkeypatch.delenv("OPENAI_LOGDIR", raising=False)
-    monkeypatch.delenv("OPENAI_LOG_FORMAT", raising=False)
     monkeypatch.chdir(tmp_path)
 
 
@@ -123,14 +123,22 @@ def test_lines_do_not_tear_a_progress_bar(capsys):
     assert any(line.split("\r")[-1] == "a line" for line in shown.split("\n")), "on a line of its own"
 
 
-def test_formats(monkeypatch, capsys):
-    monkeypatch.setenv("OPENAI_LOG_FORMAT", "json")
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left on device")])
+def test_a_terminal_that_cannot_be_written_never_stops_the_run(monkeypatch, error):
+    class Broken(io.StringIO):
+        def write(self, text):
+            raise error
+
+        flush = write
+
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Broken())
     log = Logger("run")
+    log.warn("a warning")
     log.dumpkvs(1)
-    assert os.listdir("run") == ["progress.jsonl"] and capsys.readouterr().out == ""
-    monkeypatch.setenv("OPENAI_LOG_FORMAT", "stdout,csv")
-    with pytest.raises(InputError, match="'csv' is none of stdout, log, json, tensorboard"):
-        Logger("run")
+    with open("run/log.txt", encoding="utf-8") as file:
+        assert file.read().count("\n") == 3
+    assert records(log) == [{"step": 1}]
 
 
 def test_tensorboard(monkeypatch):

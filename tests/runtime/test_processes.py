@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime import processes
+from ramvid_vad.runtime import launchers, processes
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30  # within which a dead rank must have ended the others
@@ -21,7 +21,7 @@ SECONDS = 30  # within which a dead rank must have ended the others
 PROGRAM = """
 import os, sys, time
 import torch
-from ramvid_vad.runtime import processes as d
+from ramvid_vad.runtime import launchers, processes as d
 mode = sys.argv[1]
 d.ARRIVAL_MINUTES = 0.05 if mode == "late" else 1
 try:
@@ -59,13 +59,6 @@ if mode != "ok":
     for _ in range(1000):
         d.barrier()
         time.sleep(0.1)
-d.CHUNK_BYTES = 16
-params = [torch.arange(7.0) + 10 * me, (torch.arange(6.0) + 10 * me).reshape(2, 3).t(), torch.tensor(float(me))]
-params.append(torch.full((5,), me, dtype=torch.bfloat16))
-params.append(torch.nn.Parameter(torch.full((9,), float(me))))
-d.sync_params(params)
-assert params[0].tolist() == [0, 1, 2, 3, 4, 5, 6] and params[1].tolist() == [[0, 3], [1, 4], [2, 5]]
-assert all((p == 0).all() for p in params[2:])
 assert (d.any_true(False), d.any_true(me == 1), d.any_true(me == 0), d.any_true(True)) == (False, True, True, True)
 assert d.broadcast_object({"from": me}) == {"from": 0}
 assert d.all_gather_object("ab"[me]) == ["a", "b"]
@@ -126,7 +119,7 @@ def free_port():
 
 def environment(**extra):
     """This environment without any launcher's variables."""
-    names = {name for launcher in processes.LAUNCHERS for name in launcher[1:]}
+    names = {name for launcher in launchers.LAUNCHERS for name in launcher[1:]}
     names |= {"MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS", "TORCHELASTIC_RUN_ID"}
     kept = {name: value for name, value in os.environ.items() if name not in names}
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -266,7 +259,7 @@ def test_ranks_that_would_each_run_alone_are_an_error_with_a_remedy(tmp_path, pr
 def test_a_single_process_needs_no_mpi_and_starts_no_group(tmp_path):
     path = tmp_path / "single.py"
     path.write_text(
-        "import sys, torch\nfrom ramvid_vad.runtime import processes as d\nd.setup_dist()\n"
+        "import sys, torch\nfrom ramvid_vad.runtime import launchers, processes as d\nd.setup_dist()\n"
         "p = torch.ones(2); d.sync_params([p]); d.barrier()\n"
         "assert (d.rank(), d.world_size(), d.any_true(True), d.any_true(False)) == (0, 1, True, False)\n"
         "assert d.all_gather_object(3) == [3] and d.broadcast_object(4) == 4\n"
@@ -314,7 +307,7 @@ def variables(monkeypatch):
 )
 def test_what_the_variables_of_each_launcher_say(variables, values, expected):
     variables(**values)
-    assert processes.launched() == processes.Place(*expected)
+    assert launchers.launched() == launchers.Place(*expected)
     assert processes.rank() == expected[1]
 
 
@@ -332,7 +325,7 @@ def test_what_the_variables_of_each_launcher_say(variables, values, expected):
 def test_contradicting_variables_are_an_error(variables, values, message):
     variables(**values)
     with pytest.raises(InputError, match=message):
-        processes.launched()
+        launchers.launched()
 
 
 def test_missing_address_is_an_error(variables):
@@ -347,13 +340,13 @@ def test_missing_address_is_an_error(variables):
 )
 def test_slurm_address_is_the_first_node_and_a_port_all_ranks_know(variables, nodes, first):
     variables(SLURM_STEP_NODELIST=nodes, SLURM_JOB_ID=123456, SLURM_STEP_ID=2)
-    host, port = processes._slurm_address()
+    host, port = launchers.slurm_address()
     assert host == first and 1024 < port < 32768
     variables(SLURM_STEP_NODELIST=nodes, SLURM_JOB_ID=123456, SLURM_STEP_ID=3)
-    assert processes._slurm_address()[1] != port
+    assert launchers.slurm_address()[1] != port
     variables(SLURM_STEP_NODELIST="")
     with pytest.raises(InputError, match="set MASTER_ADDR"):
-        processes._slurm_address()
+        launchers.slurm_address()
 
 
 @pytest.mark.parametrize(

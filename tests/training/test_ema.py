@@ -1,5 +1,7 @@
 """The average of the weights against its closed form."""
 
+import math
+
 import pytest
 import torch
 
@@ -21,6 +23,19 @@ def test_each_update_is_rate_times_old_plus_rest_times_new():
         ema.update({"w": new})
         expected = 0.75 * expected + 0.25 * new.double()
     torch.testing.assert_close(ema.state_dict()["w"].double(), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_warm_up_forgets_the_random_start():
+    """Of the start w_0 = 1 is left the product of the rates: 1/10 * 2/11 * ... * n/(9+n) = 9! n! / (n+9)!."""
+    ema = EMA(0.9999, {"w": torch.ones(1)})
+    for step in range(20):
+        ema.update({"w": torch.zeros(1)}, step)
+    left = math.factorial(9) * math.factorial(20) / math.factorial(29)
+    assert ema.state_dict()["w"].item() == pytest.approx(left, rel=1e-5)
+    late = EMA(0.5, {"w": torch.ones(1)})
+    late.update({"w": torch.zeros(1)}, 8)  # 9/18: from here on the rate itself
+    late.update({"w": torch.zeros(1)}, 1000)
+    assert late.state_dict()["w"].item() == 0.25
 
 
 def test_float32_shadow_keeps_what_bfloat16_would_lose():

@@ -386,3 +386,41 @@ def test_no_process_and_no_thread_is_left(cache, videos):
     children = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "video.prefetch"], capture_output=True, text=True)
     assert children.stdout == ""
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("timeout", [1e7, 1e12, float("inf")])
+def test_any_patience_is_possible(cache, videos, timeout):
+    """The system's own wait ends at 2^31 milliseconds."""
+    assert prefetch(cache, videos, workers=1, progress=False, timeout=timeout) == 3
+
+
+def test_what_a_thread_dies_of_reaches_the_caller(cache, videos, monkeypatch):
+    def decode(self, path):
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr(prefetch_module._Worker, "decode", decode)
+    with pytest.raises(ZeroDivisionError, match="unforeseen"):
+        prefetch(cache, videos, workers=2, progress=False, failures={})
+
+
+@pytest.mark.parametrize("left", [1, 2, 3, 5, 8])
+def test_few_file_descriptors_are_one_line(cache, videos, left):
+    """In a process of its own; with so many descriptors left it ends by itself, with the one line or with success."""
+    code = f"""
+import os, resource, sys
+from ramvid_vad.errors import InputError, RunError
+from ramvid_vad.video.cache import FrameCache
+from ramvid_vad.video.prefetch import prefetch
+import tqdm
+cache = FrameCache(**{cache.settings()!r})
+cache.missing({videos!r})
+used = max(map(int, os.listdir("/proc/self/fd")))
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + {left}, used + {left}))
+try:
+    prefetch(cache, {videos!r}, workers=2, progress=False)
+except (InputError, RunError) as error:
+    print(str(error).count("\\n"), error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert (done.stdout.startswith("0 ") and "open files" in done.stdout) or len(cache.missing(videos)) == 0
