@@ -258,9 +258,8 @@ class EvalOptions:
     )
     nulls: str = option(
         "all",
-        "baselines without a model, through the same steps, comma-separated, of linear_blend, previous_frame, "
-        "frame_difference, optical_flow, features, calibrated, constant, noise, triangle, ramp; all: all that the "
-        "input allows. optical_flow takes about 20 ms per frame, features and calibrated about 100 ms",
+        "baselines without a model, through the same steps, comma-separated, of those listed above under NULLS; all: "
+        "all that the input allows",
     )
     nulls_only: bool = option(
         False, "evaluate the baselines alone, from --data_dir and --labels: nothing is trained or infilled"
@@ -295,3 +294,4 @@ class EvalOptions:
         "blobs' boxes, and below them the score up to that frame; -1: of all; needs --reconstructions",
     )
     plots: bool = option(True, "one picture per video: the score curve over the ground truth")
+    full_table: bool = option(False, "print every row and figure, as in table.txt; False: what matters, 80 columns")

@@ -8,9 +8,11 @@ from ramvid_vad.evaluation.evaluate import evaluate_reconstructions
 from ramvid_vad.evaluation.from_scores import evaluate_file
 from ramvid_vad.evaluation.from_video import evaluate_nulls
 from ramvid_vad.evaluation.inputs.finished_runs import read_run
-from ramvid_vad.evaluation.report import frame_source, render_videos
-from ramvid_vad.evaluation.report.comparison_files import format_comparison, write_comparison
-from ramvid_vad.evaluation.report.table import format_table, write_results
+from ramvid_vad.evaluation.report.comparison import format_comparison, write_comparison
+from ramvid_vad.evaluation.report.files import write_results
+from ramvid_vad.evaluation.report.pictures import frame_source
+from ramvid_vad.evaluation.report.side_by_side import render_videos
+from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.evaluation.statistics.comparison import compare
 from ramvid_vad.loading import cache_folder, print_resolved
 from ramvid_vad.options import EvalOptions
@@ -32,7 +34,7 @@ def evaluate(parsed: SimpleNamespace) -> None:
     if options.compare:
         compare_runs(options)
         return
-    out_dir = result_dir(options.out_dir)
+    result_dir(options.out_dir, make=False)
     source = None
     if options.scores:
         evaluation = evaluate_file(options)
@@ -41,14 +43,14 @@ def evaluate(parsed: SimpleNamespace) -> None:
     else:
         evaluation = evaluate_reconstructions(options, cache_folder(options.cache_dir))
         source = frame_source(options, cache_folder(options.cache_dir))
-    write_results(evaluation, out_dir, plots=options.plots, source=source)
-    written = ["metrics.json", "scores.npz", "scores.csv", "report.html", *(["plots"] if options.plots else [])]
+    print(format_table(evaluation, options.full_table) + "\n", flush=True)  # before the files: pictures take minutes
+    out_dir = result_dir(options.out_dir)
+    written = write_results(evaluation, out_dir, plots=options.plots, source=source)
     if source and options.videos:
         fps = evaluation.provenance["alarms"]["fps"]
         render_videos(evaluation, source, os.path.join(out_dir, "videos"), options.videos, fps)
         written.append("videos")
-    print(format_table(evaluation))
-    print(f"\n{', '.join(written[:-1])} and {written[-1]} are in {out_dir}")
+    print(f"{', '.join(written[:-1])} and {written[-1]} are in {out_dir}")
 
 
 def compare_runs(options: EvalOptions) -> None:
@@ -63,7 +65,7 @@ def compare_runs(options: EvalOptions) -> None:
         raise InputError(f"--method {options.method}: one row for both runs, or two, ROW_A,ROW_B")
     a, b = (read_run(folder, row) for folder, row in zip(folders, (rows[0], rows[-1]), strict=True))
     comparison = compare(a, b, options.bootstrap, options.seed)
+    print(format_comparison(comparison) + "\n", flush=True)
     out_dir = result_dir(options.out_dir)
     write_comparison(comparison, out_dir)
-    print(format_comparison(comparison))
-    print(f"\ncomparison.json and comparison.html are in {out_dir}")
+    print(f"comparison.json and comparison.html are in {out_dir}")

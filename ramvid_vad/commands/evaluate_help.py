@@ -1,5 +1,6 @@
 """What ``vad_eval.py --help`` says before its flags."""
 
+from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.statistics.protocols import PROTOCOLS, choose
 from ramvid_vad.options import EvalOptions
 
@@ -37,22 +38,25 @@ WHAT IS COMPUTED
               alarms per hour of normal video, missed events, delay. Without normal video: "not calibrated"
   compare     B minus A of every metric, 95 % interval from draws of videos that are the same for both; AUC difference
               of each video, largest loss first. Other label files, videos or frames are refused
-  nulls       constant, noise, triangle, ramp; with --data_dir those that look at the video
+  nulls       rows that have learnt nothing, through the same steps; see below
   A figure that cannot be defined is "-" here, null with its cause in metrics.json, never a number.
+  Printed: what the result says, and the rows that matter. All rows: table.txt, or --full_table True.
 
-PROTOCOLS (--protocol; the line that says what was done is printed with every result)
+NULLS (--nulls) and what each needs; a frame takes about 20 ms with optical_flow, 100 ms with features or calibrated
 """
 
+PROTOCOLS_TITLE = "\nPROTOCOLS (--protocol; the line that says what was done is printed with every result)\n"
 FILES = """
-FILES in --out_dir: metrics.json, scores.npz, scores.csv, report.html, plots/; with --videos N also videos/NAME.mp4 of
-the N videos with the lowest AUC: input, infilled, residual with the blobs' boxes, running score; with --compare
+FILES in --out_dir: metrics.json, scores.npz, scores.csv, table.txt, report.html, plots/; with --videos N also
+videos/NAME.mp4 of the N videos with the lowest AUC: input, infilled, residual with the blobs' boxes, running score; with --compare
 comparison.json and comparison.html. Twice the same input: the same bytes, but for the encoding of the mp4.
 Exit code 2: something given does not fit, in one line that names it; 1: a fault at run time.
 """
 
 
 def manual() -> str:
-    """The manual, with each protocol's steps and source."""
+    """The manual, with every null and its needs, every protocol, its steps and source."""
+    rows = (f"  {n.name:<17} {n.title}; {', '.join(n.needs) or 'labels alone'}\n" for n in NULLS.values())
     protocols = [choose(name, EvalOptions().sigma, False) for name in PROTOCOLS]
     presets = "\n".join(f"  {p.describe()}\n      source: {p.source}" for p in protocols)
-    return MANUAL + presets + "\n" + FILES
+    return MANUAL + "".join(rows) + PROTOCOLS_TITLE + presets + "\n" + FILES

@@ -19,8 +19,9 @@ import numpy as np
 from ramvid_vad import __version__
 from ramvid_vad.options import EvalOptions
 
-# where things lie says nothing about the result; what lies there is hashed
-PLACES = (
+# where things lie, and how much is printed, says nothing about the result; what lies there is hashed
+NO_SETTINGS = (
+    "full_table",
     *("reconstructions", "data_dir", "labels", "scores", "lengths", "normal_scores", "normal_reconstructions"),
     *("normal_dir", "out_dir", "cache_dir", "compare", "only"),
 )
@@ -60,8 +61,8 @@ def _commit() -> str | None:
 
 
 def settings(options: EvalOptions) -> dict[str, Any]:
-    """Every option but the places of files."""
-    return {spec.name: getattr(options, spec.name) for spec in fields(options) if spec.name not in PLACES}
+    """Every option that may matter: not the places of files."""
+    return {spec.name: getattr(options, spec.name) for spec in fields(options) if spec.name not in NO_SETTINGS}
 
 
 def files_sha256(paths: Iterable[str]) -> str:

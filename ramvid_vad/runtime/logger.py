@@ -17,10 +17,11 @@ from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.progress import say, warn
 
 
-def result_dir(chosen: str = "") -> str:
+def result_dir(chosen: str = "", make: bool = True) -> str:
     """Make the folder for a run's files, the same for all ranks: ``chosen``, $OPENAI_LOGDIR, or a dated one in runs/.
 
-    InputError: it is remote or cannot be written.
+    make: False looks only if it can be made and written, so that hours of work do not end in an error, and a run that
+    fails leaves no empty folder. InputError: it is remote or cannot be written.
     """
     folder = chosen or os.environ.get("OPENAI_LOGDIR", "")
     origin = "--log_dir / --out_dir" if chosen else "OPENAI_LOGDIR"
@@ -29,8 +30,12 @@ def result_dir(chosen: str = "") -> str:
     if processes.rank() == 0:
         folder = folder or _unused(os.path.join("runs", time.strftime("%Y-%m-%d_%H-%M-%S")))
         try:
-            os.makedirs(folder, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
+            there = os.path.abspath(folder)
+            if make:
+                os.makedirs(folder, exist_ok=True)
+            while not os.path.exists(there):
+                there = os.path.dirname(there)
+            with tempfile.TemporaryFile(dir=there):
                 pass
         except OSError as error:
             why = error.strerror or error

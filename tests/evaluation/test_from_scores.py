@@ -16,7 +16,8 @@ from sklearn.metrics import roc_auc_score
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import evaluate_scores, frame_metrics
 from ramvid_vad.evaluation.nulls.blind import noise
-from ramvid_vad.evaluation.report.table import write_results
+from ramvid_vad.evaluation.nulls.registry import NULLS
+from ramvid_vad.evaluation.report.files import write_results
 from ramvid_vad.evaluation.statistics.protocols import PROTOCOLS, choose
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.scoring.curves import smooth
@@ -345,7 +346,7 @@ def test_the_command_twice_gives_equal_files(data):
     for out in ("a", "b"):
         done = command(*flags, "--out_dir", str(root / out), "--plots", "False")
         assert done.returncode == 0, done.stderr
-    assert "95 % intervals" in done.stdout and "not calibrated" in done.stdout
+    assert "95 % interval" in done.stdout and "not calibrated" in done.stdout
     for name in ("metrics.json", "scores.npz", "scores.csv"):
         assert (root / "a" / name).read_bytes() == (root / "b" / name).read_bytes(), name
     document = (root / "a" / "metrics.json").read_text()
@@ -366,8 +367,18 @@ def test_the_help_is_the_manual():
     for protocol in PROTOCOLS.values():
         assert f"      source: {protocol.source}\n" in done.stdout
     assert choose("default", EvalOptions().sigma, False).describe() in done.stdout
+    for null in NULLS.values():
+        needs = ", ".join(null.needs) or "labels alone"
+        assert re.search(rf"^  {null.name} +{re.escape(null.title)}; {needs}$", done.stdout, re.MULTILINE)
 
 
-def test_the_page_names_every_preset():
+def test_the_page_names_every_preset_and_every_null():
     page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     assert all(f"| `{name}` |" in page for name in PROTOCOLS)
+    named = {
+        name
+        for line in page.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+    assert set(NULLS) <= named

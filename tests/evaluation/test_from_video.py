@@ -70,7 +70,7 @@ def test_every_null_without_a_model(data):
 
 
 def test_the_table_names_the_measure_of_each_stand_in(data):
-    table = format_table(evaluate_nulls(options_for(data, nulls="linear_blend,ramp"), progress=False))
+    table = format_table(evaluate_nulls(options_for(data, nulls="linear_blend,ramp"), progress=False), full=True)
     assert "\nmse: linear blend of the anchors " in table and "\nbox: linear blend of the anchors " in table
 
 

@@ -4,16 +4,14 @@ import html
 import json
 from importlib.resources import files
 
-from ramvid_vad.evaluation.report.frames import BUDGET, FrameSource
-from ramvid_vad.evaluation.report.gather import report_data
+from ramvid_vad.evaluation.report.page_data import report_data
+from ramvid_vad.evaluation.report.pictures import BUDGET, FrameSource
 from ramvid_vad.evaluation.schema import Evaluation
 
 
-def write_report(evaluation: Evaluation, path: str, source: FrameSource | None = None, budget: int = BUDGET) -> None:
-    """The report into the file ``path``; with pictures, at most ``budget`` characters of them, if there is a
-    source. The same input gives the same bytes."""
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.write(render(report_data(evaluation, source, budget)))
+def report_page(evaluation: Evaluation, source: FrameSource | None = None, budget: int = BUDGET) -> str:
+    """The report; with pictures, at most ``budget`` characters of them, if there is a source."""
+    return render(report_data(evaluation, source, budget))
 
 
 def render(data: dict, page: str = "page") -> str:

@@ -1,11 +1,14 @@
 """Score curves over the ground truth, one picture per video. Colours of Okabe and Ito; nothing by colour alone."""
 
 import os
+from functools import partial
 
 import numpy as np
 
+from ramvid_vad.evaluation.report.wording import row_title
 from ramvid_vad.evaluation.schema import Evaluation, Row
 from ramvid_vad.evaluation.statistics.alarms import spans
+from ramvid_vad.runtime.atomic import write_atomically
 from ramvid_vad.runtime.progress import tracked
 
 MODEL, BLEND = "#0072B2", "#D55E00"  # blue, vermilion: apart for all common kinds of colour blindness
@@ -20,26 +23,28 @@ def plot_videos(evaluation: Evaluation, folder: str, progress: bool = True) -> N
     from matplotlib.figure import Figure
 
     model = evaluation.headline
-    title = model.measure or model.null
+    title = row_title(model)
     blend = next((r for r in evaluation.rows if (r.measure, r.null) == (model.measure, "linear_blend")), None)
     low, high = _range(model, blend)
     for video, name in enumerate(tracked(evaluation.names, "plots", "video", progress)):
         figure = Figure(figsize=(9, 3), dpi=100, layout="constrained")
         axes = figure.add_subplot()
         labels = evaluation.full_labels[video]
+        # all by true frame number: scores may have come without the first frames, and the protocol may drop some
+        every = evaluation.first_raw + np.arange(len(labels))
+        kept = evaluation.first_processed + np.arange(len(model.processed[video]))
         for number, (begin, end) in enumerate(spans(labels)):
             axes.axvspan(
-                begin - 0.5,
-                end - 0.5,
+                every[begin] - 0.5,
+                every[end - 1] + 0.5,
                 facecolor="0.88",
                 edgecolor="0.78",
                 hatch="///",
                 linewidth=0.5,
                 label="abnormal (ground truth)" if number == 0 else None,
             )
-        kept = evaluation.protocol.first + np.arange(len(model.processed[video]))
         if not evaluation.protocol.min_max:  # on a scale of its own otherwise
-            axes.plot(model.raw[video], color="0.3", linewidth=0.8, linestyle=":", label=f"{title}, raw")
+            axes.plot(every, model.raw[video], color="0.3", linewidth=0.8, linestyle=":", label=f"{title}, raw")
         if blend:
             axes.plot(
                 kept,
@@ -50,12 +55,14 @@ def plot_videos(evaluation: Evaluation, folder: str, progress: bool = True) -> N
                 label="linear blend of the anchors",
             )
         axes.plot(kept, model.processed[video], color=MODEL, linewidth=1.8, label=f"{title}, processed")
-        axes.set(xlim=(-0.5, len(labels) - 0.5), ylim=(low, high), xlabel="frame", ylabel="anomaly score", title=name)
+        axes.set(
+            xlim=(every[0] - 0.5, every[-1] + 0.5), ylim=(low, high), xlabel="frame", ylabel="anomaly score", title=name
+        )
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize="small")
         path = os.path.join(folder, name + ".png")
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        figure.savefig(path, metadata={"Software": None})
+        write_atomically(path, partial(figure.savefig, format="png", metadata={"Software": None}))
 
 
 def _range(model: Row, blend: Row | None) -> tuple[float, float]:

@@ -14,8 +14,9 @@ import numpy as np
 
 from ramvid_vad.evaluation.provenance import code, files_sha256
 from ramvid_vad.evaluation.raw_scores import ticking
-from ramvid_vad.evaluation.report.frames import FrameSource, VideoFrames, boxes, brightest, residual_image
+from ramvid_vad.evaluation.report.pictures import FrameSource, VideoFrames, boxes, brightest, residual_image
 from ramvid_vad.evaluation.report.plots import MODEL
+from ramvid_vad.evaluation.report.wording import row_key
 from ramvid_vad.evaluation.schema import Evaluation
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.metrics import video_auc
@@ -73,7 +74,7 @@ class Scene:
         self.made = VideoFrames(source, self.name)
         self.length = len(self.made.real)
         self.infilled = set(self.made.numbers.tolist())
-        self.title = row.measure or row.null
+        self.title = row_key(row)
         self.scores = np.full(self.length, np.nan)  # of frames that the protocol drops there is none
         first = evaluation.first_processed
         self.scores[first : first + len(row.processed[video])] = row.processed[video]

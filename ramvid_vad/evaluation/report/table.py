@@ -1,177 +1,231 @@
-"""An evaluation on paper: the table, metrics.json, scores.npz, scores.csv, report.html and one plot per video."""
+"""The table for people: what the result says, the rows that matter and the facts, 80 columns wide; or everything."""
 
-import csv
-import json
-import os
-from collections.abc import Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from ramvid_vad.evaluation.nulls.registry import BLIND, NULLS
-from ramvid_vad.evaluation.report.sections import interval_lines, operating_lines
-from ramvid_vad.evaluation.schema import Evaluation, Row
-from ramvid_vad.evaluation.statistics.metrics import undefined
-from ramvid_vad.evaluation.statistics.verdict import NullResult, verdict
-from ramvid_vad.runtime.text import csv_cell
+from ramvid_vad.evaluation.report.wording import COLUMNS, percent, row_key, row_title, summary, wrapped
+from ramvid_vad.evaluation.schema import Evaluation, Operating, Row
 
-if TYPE_CHECKING:
-    from ramvid_vad.evaluation.report import FrameSource
-
-COLUMNS = (  # heading, metric; * marks a threshold chosen on the test labels
-    ("micro AUC", "micro_auc"),
-    ("macro", "macro_auc"),
-    ("padded", "macro_auc_padded"),
-    ("AP", "ap"),
-    ("EER", "eer"),
-    ("F1*", "best_f1"),
-    ("acc.*", "oracle_accuracy"),
-    ("acc./video*", "oracle_accuracy_per_video"),
+TITLE = 35  # columns of a row's name in the short table
+SHORT = (("macro", "macro_auc", 7), ("AP", "ap", 6), ("EER", "eer", 6))  # heading, metric, columns
+INTERVALS = (("micro AUC", "micro_auc"), ("macro", "macro_auc"), ("AP", "ap"), ("EER", "eer"))
+FIGURES = (  # at a threshold
+    ("accuracy", "accuracy"),
+    ("F1", "f1"),
+    ("false alarms/h", "false_alarms_per_hour"),
+    ("per 1000", "false_alarms_per_1000_normal_frames"),
+    ("missed", "missed_events"),
+    ("events", "events"),
+    ("delay s", "mean_delay_seconds"),
+    ("frames", "mean_delay_frames"),
 )
+SPATIAL = (("pixel AUC", "pixel_auc"), ("AUPRO", "aupro"), ("RBDC", "rbdc"), ("TBDC", "tbdc"))
+RULES = {"quantile": "quantile", "extreme_value": "extreme value"}
 
 
-def format_table(evaluation: Evaluation) -> str:
-    """The table for people, figures in per cent. "raw" is the micro AUC before the protocol."""
-    some = evaluation.rows[0].metrics
-    labels = evaluation.provenance["labels"]
+def format_table(evaluation: Evaluation, full: bool = False) -> str:
+    """The table, figures in per cent, the verdict first. full: every row and every figure, up to 170 columns wide.
+
+    "raw" is the micro AUC before the protocol.
+    """
+    return "\n".join(_full(evaluation) if full else _short(evaluation))
+
+
+# the short table
+
+
+def rows_that_matter(evaluation: Evaluation) -> list[Row]:
+    """At most eight: the headline, the nulls that see the video (by its measure only), the best of the blind ones."""
+    headline, measure = evaluation.headline, evaluation.rows[0].measure
+    others = [row for row in evaluation.rows if row.null and row is not headline]
+    seeing = [row for row in others if row.null not in BLIND and row.measure in ("", measure)]
+    blind = [row for row in others if row.null in BLIND]
+    return [headline, *seeing, *sorted(blind, key=lambda row: -(row.metrics["micro_auc"] or 0))[:1]]
+
+
+def _short(evaluation: Evaluation) -> list[str]:
+    lines = [*wrapped(summary(evaluation)), ""]
+    lines.append(f"{'':<{TITLE}}{'micro AUC':>10}{'95 % interval':>15}" + "".join(f"{t:>{w}}" for t, _, w in SHORT))
+    rows = rows_that_matter(evaluation)
+    for row in rows:
+        title = ("null: " + NULLS[row.null].title) if row.null else row.measure
+        title = title if len(title) <= TITLE else title[: TITLE - 3] + "..."
+        figures = f"{percent(row.metrics['micro_auc']):>10}{_interval(row, 'micro_auc', '-'):>15}"
+        lines.append(f"{title:<{TITLE}}{figures}" + "".join(f"{percent(row.metrics[k]):>{w}}" for _, k, w in SHORT))
+    lines.append("")
+    for fact in _facts(evaluation):
+        lines += wrapped(fact)
+    left = len(evaluation.rows) - len(rows)
+    more = f"{left} more {'row' if left == 1 else 'rows'} and oracle figures" if left else "oracle figures"
+    return [*lines, *wrapped(f"{more}: table.txt, or --full_table True")]
+
+
+def _facts(evaluation: Evaluation) -> list[str]:
+    """What stands below the rows, a paragraph each."""
+    facts = [_what_was_judged(evaluation), f"protocol {evaluation.protocol.describe()}"]
+    draws = evaluation.provenance["intervals"]["draws"]
+    if draws:
+        facts.append(f"intervals: {draws} draws of whole videos (seed {evaluation.provenance['settings']['seed']})")
+    if evaluation.spatial:
+        figures = next(iter(evaluation.spatial.values()))
+        facts.append("where: " + ", ".join(f"{title} {percent(figures[key])}" for title, key in SPATIAL))
+    if not evaluation.headline.null:
+        facts += [_at_threshold(point) for point in evaluation.headline.operating] or [NOT_CALIBRATED]
+    return facts + _cautions(evaluation)
+
+
+def _at_threshold(point: Operating) -> str:
+    """A threshold from normal video and what happens at it, in words."""
+    start = f"threshold from normal video, {RULES[point.rule]}"
+    if point.threshold is None:
+        return f"{start}: none, {point.reason}"
+    f = point.figures
+    hourly, thousand = f["false_alarms_per_hour"], f["false_alarms_per_1000_normal_frames"]
+    parts = [f"accuracy {percent(f['accuracy'])}", f"F1 {percent(f['f1'])}"]
+    if hourly is not None:
+        parts.append(f"{hourly:.1f} false alarms per hour")
+    elif thousand is not None:
+        parts.append(f"{thousand:.1f} false alarms per 1000 normal frames")
+    parts.append(f"{f['missed_events']} of {f['events']} events missed")
+    if f["mean_delay_seconds"] is not None:
+        parts.append(f"mean delay {f['mean_delay_seconds']:.1f} s")
+    elif f["mean_delay_frames"] is not None:
+        parts.append(f"mean delay {f['mean_delay_frames']:.1f} frames")
+    return f"{start}, {point.threshold:.4g}: {', '.join(parts)}"
+
+
+# the full table
+
+
+def _full(evaluation: Evaluation) -> list[str]:
+    m = evaluation.rows[0].metrics
     lines = [
-        f"{some['videos']} videos ({some['one_class_videos']} of one class), {some['frames']} frames, "
-        f"{some['abnormal_frames']} abnormal; labels {labels['folder']} ({_label_set(labels)}"
-        f"sha256 {labels['sha256'][:12]})",
+        summary(evaluation),
+        "",
+        _what_was_judged(evaluation),
         f"protocol {evaluation.protocol.describe()}",
         "macro: mean over videos, one-class videos skipped; padded: over all, each with a normal frame added below its "
         "scores and an abnormal one above",
         "",
-        " " * 36 + "".join(f"{title:>13}" for title in ("raw", *(title for title, _ in COLUMNS))),
+        _line("", ["raw", *(title for title, _ in COLUMNS)]),
     ]
     for row in evaluation.rows:
         figures = [row.raw_metrics["micro_auc"], *(row.metrics[key] for _, key in COLUMNS)]
-        lines.append(
-            f"{_title(row, not evaluation.headline.null):<36}" + "".join(f"{percent(value):>13}" for value in figures)
-        )
+        lines.append(_line(_full_title(row, not evaluation.headline.null), map(percent, figures)))
         if row.sd:
-            sd = [None, *(row.sd.get(key) for _, key in COLUMNS)]
-            lines.append(f"{'  standard deviation over seeds':<36}" + "".join(f"{percent(v):>13}" for v in sd))
-    lines += interval_lines(evaluation) + operating_lines(evaluation)
-    if evaluation.spatial:
-        lines += ["", *_spatial_lines(evaluation)]
-    lines += ["", *_reading(evaluation)]
-    return "\n".join(lines)
-
-
-def write_results(
-    evaluation: Evaluation, out_dir: str, plots: bool = True, progress: bool = True, source: "FrameSource | None" = None
-) -> None:
-    """metrics.json, scores.npz, scores.csv, report.html and, if asked for, plots/NAME.png into the existing folder
-    ``out_dir``.
-
-    source: of the report's pictures; None: scores only. The same input gives the same bytes.
-    """
-    with open(os.path.join(out_dir, "metrics.json"), "w", encoding="utf-8") as file:
-        json.dump(metrics_document(evaluation), file, indent=1, allow_nan=False)
-        file.write("\n")
-    np.savez_compressed(os.path.join(out_dir, "scores.npz"), **dict(score_arrays(evaluation)))
-    _write_csv(evaluation, os.path.join(out_dir, "scores.csv"))
-    from ramvid_vad.evaluation.report import write_report
-
-    write_report(evaluation, os.path.join(out_dir, "report.html"), source)
-    if plots:
-        from ramvid_vad.evaluation.report.plots import plot_videos
-
-        plot_videos(evaluation, os.path.join(out_dir, "plots"), progress)
-
-
-def metrics_document(evaluation: Evaluation) -> dict[str, Any]:
-    """Content of metrics.json: provenance, and per row its metrics as fractions (null: undefined, with the cause)."""
-    rows = [
-        {
-            "measure": row.measure or None,
-            "null": row.null or None,
-            "metrics": row.metrics,
-            "undefined": undefined(row.metrics),
-            "metrics_before_protocol": row.raw_metrics,
-            "intervals": {name: list(ends) for name, ends in row.intervals.items()},
-            **({} if row.null else {"operating": [asdict(point) for point in row.operating]}),
-            **({"sd_over_seeds": row.sd} if row.sd else {}),
-            **({} if row.null else {"verdict": row_verdict(evaluation, row)}),
-        }
-        for row in evaluation.rows
-    ]
-    spatial = {null or "model": figures for null, figures in evaluation.spatial.items()}
-    return evaluation.provenance | {"videos": evaluation.names, "rows": rows} | ({"where": spatial} if spatial else {})
-
-
-def score_arrays(evaluation: Evaluation) -> Iterator[tuple[str, np.ndarray]]:
-    """Arrays of scores.npz: ``about`` (provenance as JSON), ``labels/VIDEO``, and per row that looks at the video
-    ``ROW/raw/VIDEO`` for all frames and ``ROW/processed/VIDEO`` for those the protocol keeps. ROW is a measure, NULL,
-    or MEASURE.NULL."""
-    yield "about", np.array(json.dumps(evaluation.provenance, sort_keys=True))
-    for name, labels in zip(evaluation.names, evaluation.full_labels, strict=True):
-        yield f"labels/{name}", labels
-    for row in _saved(evaluation):
-        for name, raw, processed in zip(evaluation.names, row.raw, row.processed, strict=True):
-            yield f"{row_key(row)}/raw/{name}", raw
-            yield f"{row_key(row)}/processed/{name}", processed
-
-
-def row_key(row: Row) -> str:
-    """Name of a row in files: "wmse", "wmse.linear_blend", "optical_flow"."""
-    return ".".join(part for part in (row.measure, row.null) if part)
-
-
-def _saved(evaluation: Evaluation) -> list[Row]:
-    """Rows whose scores are worth keeping: the blind nulls are functions of the lengths alone."""
-    return [row for row in evaluation.rows if row.measure or row.null not in BLIND]
-
-
-def _write_csv(evaluation: Evaluation, path: str) -> None:
-    """One line per frame: video, frame, label, and of each saved row the raw and the processed score."""
-    rows, skipped = _saved(evaluation), evaluation.first_processed - evaluation.first_raw
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        headings = [f"{row_key(row)} {kind}" for row in rows for kind in ("raw", "processed")]
-        writer.writerow(["video", "frame", "label", *headings])
-        for video, name in enumerate(evaluation.names):
-            columns = []
-            for row in rows:
-                padded = np.full(len(row.raw[video]), np.nan)  # frames the protocol dropped have no processed score
-                padded[skipped : skipped + len(row.processed[video])] = row.processed[video]
-                columns += [row.raw[video], padded]
-            for frame, label in enumerate(evaluation.full_labels[video]):
-                values = ["" if np.isnan(c[frame]) else f"{c[frame]:.9g}" for c in columns]
-                writer.writerow([csv_cell(name), evaluation.first_raw + frame, int(label), *values])
-
-
-def _label_set(labels: dict[str, Any]) -> str:
-    """The set by name, as "label set liu2018 of avenue, "."""
-    if not labels["set"]:
-        return ""
-    return f"label set {labels['set']}{' of ' + labels['benchmark'] if labels['benchmark'] else ' by its folder'}, "
-
-
-def _title(row: Row, below_model: bool) -> str:
-    """The row's name in the table; a stand-in stands below the model's row of its measure, or names the measure."""
-    if not row.null:
-        return row.measure
-    if not row.measure:
-        return f"null: {NULLS[row.null].title}"
-    return f"  {NULLS[row.null].title}" if below_model else f"{row.measure}: {NULLS[row.null].title}"
-
-
-def percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _reading(evaluation: Evaluation) -> list[str]:
-    """What the table says, in words."""
-    m = evaluation.rows[0].metrics
-    lines = [
+            sd = ["-", *(percent(row.sd.get(key)) for _, key in COLUMNS)]
+            lines.append(_line("  standard deviation over seeds", sd))
+    lines += _interval_lines(evaluation) + _operating_lines(evaluation) + _spatial_lines(evaluation)
+    return [
+        *lines,
+        "",
         "* oracle: the threshold is the best one on these very labels. Without looking: always 'normal' is right in "
         f"{percent(m['accuracy_all_normal'])} % of the frames, always 'abnormal' in "
         f"{percent(m['accuracy_all_abnormal'])} %; the better of the two per video: "
-        f"{percent(m['accuracy_best_constant_per_video'])} %."
+        f"{percent(m['accuracy_best_constant_per_video'])} %.",
+        *_cautions(evaluation),
     ]
+
+
+def _full_title(row: Row, below_model: bool) -> str:
+    """The row's name; a stand-in stands below the model's row of its measure, or names the measure."""
+    if not row.null or not row.measure:
+        return f"null: {row_title(row)}" if row.null else row.measure
+    return f"  {NULLS[row.null].title}" if below_model else f"{row.measure}: {NULLS[row.null].title}"
+
+
+def _interval_lines(evaluation: Evaluation) -> list[str]:
+    """Of the rows that are not baselines; of the best baseline too where there are only those."""
+    rows = [row for row in evaluation.rows if not row.null] or [evaluation.headline]
+    draws = evaluation.provenance["intervals"]["draws"]
+    if not draws:
+        return []
+    title = f"95 % intervals, {draws} draws of whole videos (seed {evaluation.provenance['settings']['seed']})"
+    lines = ["", _line(title, [name for name, _ in INTERVALS], 18, 72)]
+    for row in rows:
+        ends = [_interval(row, key, "undefined") for _, key in INTERVALS]
+        lines.append(_line(f"  {row_key(row)}", ends, 18, 72))
+    return lines
+
+
+def _operating_lines(evaluation: Evaluation) -> list[str]:
+    """At each threshold its figures, or why there is none."""
+    rows = [row for row in evaluation.rows if not row.null]
+    if not rows:
+        return []
+    alarms = evaluation.provenance["alarms"]
+    if not alarms["calibrated"]:
+        return ["", NOT_CALIBRATED]
+    lines = ["", _line("thresholds from normal video", ["threshold", *(name for name, _ in FIGURES)], 15)]
+    for row in rows:
+        for point in row.operating:
+            title = f"  {row.measure}, {RULES[point.rule]}"
+            if point.threshold is None:
+                lines.append(f"{title:<36}  {point.reason}")
+            else:
+                texts = [_figure(key, point.figures[key]) for _, key in FIGURES]
+                lines.append(_line(title, [f"{point.threshold:.4g}", *texts], 15))
+    rate = f"{alarms['fps']:g} frames per second" if alarms["fps"] else "frame rate not known (--fps)"
+    lines.append(
+        f"quantile {alarms['quantile']:g} of the normal frames; extreme value: one false alarm in {alarms['period']:g} "
+        f"normal frames; alarms at most {alarms['merge_gap']} frames apart are one; {rate}"
+    )
+    return lines
+
+
+def _spatial_lines(evaluation: Evaluation) -> list[str]:
+    """Where the anomalies are."""
+    if not evaluation.spatial:
+        return []
+    about = evaluation.provenance["spatial"]
+    lines = ["", _line("", [title for title, _ in SPATIAL])]
+    for null, figures in evaluation.spatial.items():
+        title = f"  {NULLS[null].title}" if null else "residual and its blobs"
+        lines.append(_line(title, [percent(figures[key]) for _, key in SPATIAL]))
+    lines.append(
+        f"pixels of {about['videos_with_masks']}, tracks of {about['videos_with_tracks']} of {about['videos']} videos "
+        f"({about['tracks_linked_from_masks']} linked from masks); AUPRO up to FPR 0.3; RBDC, TBDC: IoU and alpha 0.1"
+    )
+    return lines
+
+
+def _line(title: str, cells: Any, width: int = 13, first: int = 36) -> str:
+    return f"{title:<{first}}" + "".join(f"{cell:>{width}}" for cell in cells)
+
+
+def _figure(key: str, value: float | int | None) -> str:
+    if value is None:
+        return "undefined"
+    if key in ("accuracy", "f1"):
+        return percent(value)
+    return f"{value}" if isinstance(value, int) else f"{value:.1f}"
+
+
+# both
+
+NOT_CALIBRATED = (
+    "thresholds: not calibrated (give --normal_scores or --normal_reconstructions); test labels choose none"
+)
+
+
+def _interval(row: Row, key: str, without: str) -> str:
+    ends = row.intervals.get(key)
+    return f"{100 * ends[0]:.1f} - {100 * ends[1]:.1f}" if ends else without
+
+
+def _what_was_judged(evaluation: Evaluation) -> str:
+    some, labels = evaluation.rows[0].metrics, evaluation.provenance["labels"]
+    of = f" of {labels['benchmark']}" if labels["benchmark"] else " by its folder"
+    label_set = f"label set {labels['set']}{of}, " if labels["set"] else ""
+    return (
+        f"{some['videos']} videos ({some['one_class_videos']} of one class), {some['frames']} frames, "
+        f"{some['abnormal_frames']} abnormal; labels {labels['folder']} ({label_set}sha256 {labels['sha256'][:12]})"
+    )
+
+
+def _cautions(evaluation: Evaluation) -> list[str]:
+    """Frames without a reconstruction, labels without a video, and the nulls left out, by what is lacking."""
+    lines = []
     uncovered = evaluation.provenance.get("frames_never_reconstructed")
     if uncovered:
         lines.append(f"{uncovered} frames were never reconstructed; they have the score of a perfect reconstruction.")
@@ -179,44 +233,7 @@ def _reading(evaluation: Evaluation) -> list[str]:
     if unseen:
         some = ", ".join(unseen[:8]) + (", ..." if len(unseen) > 8 else "")
         lines.append(f"NOT EVALUATED: labels without a video ({len(unseen)}): {some}")
-    lines += [f"left out: null {name} ({why})" for name, why in evaluation.provenance.get("nulls_left_out", {}).items()]
-    if m["micro_auc"] is None:
-        return [*lines, "All frames are of one class: AUC, AP, EER and oracle figures are undefined (-)."]
-    # the first measure, not the best one: a measure picked after looking at these labels would flatter
-    headline = evaluation.headline
-    if headline.null:
-        figure = percent(headline.metrics["micro_auc"])
-        lines.append(f"The row that any model has to beat: {_full_title(headline)} (micro AUC {figure}).")
-    else:
-        lines.append(row_verdict(evaluation, headline))
-    return [line for line in lines if line]
-
-
-def row_verdict(evaluation: Evaluation, row: Row) -> str:
-    """One sentence on a row of the model: inside, above or below the spread of the nulls (``evaluation.spread``)."""
-    nulls = [
-        NullResult(_full_title(n), n.metrics["micro_auc"], n.sd.get("micro_auc", 0.0), sees_video=n.null not in BLIND)
-        for n in evaluation.rows
-        if n.null
-    ]
-    return verdict(row.measure, row.metrics["micro_auc"], nulls, row.intervals.get("micro_auc"))
-
-
-def _full_title(row: Row) -> str:
-    return NULLS[row.null].title + (f" by {row.measure}" if row.measure else "")
-
-
-def _spatial_lines(evaluation: Evaluation) -> list[str]:
-    """Where the anomalies are: the second table."""
-    about = evaluation.provenance["spatial"]
-    headings = ("pixel AUC", "AUPRO", "RBDC", "TBDC")
-    lines = [" " * 36 + "".join(f"{title:>13}" for title in headings)]
-    for null, figures in evaluation.spatial.items():
-        title = f"  {NULLS[null].title}" if null else "residual and its blobs"
-        values = (figures[key] for key in ("pixel_auc", "aupro", "rbdc", "tbdc"))
-        lines.append(f"{title:<36}" + "".join(f"{percent(value):>13}" for value in values))
-    lines.append(
-        f"pixels of {about['videos_with_masks']}, tracks of {about['videos_with_tracks']} of {about['videos']} videos "
-        f"({about['tracks_linked_from_masks']} linked from masks); AUPRO up to FPR 0.3; RBDC, TBDC: IoU and alpha 0.1"
-    )
-    return lines
+    left_out: dict[str, list[str]] = {}
+    for name, remedy in evaluation.provenance.get("nulls_left_out", {}).items():
+        left_out.setdefault(remedy, []).append(name)
+    return lines + [f"left out: {', '.join(names)} ({remedy})" for remedy, names in left_out.items()]

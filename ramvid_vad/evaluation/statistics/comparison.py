@@ -2,11 +2,11 @@
 
 Two intervals that overlap say little about two methods judged on the same videos, because what makes a video hard
 moves both. The difference is therefore formed within every draw (Efron and Tibshirani, An Introduction to the
-Bootstrap, 1993, ch. 13: percentile interval; whole videos are drawn, as in ``evaluation.bootstrap``).
+Bootstrap, 1993, ch. 13: percentile interval; whole videos are drawn, as in ``statistics.bootstrap``).
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,14 +68,16 @@ class Comparison:
 
 
 def compare(a: FinishedRun, b: FinishedRun, resamples: int = 1000, seed: int = 0) -> Comparison:
-    """B minus A, per video and over all. InputError: runs of other videos, other frames or other labels.
+    """B minus A, per video and over all; videos are paired by name, whatever their order.
+
+    InputError: runs of other videos, other frames or other labels.
 
     resamples, seed: draws of videos behind the intervals, 0: none. A single video has no interval: another draw would
     be the same.
     """
     if resamples < 0 or seed < 0:
         raise InputError(f"--bootstrap {resamples}, --seed {seed}: must be 0 or more")
-    check_comparable(a, b)
+    b = check_comparable(a, b)
     videos = []
     for name, y, sa, sb in zip(a.names, a.labels, a.scores, b.scores, strict=True):
         videos.append(VideoDifference(name, len(y), int(np.count_nonzero(y)), video_auc(sa, y), video_auc(sb, y)))
@@ -89,8 +91,11 @@ def compare(a: FinishedRun, b: FinishedRun, resamples: int = 1000, seed: int = 0
     return Comparison(a, b, sorted(videos, key=_place), metrics, resamples, seed)
 
 
-def check_comparable(a: FinishedRun, b: FinishedRun) -> None:
-    """InputError unless both runs scored the same frames of the same videos against the same labels."""
+def check_comparable(a: FinishedRun, b: FinishedRun) -> FinishedRun:
+    """``b`` with its videos in the order of ``a``.
+
+    InputError unless both runs scored the same frames of the same videos against the same labels.
+    """
     both = f"--compare {a.folder},{b.folder}"
     alone = [(name, a, b) for name in a.names if name not in b.names]
     alone += [(name, b, a) for name in b.names if name not in a.names]
@@ -102,6 +107,8 @@ def check_comparable(a: FinishedRun, b: FinishedRun) -> None:
             f"{both}: made with other label files (SHA-256 {a.labels_sha256[:12]} and {b.labels_sha256[:12]}): "
             "evaluate both with the same --labels and --label_set"
         )
+    order = [b.names.index(name) for name in a.names]
+    b = replace(b, names=a.names, labels=[b.labels[i] for i in order], scores=[b.scores[i] for i in order])
     for name, ya, yb in zip(a.names, a.labels, b.labels, strict=True):
         if len(ya) != len(yb) or a.first != b.first:
             raise InputError(
@@ -110,6 +117,7 @@ def check_comparable(a: FinishedRun, b: FinishedRun) -> None:
             )
         if (ya != yb).any():
             raise InputError(f"{both}: the labels of video {name!r} are not the same in both scores.npz")
+    return b
 
 
 def reading(comparison: Comparison) -> list[str]:

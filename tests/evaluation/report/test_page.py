@@ -11,10 +11,9 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from ramvid_vad.evaluation import evaluate_scores
-from ramvid_vad.evaluation.report import FrameSource, frame_source, write_report
-from ramvid_vad.evaluation.report.frames import BUDGET, LONGEST, _jpeg, pictures
-from ramvid_vad.evaluation.report.gather import operating_curves
-from ramvid_vad.evaluation.report.page import render
+from ramvid_vad.evaluation.report.page import render, report_page
+from ramvid_vad.evaluation.report.page_data import operating_curves
+from ramvid_vad.evaluation.report.pictures import BUDGET, LONGEST, FrameSource, _jpeg, frame_source, pictures
 from ramvid_vad.evaluation.statistics.metrics import video_auc
 from ramvid_vad.reconstructions import load_reconstruction
 
@@ -94,7 +93,7 @@ def test_a_large_report_stays_below_ten_megabytes(tmp_path):
     evaluation = evaluate_scores(scores, labels, method="x", bootstrap=0, noise_seeds=1)
     source = FrameSource(dict.fromkeys(names, ""), files, Cache(), {"threshold": 0.9, "min_area": 12, "weight": "area"})
     page = tmp_path / "report.html"
-    write_report(evaluation, str(page), source)
+    page.write_text(report_page(evaluation, source))
     stored = json.loads(page.read_text().split('id="data">', 1)[1].split("</script>", 1)[0])["pictures"]["videos"]
     characters = sum(len(p[k]) for video in stored for p in video for k in ("input", "infilled", "residual"))
     each = characters / sum(map(len, stored))

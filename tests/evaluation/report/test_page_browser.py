@@ -10,9 +10,10 @@ import pytest
 from known_run import LENGTHS
 
 from ramvid_vad.evaluation.inputs.finished_runs import read_run
-from ramvid_vad.evaluation.report import frame_source, write_report
-from ramvid_vad.evaluation.report.comparison_files import write_comparison
-from ramvid_vad.evaluation.report.table import write_results
+from ramvid_vad.evaluation.report.comparison import write_comparison
+from ramvid_vad.evaluation.report.files import write_results
+from ramvid_vad.evaluation.report.page import report_page
+from ramvid_vad.evaluation.report.pictures import frame_source
 from ramvid_vad.evaluation.statistics.comparison import compare
 
 webdriver = pytest.importorskip("selenium.webdriver")
@@ -33,7 +34,7 @@ FITS = "const s = document.getElementById('curve'); return s.viewBox.baseVal.wid
 @pytest.fixture
 def browser(run, tmp_path, monkeypatch):
     page = tmp_path / "report.html"
-    write_report(run.evaluate(), str(page), frame_source(run.options, str(run.root / "cache")))
+    page.write_text(report_page(run.evaluate(), frame_source(run.options, str(run.root / "cache"))))
     with opened(page, tmp_path, monkeypatch) as driver:
         yield driver
 
@@ -146,7 +147,7 @@ def test_between_stored_pictures_the_nearest_is_shown(run, tmp_path, monkeypatch
     """A budget that leaves frames out: the page shows the stored frame nearest to the cursor, the earlier of two, and
     says which one it is."""
     page = tmp_path / "report.html"
-    write_report(run.evaluate(bootstrap=0), str(page), frame_source(run.options, str(run.root / "cache")), 30_000)
+    page.write_text(report_page(run.evaluate(bootstrap=0), frame_source(run.options, str(run.root / "cache")), 30_000))
     block = page.read_text().split('id="data">', 1)[1].split("</script>", 1)[0]
     data = json.loads(block)
     numbers = [p["frame"] for p in data["pictures"]["videos"][0]]
@@ -194,7 +195,7 @@ def test_a_name_that_is_a_script_does_nothing(run, tmp_path, monkeypatch):
     evaluation = run.evaluate(nulls="constant", measures="mse", bootstrap=0)
     name = "<script>alert(1)</script>"
     page = tmp_path / "report.html"
-    write_report(replace(evaluation, names=[name, *evaluation.names[1:]]), str(page))
+    page.write_text(report_page(replace(evaluation, names=[name, *evaluation.names[1:]])))
     with opened(page, tmp_path, monkeypatch) as browser:
         assert browser.execute_script("return document.scripts.length") == 2  # the data and the page's own
         assert name in browser.find_element("id", "videos").text  # an open alert would make this raise

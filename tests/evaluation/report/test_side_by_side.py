@@ -8,7 +8,7 @@ import pytest
 from known_run import LENGTHS, SIZE, error
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.report import frame_source, render_videos
+from ramvid_vad.evaluation.report.pictures import frame_source
 from ramvid_vad.evaluation.report.side_by_side import (
     CAPTION,
     GAP,
@@ -17,6 +17,7 @@ from ramvid_vad.evaluation.report.side_by_side import (
     Plot,
     Scene,
     draw_boxes,
+    render_videos,
     worst_first,
 )
 from ramvid_vad.reconstructions import load_reconstruction

@@ -1,100 +1,111 @@
-"""What is written: the same bytes twice, figures that follow from the score files, a table that says what it means."""
+"""The table: its verdict first, 80 columns and the rows that matter; in full, every figure."""
 
-import csv
-import hashlib
 import json
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from known_run import LENGTHS
-from PIL import Image
 
-from ramvid_vad.evaluation import frame_metrics
-from ramvid_vad.evaluation.report.table import format_table, write_results
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def files(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+from ramvid_vad.commands import evaluate as command
+from ramvid_vad.evaluation import evaluate_scores
+from ramvid_vad.evaluation.report.files import write_results
+from ramvid_vad.evaluation.report.table import format_table, rows_that_matter
+from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command
 
 
-def test_running_twice_gives_equal_files(run, monkeypatch):
-    for folder, clock in (("a", time.time()), ("b", time.time() + 10**8)):
-        monkeypatch.setattr(time, "time", lambda now=clock: now)
-        (run.root / folder).mkdir()
-        write_results(run.evaluate(), str(run.root / folder), progress=False)
-    first, second = files(run.root / "a"), files(run.root / "b")
-    assert first.keys() == second.keys()
-    plots = {f"plots/{name}.png" for name in LENGTHS}
-    assert set(first) == {"metrics.json", "scores.npz", "scores.csv", "report.html", *plots}
-    for name in first:
-        assert first[name] == second[name], name
+def cells(table, title):
+    """The figures of the one line that begins with ``title``."""
+    (line,) = (line for line in table.splitlines() if line.startswith(title))
+    return line[len(title) :].split()
 
 
-@pytest.mark.parametrize("protocol", ["default", "mnad"])
-def test_figures_follow_from_the_score_files(run, protocol):
-    evaluation = run.evaluate(protocol=protocol)
-    write_results(evaluation, str(run.root), plots=False)
-    document = json.loads((run.root / "metrics.json").read_text())
-    scores = np.load(run.root / "scores.npz", allow_pickle=False)
-    trim = 4 if protocol == "mnad" else 0
-    labels = [scores[f"labels/{name}"] for name in document["videos"]]
-    saved = {
-        "mse": ("mse", None),
-        "wmse.linear_blend": ("wmse", "linear_blend"),
-        "optical_flow": (None, "optical_flow"),
-    }
-    for key, (measure, null) in saved.items():
-        row = next(r for r in document["rows"] if (r["measure"], r["null"]) == (measure, null))
-        raw = [scores[f"{key}/raw/{name}"] for name in document["videos"]]
-        processed = [scores[f"{key}/processed/{name}"] for name in document["videos"]]
-        assert row["metrics_before_protocol"] == pytest.approx(frame_metrics(raw, labels))
-        assert row["metrics"] == pytest.approx(frame_metrics(processed, [y[trim:] for y in labels]))
-    with open(run.root / "scores.csv", newline="") as file:
-        lines = list(csv.DictReader(file))
-    assert [(line["video"], int(line["frame"])) for line in lines] == [
-        (v, i) for v, n in LENGTHS.items() for i in range(n)
-    ]
-    assert [int(line["label"]) for line in lines] == np.concatenate(labels).tolist()
-    column = [line["mse processed"] for line in lines if line["video"] == "02"]
-    assert column[:trim] == [""] * trim
-    np.testing.assert_allclose([float(v) for v in column[trim:]], scores["mse/processed/02"], rtol=1e-8)
-    raw_column = [float(line["wmse.linear_blend raw"]) for line in lines if line["video"] == "02"]
-    np.testing.assert_allclose(raw_column, scores["wmse.linear_blend/raw/02"], rtol=1e-8)
+def percent(value):
+    return f"{100 * value:.1f}"
 
 
-def test_metrics_name_what_made_them(run):
-    write_results(run.evaluate(tau=0.05), str(run.root), plots=False)
-    document = json.loads((run.root / "metrics.json").read_text())
-    assert document["schema"] == 2 and document["version"]
-    assert document["wmse"] == {"tau": 0.05, "min_area": 12, "weight": "area"}
-    assert document["protocol"]["line"].startswith("default: trimmed 0 + 0 frames per video, Gaussian sigma 2")
-    assert len(document["labels"]["sha256"]) == 64
-    assert document["environment"]["numpy"] == np.__version__ and document["environment"]["python"]
-    digests = [hashlib.sha256(frames.tobytes()).hexdigest() for frames in run.frames.values()]
-    assert document["frames_sha256"] == hashlib.sha256("".join(digests).encode()).hexdigest()
-    assert document["reconstructions"]["model"] == "toy" and "video" not in document["reconstructions"]
-
-
-def test_the_table_says_what_the_figures_mean(run):
-    evaluation = run.evaluate()
+def test_the_short_table_has_the_verdict_first_and_the_figures_of_the_rows_that_matter(run):
+    evaluation = run.evaluate(measures="mse,wmse,ssim")
     table = format_table(evaluation)
+    lines = table.splitlines()
+    assert lines[0].startswith("mse (micro AUC ") and "the nulls' spread" in lines[0]
+    assert max(map(len, lines)) <= 80
+    row, (low, high) = evaluation.row("mse"), evaluation.row("mse").intervals["micro_auc"]
+    m = row.metrics
+    intervals = [percent(low), "-", percent(high)]
+    assert cells(table, "mse    ") == [
+        percent(m["micro_auc"]),
+        *intervals,
+        *map(percent, (m["macro_auc"], m["ap"], m["eer"])),
+    ]
+    shown = [(r.measure, r.null) for r in rows_that_matter(evaluation)]
+    best = max(("constant", "noise", "triangle", "ramp"), key=lambda n: evaluation.row("", n).metrics["micro_auc"])
+    assert shown == [
+        *(("mse", null) for null in ("", "linear_blend", "previous_frame")),
+        *(("", null) for null in ("frame_difference", "optical_flow", best)),
+    ]
+    blend = cells(table, "null: linear blend of the anchors")
+    assert blend[0] == percent(evaluation.row("mse", "linear_blend").metrics["micro_auc"])
+    assert "F1*" not in table and "acc." not in table and "\nwmse" not in table
+    assert "9 more rows and oracle figures: table.txt, or --full_table True" in table
+    assert "3 videos (0 of one class), 56 frames, 26 abnormal" in table
+    assert "left out: features, calibrated (give --normal_dir, a folder of normal videos)" in table
+
+
+def test_no_line_is_wider_than_80_columns_whatever_is_given():
+    """Long names, thresholds, every protocol's line, undefined figures."""
+    rng = np.random.default_rng(0)
+    labels = {f"{i:02d}": (np.arange(60) // 15 % 2).astype(np.uint8) for i in range(3)}
+    scores = {name: rng.standard_normal(60) for name in labels}
+    normal = {name: rng.standard_normal(400) for name in "abc"}
+    quick = {"bootstrap": 20, "noise_seeds": 2}
+    for options in (
+        {"normal": normal, "fps": 10.0},
+        {"normal": normal, "method": "a_method_with_a_name_that_is_longer_than_its_column"},
+        {"normal": normal, "protocol": "mnad"},
+        {"protocol": "aed-mae-shanghaitech", "nulls": ""},
+        {"benchmark": "shanghaitech", "trim": "2,3"},
+    ):
+        table = format_table(evaluate_scores(scores, labels, **quick, **options))
+        assert max(map(len, table.splitlines())) <= 80, table
+    one_class = format_table(evaluate_scores(scores, dict.fromkeys(labels, np.zeros(60)), **quick))
+    assert one_class.startswith("All frames are of one class") and max(map(len, one_class.splitlines())) <= 80
+
+
+def test_thresholds_in_words():
+    """One alarm on two abnormal spans: what the threshold from normal video does, counted by hand."""
+    labels = {"v": np.repeat([0, 1, 0, 1, 0], 20).astype(np.uint8)}
+    scores = {"v": np.zeros(100)}
+    scores["v"][25:30] = 5  # five frames late
+    scores["v"][70] = scores["v"][90] = 5  # inside the second event, and a false alarm
+    normal = {"n": np.linspace(0, 1, 200)}
+    found = evaluate_scores(scores, labels, normal=normal, sigma=0.0, fps=10.0, bootstrap=0)
+    text = " ".join(format_table(found).split())
+    # 60 normal frames at 10 per second are 6 s: one false alarm in 6 s is 600 per hour; delays of 0.5 s and 1 s
+    assert "threshold from normal video, quantile, 0.995: accuracy 65.0, F1 25.5" in text
+    assert "600.0 false alarms per hour, 0 of 2 events missed, mean delay 0.8 s" in text
+    assert "threshold from normal video, extreme value: none," in text
+    unknown = " ".join(format_table(evaluate_scores(scores, labels, normal=normal, sigma=0.0, bootstrap=0)).split())
+    assert "16.7 false alarms per 1000 normal frames" in unknown and "mean delay 7.5 frames" in unknown
+    assert "thresholds: not calibrated" in format_table(evaluate_scores(scores, labels, bootstrap=0))
+
+
+def test_the_full_table_says_what_the_figures_mean(run):
+    evaluation = run.evaluate()
+    table = format_table(evaluation, full=True)
     m = evaluation.row("wmse").metrics
     (line,) = (line for line in table.splitlines() if line.startswith("wmse "))
     assert line.split()[1:3] == [
-        f"{100 * evaluation.row('wmse').raw_metrics['micro_auc']:.1f}",
-        f"{100 * m['micro_auc']:.1f}",
+        percent(evaluation.row("wmse").raw_metrics["micro_auc"]),
+        percent(m["micro_auc"]),
     ]
+    assert table.startswith("mse (micro AUC ") and "the nulls' spread (" in table
     assert "3 videos (0 of one class), 56 frames, 26 abnormal" in table
     assert f"always 'normal' is right in {100 * 30 / 56:.1f} %" in table
     assert "standard deviation over seeds" in table
-    assert "\nmse (micro AUC " in table and "the nulls' spread (" in table
-    assert "left out: null features (give --normal_dir, a folder of normal videos)" in table
+    assert [line.split("  ")[0] for line in table.splitlines()[1:] if line.startswith(("mse ", "wmse ", "null: "))] == [
+        *("mse", "wmse", "null: frame difference, 240 lines", "null: optical flow (DIS), 240 lines"),
+        *("null: constant", "null: noise", "null: triangle, mid-video", "null: ramp"),
+    ]
 
 
 def test_a_perfect_model_is_above_and_a_blind_one_below(run):
@@ -103,59 +114,45 @@ def test_a_perfect_model_is_above_and_a_blind_one_below(run):
     for sign, verdict in ((1, "mse (micro AUC 100.0) is above the nulls' spread"), (-1, "is below the nulls' spread")):
         for name, s in zip(LENGTHS, scores, strict=True):
             np.save(run.root / "labels" / f"{name}.npy", (sign * s > sign * 0.01).astype(np.uint8))
-        table = format_table(run.evaluate(nulls="constant", measures="mse", sigma=0))
-        assert verdict in table
-        assert ("not evidence of detection" in table) == (sign < 0)
+        first = format_table(run.evaluate(nulls="constant", measures="mse", sigma=0), full=True).splitlines()[0]
+        assert verdict in first
+        assert ("not evidence of detection" in first) == (sign < 0)
+
+
+def test_without_a_null_nothing_is_said_of_chance(run):
+    said = " ".join(format_table(run.evaluate(nulls="")).split())
+    assert "no null row stands beside it (--nulls), so chance is not ruled out" in said
 
 
 def test_undefined_is_written_as_such(run):
     for name, n in LENGTHS.items():
         np.save(run.root / "labels" / f"{name}.npy", np.zeros(n, np.uint8))
     evaluation = run.evaluate()
-    table = format_table(evaluation)
-    assert "undefined" in table
-    (line,) = (line for line in table.splitlines() if line.startswith("mse "))
-    assert line.split() == ["mse", *"---------"]
+    for full, columns in ((False, 5), (True, 9)):
+        table = format_table(evaluation, full)
+        assert table.startswith("All frames are of one class") and "undefined" in table
+        assert cells(table, "mse ") == ["-"] * columns
     write_results(evaluation, str(run.root), progress=False)
     assert json.loads((run.root / "metrics.json").read_text())["rows"][0]["metrics"]["micro_auc"] is None
 
 
-def test_plots_show_curve_and_bands(run):
-    write_results(run.evaluate(), str(run.root), progress=False)
-    picture = np.asarray(Image.open(run.root / "plots" / "scene" / "03.png").convert("RGB")).astype(int)
-    assert picture.shape == (300, 900, 3)
-    for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (224, 224, 224)):  # model, blend, ground truth
-        assert (np.abs(picture - colour).max(axis=2) < 12).sum() > 100, colour
+@pytest.mark.parametrize("full", [False, True])
+def test_the_command_prints_before_it_writes(run, monkeypatch, capsys, full):
+    """Pictures and videos take minutes: the table is there before the first file; table.txt is the full one."""
+    seen = []
 
+    def write(evaluation, out_dir, **options):
+        seen.append((capsys.readouterr().out, format_table(evaluation), format_table(evaluation, full=True)))
+        return write_results(evaluation, out_dir, **options)
 
-def command(run, *flags):
-    arguments = ["--reconstructions", run.options.reconstructions, "--data_dir", run.options.data_dir]
-    arguments += ["--labels", run.options.labels, "--cache_dir", str(run.root / "cache"), *flags]
-    script = str(ROOT / "scripts" / "vad_eval.py")
-    return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=250, cwd=ROOT)
-
-
-def test_the_command_twice_gives_equal_files_and_a_report_with_pictures(run, monkeypatch):
-    """Two processes, whose sets and dictionaries hash differently."""
-    written = []
-    for seed in ("1", "2"):
-        monkeypatch.setenv("PYTHONHASHSEED", seed)
-        out = run.root / "out" / seed
-        done = command(run, "--out_dir", str(out), "--measures", "wmse,ssim", "--noise_seeds", "2")
-        assert done.returncode == 0, done.stderr
-        assert "micro AUC" in done.stdout and str(out) in done.stdout
-        written.append(files(out))
-    assert written[0].keys() == written[1].keys() and "metrics.json" in written[0]
-    assert sum(name.endswith(".png") for name in written[0]) == 3
-    for name, content in written[0].items():
-        assert content == written[1][name], name
-    block = written[0]["report.html"].decode().split('id="data">', 1)[1].split("</script>", 1)[0]
-    assert [len(video) > 0 for video in json.loads(block)["pictures"]["videos"]] == [True] * 3
-
-
-def test_a_label_file_one_frame_short_is_one_line_and_exit_code_2(run):
-    np.save(run.root / "labels" / "02.npy", np.zeros(16, np.uint8))
-    done = command(run, "--out_dir", str(run.root / "out"))
-    assert done.returncode == 2
-    (line,) = done.stderr.strip().splitlines()
-    assert "02.npy: 16 labels, but the video has 17 frames" in line
+    monkeypatch.setattr(command, "write_results", write)
+    flags = ["--reconstructions", run.options.reconstructions, "--data_dir", run.options.data_dir]
+    flags += ["--labels", run.options.labels, "--cache_dir", str(run.root / "cache"), "--plots", "False"]
+    flags += ["--measures", "mse", "--nulls", "constant,ramp", "--full_table", str(full)]
+    out = run.root / "out"
+    command.evaluate(parse_command("", COMMAND_SECTIONS["vad_eval"], [*flags, "--out_dir", str(out)]))
+    ((printed, short, long),) = seen
+    assert printed.strip().endswith((long if full else short).strip())
+    assert (out / "table.txt").read_text() == long + "\n"
+    (last,) = capsys.readouterr().out.strip().splitlines()
+    assert last == f"table.txt, metrics.json, scores.npz, scores.csv and report.html are in {out}"

@@ -8,7 +8,8 @@ from PIL import Image
 from test_regions import brute_force
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.report.table import format_table, metrics_document
+from ramvid_vad.evaluation.report.files import metrics_document
+from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.evaluation.statistics.pixels import pixel_metrics
 from ramvid_vad.evaluation.statistics.spatial import find_truth, spatial_metrics, video_regions
 from ramvid_vad.reconstructions import load_reconstruction
@@ -167,7 +168,7 @@ def test_an_evaluation_with_masks_beside_its_labels_says_where(run):
     assert evaluation.spatial[""] == spatial_metrics(videos)
     assert len({figures["pixel_auc"] for figures in evaluation.spatial.values()}) == 3
     assert evaluation.provenance["spatial"]["videos_with_masks"] == 3
-    table = format_table(evaluation)
+    table = format_table(evaluation, full=True)
     assert "pixels of 3, tracks of 3 of 3 videos (3 linked from masks)" in table
     (line,) = (line for line in table.splitlines() if line.startswith("residual and its blobs"))
     assert line.split()[4] == f"{100 * evaluation.spatial['']['pixel_auc']:.1f}"

@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ramvid_vad.evaluation.nulls.registry import NULLS
-from ramvid_vad.evaluation.report.frames import BUDGET, FrameSource, pictures
-from ramvid_vad.evaluation.report.table import COLUMNS, row_key, row_verdict
+from ramvid_vad.evaluation.report.pictures import BUDGET, FrameSource, pictures
+from ramvid_vad.evaluation.report.wording import COLUMNS, row_key, row_title, summary
 from ramvid_vad.evaluation.schema import Evaluation, Row
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.metrics import video_auc
@@ -21,7 +20,7 @@ def report_data(evaluation: Evaluation, source: FrameSource | None = None, budge
     events = _events(evaluation, row)
     return {
         "title": row_key(row),
-        "verdict": "" if row.null else row_verdict(evaluation, row),
+        "verdict": summary(evaluation),
         "protocol": evaluation.protocol.describe(),
         "columns": [{"title": title, "key": key} for title, key in COLUMNS],
         "rows": [_row(r) for r in evaluation.rows],
@@ -55,9 +54,8 @@ def operating_curves(scores: np.ndarray, labels: np.ndarray) -> dict[str, list[l
 
 
 def _row(row: Row) -> dict[str, Any]:
-    title = row.measure if not row.null else NULLS[row.null].title + (f" by {row.measure}" if row.measure else "")
     return {
-        "title": title,
+        "title": row_title(row),
         "null": bool(row.null),
         "metrics": {key: row.metrics[key] for _, key in COLUMNS},
         "sd": row.sd.get("micro_auc"),

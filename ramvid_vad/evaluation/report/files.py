@@ -1,0 +1,121 @@
+"""The files of an evaluation, each whole or absent: metrics.json, scores.npz, scores.csv, table.txt, report.html."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ramvid_vad.evaluation.nulls.registry import BLIND
+from ramvid_vad.evaluation.report.page import report_page
+from ramvid_vad.evaluation.report.pictures import FrameSource
+from ramvid_vad.evaluation.report.table import format_table
+from ramvid_vad.evaluation.report.wording import row_key, row_verdict
+from ramvid_vad.evaluation.schema import Evaluation, Row
+from ramvid_vad.evaluation.statistics.metrics import undefined
+from ramvid_vad.runtime.atomic import write_atomically
+from ramvid_vad.runtime.text import csv_cell
+
+
+def write_results(
+    evaluation: Evaluation, out_dir: str, plots: bool = True, progress: bool = True, source: FrameSource | None = None
+) -> list[str]:
+    """All files, and plots/NAME.png if asked for, into the existing folder ``out_dir`` -> what was written there.
+
+    source: of the report's pictures; None: scores only. The same input gives the same bytes.
+    """
+
+    def at(name: str) -> str:
+        return os.path.join(out_dir, name)
+
+    write_atomically(at("scores.npz"), lambda path: _write_npz(evaluation, path))
+    write_atomically(at("scores.csv"), lambda path: _write_csv(evaluation, path))
+    write_text(at("table.txt"), format_table(evaluation, full=True) + "\n")
+    write_text(at("report.html"), report_page(evaluation, source))
+    write_text(at("metrics.json"), as_json(metrics_document(evaluation)))  # last: where it is, the others are
+    written = ["table.txt", "metrics.json", "scores.npz", "scores.csv", "report.html"]
+    if plots:
+        from ramvid_vad.evaluation.report.plots import plot_videos
+
+        plot_videos(evaluation, at("plots"), progress)
+        written.append("plots")
+    return written
+
+
+def write_text(path: str, text: str) -> None:
+    """UTF-8 with Unix line ends on every system, whole or not at all."""
+
+    def write(temporary: str) -> None:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+
+    write_atomically(path, write)
+
+
+def as_json(document: dict[str, Any]) -> str:
+    """Indented, with a line end; a NaN is an error."""
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def metrics_document(evaluation: Evaluation) -> dict[str, Any]:
+    """Content of metrics.json: provenance, and per row its metrics as fractions (null: undefined, with the cause)."""
+    rows = [
+        {
+            "measure": row.measure or None,
+            "null": row.null or None,
+            "metrics": row.metrics,
+            "undefined": undefined(row.metrics),
+            "metrics_before_protocol": row.raw_metrics,
+            "intervals": {name: list(ends) for name, ends in row.intervals.items()},
+            **({} if row.null else {"operating": [asdict(point) for point in row.operating]}),
+            **({"sd_over_seeds": row.sd} if row.sd else {}),
+            **({} if row.null else {"verdict": row_verdict(evaluation, row)}),
+        }
+        for row in evaluation.rows
+    ]
+    spatial = {null or "model": figures for null, figures in evaluation.spatial.items()}
+    return evaluation.provenance | {"videos": evaluation.names, "rows": rows} | ({"where": spatial} if spatial else {})
+
+
+def score_arrays(evaluation: Evaluation) -> Iterator[tuple[str, np.ndarray]]:
+    """Arrays of scores.npz: ``about`` (provenance as JSON), ``labels/VIDEO``, and per row that looks at the video
+    ``ROW/raw/VIDEO`` for all frames and ``ROW/processed/VIDEO`` for those the protocol keeps. ROW is a measure, NULL,
+    or MEASURE.NULL."""
+    yield "about", np.array(json.dumps(evaluation.provenance, sort_keys=True))
+    for name, labels in zip(evaluation.names, evaluation.full_labels, strict=True):
+        yield f"labels/{name}", labels
+    for row in _saved(evaluation):
+        for name, raw, processed in zip(evaluation.names, row.raw, row.processed, strict=True):
+            yield f"{row_key(row)}/raw/{name}", raw
+            yield f"{row_key(row)}/processed/{name}", processed
+
+
+def _saved(evaluation: Evaluation) -> list[Row]:
+    """Rows whose scores are worth keeping: the blind nulls are functions of the lengths alone."""
+    return [row for row in evaluation.rows if row.null not in BLIND]
+
+
+def _write_npz(evaluation: Evaluation, path: str) -> None:
+    with open(path, "wb") as file:  # to a name numpy would add ".npz"
+        np.savez_compressed(file, **dict(score_arrays(evaluation)))
+
+
+def _write_csv(evaluation: Evaluation, path: str) -> None:
+    """One line per frame: video, frame, label, and of each saved row the raw and the processed score."""
+    rows, skipped = _saved(evaluation), evaluation.first_processed - evaluation.first_raw
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        headings = [f"{row_key(row)} {kind}" for row in rows for kind in ("raw", "processed")]
+        writer.writerow(["video", "frame", "label", *headings])
+        for video, name in enumerate(evaluation.names):
+            columns = []
+            for row in rows:
+                padded = np.full(len(row.raw[video]), np.nan)  # frames the protocol dropped have no processed score
+                padded[skipped : skipped + len(row.processed[video])] = row.processed[video]
+                columns += [row.raw[video], padded]
+            for frame, label in enumerate(evaluation.full_labels[video]):
+                values = ["" if np.isnan(c[frame]) else f"{c[frame]:.9g}" for c in columns]
+                writer.writerow([csv_cell(name), evaluation.first_raw + frame, int(label), *values])

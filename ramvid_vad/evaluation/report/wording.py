@@ -1,0 +1,67 @@
+"""How rows and figures are called, and what a result says in a sentence: alike in the table, the files and the page."""
+
+import textwrap
+
+from ramvid_vad.evaluation.nulls.registry import BLIND, NULLS
+from ramvid_vad.evaluation.schema import Evaluation, Row
+from ramvid_vad.evaluation.statistics.verdict import NullResult, verdict
+
+COLUMNS = (  # heading, metric; * marks a threshold chosen on the test labels
+    ("micro AUC", "micro_auc"),
+    ("macro", "macro_auc"),
+    ("padded", "macro_auc_padded"),
+    ("AP", "ap"),
+    ("EER", "eer"),
+    ("F1*", "best_f1"),
+    ("acc.*", "oracle_accuracy"),
+    ("acc./video*", "oracle_accuracy_per_video"),
+)
+
+
+WIDTH = 80  # of what is printed
+
+
+def wrapped(text: str) -> list[str]:
+    """Lines of at most WIDTH columns, but for words that are longer by themselves."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def percent(value: float | None) -> str:
+    """A fraction in per cent with one decimal, "-" where it is undefined."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def row_key(row: Row) -> str:
+    """Name of a row in files: "wmse", "wmse.linear_blend", "optical_flow"."""
+    return ".".join(part for part in (row.measure, row.null) if part)
+
+
+def row_title(row: Row) -> str:
+    """Name of a row in words: "wmse", "linear blend of the anchors by wmse"."""
+    if not row.null:
+        return row.measure
+    return NULLS[row.null].title + (f" by {row.measure}" if row.measure else "")
+
+
+def row_verdict(evaluation: Evaluation, row: Row) -> str:
+    """One sentence on a row of the model: inside, above or below the spread of the nulls (``statistics.verdict``)."""
+    nulls = [
+        NullResult(row_title(n), n.metrics["micro_auc"], n.sd.get("micro_auc", 0.0), sees_video=n.null not in BLIND)
+        for n in evaluation.rows
+        if n.null
+    ]
+    return verdict(row.measure, row.metrics["micro_auc"], nulls, row.intervals.get("micro_auc"))
+
+
+def summary(evaluation: Evaluation) -> str:
+    """What the whole evaluation says, in a sentence."""
+    # of the first measure, not the best one: a measure picked after looking at these labels would flatter
+    row = evaluation.headline
+    if row.metrics["micro_auc"] is None:
+        return "All frames are of one class: AUC, AP, EER and oracle figures are undefined (-)."
+    figure = f"{row_title(row)} (micro AUC {percent(row.metrics['micro_auc'])})"
+    if row.null:
+        return f"The row that any model has to beat: {figure}."
+    return (
+        row_verdict(evaluation, row) or f"{figure}: no null row stands beside it (--nulls), so chance is not ruled out."
+    )
