@@ -48,8 +48,8 @@ NULLS (--nulls) and what each needs; a frame takes about 20 ms with optical_flow
 PROTOCOLS_TITLE = "\nPROTOCOLS (--protocol; the line that says what was done is printed with every result)\n"
 FILES = """
 FILES in --out_dir: metrics.json, scores.npz, scores.csv, table.txt, report.html, plots/; with --videos N also
-videos/NAME.mp4 of the N videos with the lowest AUC: input, infilled, residual with the blobs' boxes, running score; with --compare
-comparison.json and comparison.html. Twice the same input: the same bytes, but for the encoding of the mp4.
+videos/NAME.mp4 of the N videos with the lowest AUC: input, infilled, residual with the blobs' boxes, running score;
+with --compare comparison.json and comparison.html. Twice the same input: the same bytes, but for the mp4's encoding.
 Exit code 2: something given does not fit, in one line that names it; 1: a fault at run time.
 """
 

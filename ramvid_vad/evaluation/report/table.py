@@ -5,6 +5,7 @@ from typing import Any
 from ramvid_vad.evaluation.nulls.registry import BLIND, NULLS
 from ramvid_vad.evaluation.report.wording import COLUMNS, percent, row_key, row_title, summary, wrapped
 from ramvid_vad.evaluation.schema import Evaluation, Operating, Row
+from ramvid_vad.evaluation.statistics.verdict import DEVIATIONS
 
 TITLE = 35  # columns of a row's name in the short table
 SHORT = (("macro", "macro_auc", 7), ("AP", "ap", 6), ("EER", "eer", 6))  # heading, metric, columns
@@ -35,12 +36,13 @@ def format_table(evaluation: Evaluation, full: bool = False) -> str:
 
 
 def rows_that_matter(evaluation: Evaluation) -> list[Row]:
-    """At most eight: the headline, the nulls that see the video (by its measure only), the best of the blind ones."""
+    """The headline, the nulls that see the video (by its measure only), the blind one that the verdict names."""
     headline, measure = evaluation.headline, evaluation.rows[0].measure
     others = [row for row in evaluation.rows if row.null and row is not headline]
     seeing = [row for row in others if row.null not in BLIND and row.measure in ("", measure)]
     blind = [row for row in others if row.null in BLIND]
-    return [headline, *seeing, *sorted(blind, key=lambda row: -(row.metrics["micro_auc"] or 0))[:1]]
+    reach = {id(row): (row.metrics["micro_auc"] or 0) + DEVIATIONS * row.sd.get("micro_auc", 0) for row in blind}
+    return [headline, *seeing, *sorted(blind, key=lambda row: -reach[id(row)])[:1]]
 
 
 def _short(evaluation: Evaluation) -> list[str]:
@@ -50,7 +52,8 @@ def _short(evaluation: Evaluation) -> list[str]:
     for row in rows:
         title = ("null: " + NULLS[row.null].title) if row.null else row.measure
         title = title if len(title) <= TITLE else title[: TITLE - 3] + "..."
-        figures = f"{percent(row.metrics['micro_auc']):>10}{_interval(row, 'micro_auc', '-'):>15}"
+        without = f"sd {percent(row.sd.get('micro_auc'))}" if row.sd else "-"
+        figures = f"{percent(row.metrics['micro_auc']):>10}{_interval(row, 'micro_auc', without):>15}"
         lines.append(f"{title:<{TITLE}}{figures}" + "".join(f"{percent(row.metrics[k]):>{w}}" for _, k, w in SHORT))
     lines.append("")
     for fact in _facts(evaluation):
