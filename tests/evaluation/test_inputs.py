@@ -9,7 +9,8 @@ import pytest
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import evaluate_scores
-from ramvid_vad.evaluation.report.table import format_table, write_results
+from ramvid_vad.evaluation.report.files import write_results
+from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.evaluation.statistics.metrics import frame_metrics
 from ramvid_vad.video.labels import read_labels
 
