@@ -16,11 +16,12 @@ import torch
 from measure import alternate, machine, print_table, seconds, write_report
 from sampling import CONFIG
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.inference import infill
 from ramvid_vad.runtime.allocator import keep_freed_memory
 from ramvid_vad.scoring.blobs import wmse_scores
-from ramvid_vad.script_util import COMMAND_SECTIONS, create_diffusion, create_model, parse_command
+from ramvid_vad.script_util import create_diffusion, create_model
 from ramvid_vad.video.cache import resize_frame
 from ramvid_vad.video.datasets import read_window, to_float, to_uint8
 from ramvid_vad.video.reader import read_frames

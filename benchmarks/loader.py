@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from measure import alternate, machine, print_table, write_report
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands import train as train_command
-from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command
 from ramvid_vad.video import cache as cache_module
 from ramvid_vad.video.cache import FrameCache, resize_frame
 from ramvid_vad.video.datasets import VideoWindows, to_float, training_batches

@@ -13,10 +13,11 @@ from functools import partial
 import torch
 from measure import alternate, machine, print_table, seconds, write_report
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.inference import infill
 from ramvid_vad.runtime.allocator import keep_freed_memory
-from ramvid_vad.script_util import COMMAND_SECTIONS, create_diffusion, create_model, parse_command
+from ramvid_vad.script_util import create_diffusion, create_model
 
 CONFIG = "ped2_cpu"
 

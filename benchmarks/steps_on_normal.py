@@ -12,9 +12,9 @@ import os
 
 import numpy as np
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.sample import sample
 from ramvid_vad.loading import cache_folder
-from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.reader import find_videos, video_name
 

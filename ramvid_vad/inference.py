@@ -45,7 +45,7 @@ def infill(
             return model(*inputs, **keywords)
 
     with ThreadPoolExecutor(DRAWING_THREADS, thread_name_prefix="noise") as pool:
-        return SAMPLERS["ddim" if sampling.use_ddim else sampling.sampler](
+        return SAMPLERS[sampling.sampler](
             diffusion,
             network,
             clean,
@@ -100,7 +100,7 @@ class _Noise:
 def _draws(sampling: SampleOptions, steps: int) -> int:
     """How many draws a whole walk asks for: the start, each move that adds noise, each step back of RePaint."""
     moves = steps * sampling.resample_steps
-    if sampling.use_ddim or sampling.sampler == "ddim":
+    if sampling.sampler == "ddim":
         moves = moves - sampling.resample_steps if sampling.eta > 0 else 0  # none at t = 0
     return 1 + moves + steps * (sampling.resample_steps - 1)
 

@@ -2,24 +2,26 @@
 
 import os
 import re
-from dataclasses import asdict, replace
-from types import SimpleNamespace
+from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
 
 import torch
-import yaml
 
 from ramvid_vad.diffusion.anchors import AnchorPattern
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
 from ramvid_vad.models.unet import UNet
-from ramvid_vad.options import AnchorOptions, ModelOptions, VideoOptions
+from ramvid_vad.options import GROUPS, AnchorOptions, ModelOptions, RunOptions, VideoOptions, int_list, parse_image_size
+from ramvid_vad.options.aliases import ALIASES, spelled_out
+from ramvid_vad.options.option import convert_all
 from ramvid_vad.runtime.files import names_in
-from ramvid_vad.script_util import create_diffusion, create_model, int_list, parse_image_size, resolved_options
+from ramvid_vad.script_util import create_diffusion, create_model
 from ramvid_vad.training.weights import load_weights
 from ramvid_vad.video.cache import FrameCache
 
 LONGEST_WAIT = 7 * 24 * 60  # minutes that a rank waits for slower ones; a dead one is noticed within seconds
+SECTIONS = ("model", "diffusion", "video", "anchors")  # of options that a checkpoint carries
 RANDOM_FLAGS = ("max_num_mask_frames", "mask_range", "uncondition_rate")
 # options that a checkpoint does not fix: they choose how it is trained or walked, not what it is
 FREE_OPTIONS = (
@@ -33,20 +35,16 @@ FREE_OPTIONS = (
 )
 
 
-def print_resolved(parsed: SimpleNamespace) -> None:
-    """``--dry_run``: every option as it was resolved, as YAML that ``--config`` reads."""
-    print(yaml.safe_dump(resolved_options(parsed), sort_keys=False).rstrip())
-
-
-def anchor_kind(anchors: AnchorOptions, given: set[str]) -> str:
-    """The pattern asked for; left open, RaMViD's mask flags mean its random pattern."""
-    if anchors.anchors:
-        return anchors.anchors
-    if anchors.cond_frames:
-        return "explicit"
-    if "num_prediction_anchors" in given:
-        return "prediction"
-    return "random" if given & set(RANDOM_FLAGS) else "selective"
+def with_anchor_kind(run: RunOptions) -> RunOptions:
+    """The pattern asked for, by name; left open, RaMViD's mask flags mean its random pattern."""
+    kind = run.anchors.anchors
+    if not kind and run.anchors.cond_frames:
+        kind = "explicit"
+    elif not kind and "num_prediction_anchors" in run.given:
+        kind = "prediction"
+    elif not kind:
+        kind = "random" if run.given & set(RANDOM_FLAGS) else "selective"
+    return run.but("anchors", anchors=kind)
 
 
 def anchor_pattern(anchors: AnchorOptions, seq_len: int, seed: int) -> AnchorPattern:
@@ -81,28 +79,27 @@ def frame_cache(video: VideoOptions, model: ModelOptions) -> FrameCache:
     return FrameCache(folder, parse_image_size(model.image_size), rgb=model.rgb, keep_aspect=video.keep_aspect)
 
 
-def checkpoint_config(parsed: SimpleNamespace) -> dict[str, Any]:
+def checkpoint_config(run: RunOptions) -> dict[str, Any]:
     """What a checkpoint says of itself: all that sampling needs to know."""
-    config = {name: asdict(getattr(parsed, name)) for name in ("model", "diffusion", "video", "anchors")}
+    config = {name: asdict(getattr(run, name)) for name in SECTIONS}
     config["video"] = {name: config["video"][name] for name in ("seq_len", "keep_aspect")}  # no paths of this machine
     return config
 
 
-def load_model(path: str, parsed: SimpleNamespace) -> tuple[UNet, GaussianDiffusion]:
-    """The network of a checkpoint and its diffusion; ``parsed`` then holds the checkpoint's options.
+def load_model(path: str, run: RunOptions) -> tuple[UNet, GaussianDiffusion, RunOptions]:
+    """The network of a checkpoint, its diffusion, and the options with those of the checkpoint adopted.
 
     A flag that contradicts the checkpoint's configuration is an InputError; a RaMViD ``.pt`` has none and takes the
     flags, but for the mixer, which shows in its keys.
     """
     state, config = load_weights(path)
     if config is not None:
-        _adopt(parsed, config, path)
-    elif "mixer" not in parsed.given:
-        mixer = "attention" if any(".qkv." in key for key in state) else "mamba"
-        parsed.model = replace(parsed.model, mixer=mixer)
-    model = create_model(parsed.model, parsed.diffusion.learn_sigma)
+        run = _adopted(run, config, path)
+    elif "mixer" not in run.given:
+        run = run.but("model", mixer="attention" if any(".qkv." in key for key in state) else "mamba")
+    model = create_model(run.model, run.diffusion.learn_sigma)
     load_state(model, state, path)
-    return model, create_diffusion(parsed.diffusion)
+    return model, create_diffusion(run.diffusion), run
 
 
 def load_state(model: UNet, state: dict[str, torch.Tensor], path: str) -> None:
@@ -137,15 +134,27 @@ def averaged_beside(path: str) -> str:
     return os.path.join(folder, averages[-1][1]) if averages else ""
 
 
-def check_config(parsed: SimpleNamespace, config: dict[str, Any], path: str, names: set[str] | None = None) -> None:
+def known_config(config: Any, path: str) -> dict[str, dict[str, Any]]:
+    """The options in a checkpoint's own words, section by section, in type and range; others are left out, as those of
+    newer versions. InputError: the file says something that no option can be."""
+    if not isinstance(config, dict) or not all(isinstance(config.get(name, {}), dict) for name in SECTIONS):
+        raise InputError(f"{path}: its configuration is no sections of options: damaged, take another checkpoint")
+    return {
+        name: spelled_out(convert_all(GROUPS[name], config.get(name, {}), f"{path}: its configuration says "))
+        for name in SECTIONS
+    }
+
+
+def check_config(run: RunOptions, config: dict[str, Any], path: str, names: Collection[str] | None = None) -> None:
     """InputError: one of the options ``names`` (None: any) contradicts what a checkpoint says it was made with."""
+    trained = known_config(config, path)
     for section in ("model", "diffusion"):
-        now = asdict(getattr(parsed, section))
-        for name, trained in config.get(section, {}).items():
-            if name not in now or name in FREE_OPTIONS or (names is not None and name not in names):
+        now = asdict(getattr(run, section))
+        for name, value in trained[section].items():
+            if name in FREE_OPTIONS or (names is not None and name not in names):
                 continue
-            if _plain(name, now[name]) != _plain(name, trained):
-                raise InputError(f"--{name} {now[name]!r}: {path} was made with {trained!r}: use that, or leave it out")
+            if _plain(name, now[name]) != _plain(name, value):
+                raise InputError(f"--{name} {now[name]!r}: {path} was made with {value!r}: use that, or leave it out")
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -157,13 +166,13 @@ def _plain(name: str, value: Any) -> Any:
     return value
 
 
-def _adopt(parsed: SimpleNamespace, config: dict[str, Any], path: str) -> None:
-    """Take over the checkpoint's options, except those that a flag may change."""
-    check_config(parsed, config, path, parsed.given)
-    kept = set(parsed.given)
-    if parsed.given & {"cond_frames", "num_prediction_anchors"}:
+def _adopted(run: RunOptions, config: dict[str, Any], path: str) -> RunOptions:
+    """With the checkpoint's options, except those that a flag may change."""
+    said = run.given | {ALIASES[name][0] for name in run.given & ALIASES.keys()}
+    check_config(run, config, path, said)
+    kept = set(run.given)
+    if run.given & {"cond_frames", "num_prediction_anchors"}:
         kept.add("anchors")  # asked for by other words: the pattern it was trained with must not hide them
-    for section in ("model", "diffusion", "video", "anchors"):
-        current = getattr(parsed, section)
-        trained = {name: value for name, value in config.get(section, {}).items() if name in asdict(current)}
-        setattr(parsed, section, replace(current, **{k: v for k, v in trained.items() if k not in kept}))
+    for section, trained in known_config(config, path).items():
+        run = run.but(section, **{name: value for name, value in trained.items() if name not in kept})
+    return run

@@ -2,8 +2,8 @@
 
 import sys
 
+from ramvid_vad.cli import run_command
 from ramvid_vad.commands.prepare import prepare
-from ramvid_vad.script_util import run_command
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):

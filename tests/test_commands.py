@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command, run_command
 from ramvid_vad.commands.evaluate import evaluate
 from ramvid_vad.commands.sample import sample
 from ramvid_vad.commands.train import train
 from ramvid_vad.demo.street import generate
 from ramvid_vad.errors import InputError
-from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command, run_command
 from ramvid_vad.training.weights import load_weights
 
 ROOT = Path(__file__).resolve().parent.parent

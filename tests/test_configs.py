@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command, read_config
 from ramvid_vad.errors import InputError
 from ramvid_vad.recipes import find_recipe, recipe_names
-from ramvid_vad.script_util import COMMAND_SECTIONS, create_model_and_diffusion, parse_command, read_config
+from ramvid_vad.script_util import create_model_and_diffusion
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 TRAIN, SAMPLE, EVAL = (COMMAND_SECTIONS[name] for name in ("video_train", "video_sample", "vad_eval"))

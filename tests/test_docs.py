@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ramvid_vad.script_util import COMMAND_SECTIONS, GROUPS
+from ramvid_vad.cli import COMMAND_SECTIONS
+from ramvid_vad.options import GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "configs").glob("*.sh"))]

@@ -2,25 +2,21 @@
 
 import re
 import shlex
+from dataclasses import fields
 
 import pytest
 import torch
 import yaml
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command, run_command
 from ramvid_vad.errors import InputError, RunError
-from ramvid_vad.loading import anchor_kind, anchor_pattern
+from ramvid_vad.loading import anchor_pattern, check_config, with_anchor_kind
+from ramvid_vad.options import GROUPS, int_list, parse_image_size, str2bool
 from ramvid_vad.script_util import (
-    COMMAND_SECTIONS,
     create_diffusion,
     create_model,
     create_model_and_diffusion,
-    int_list,
     model_and_diffusion_defaults,
-    parse_command,
-    parse_image_size,
-    resolved_options,
-    run_command,
-    str2bool,
 )
 
 TRAIN, SAMPLE = COMMAND_SECTIONS["video_train"], COMMAND_SECTIONS["video_sample"]
@@ -35,7 +31,7 @@ def sample(line: str = ""):
 
 
 def anchors_of(parsed):
-    parsed.anchors.anchors = anchor_kind(parsed.anchors, parsed.given)
+    parsed = with_anchor_kind(parsed)
     return anchor_pattern(parsed.anchors, parsed.video.seq_len, seed=0)
 
 
@@ -193,7 +189,7 @@ def test_a_bad_frame_is_refused():
 )
 def test_the_pattern_that_is_meant(line, kind):
     parsed = train(line)
-    assert anchor_kind(parsed.anchors, parsed.given) == kind
+    assert with_anchor_kind(parsed).anchors.anchors == kind
 
 
 @pytest.mark.parametrize(
@@ -306,8 +302,8 @@ def test_default_then_yaml_then_flag(config):
 def test_resolved_options_read_back_as_config(config):
     """What --dry_run prints gives the same options again."""
     parsed = train(f"{RECIPES['bair'][0]} {RECIPES['bair'][1]} --anneal_type None --rgb False --ema_rate 0.9,0.99,")
-    again = train(f"--config {config(yaml.safe_dump(resolved_options(parsed)))}")
-    assert resolved_options(again) == resolved_options(parsed)
+    again = train(f"--config {config(yaml.safe_dump(parsed.as_sections()))}")
+    assert again.as_sections() == parsed.as_sections()
 
 
 @pytest.mark.parametrize(
@@ -349,6 +345,93 @@ def test_help_lists_every_option_with_its_default(capsys):
         train("--help")
     assert end.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for name, value in resolved_options(train())["train"].items():
+    for name, value in train().as_sections()["train"].items():
         assert f"--{name} " in text
         assert f"(default: {value!r})" in text
+
+
+# --- ranges and aliases -----------------------------------------------------------------------------------------------
+
+NUMBERS = [
+    (command, section, spec)
+    for command, sections in COMMAND_SECTIONS.items()
+    for section in sections
+    for spec in fields(GROUPS[section])
+    if spec.type in (int, float)
+]
+
+
+@pytest.mark.parametrize("command, section, spec", NUMBERS, ids=lambda part: getattr(part, "name", part))
+def test_every_number_has_a_range_and_ends_where_it_says(command, section, spec):
+    """The ends of the range are taken, one step beyond each is refused in one line that says the range."""
+    bounds, also = spec.metadata["bounds"], spec.metadata["also"]
+    assert bounds, f"--{spec.name} has no range"
+
+    def value_of(number) -> float:
+        parsed = parse_command("", COMMAND_SECTIONS[command], [f"--{spec.name}={number}"])
+        return getattr(getattr(parsed, section), spec.name)
+
+    step = 1 if spec.type is int else 1e-3
+    inside = {"at least": 0, "at most": 0, "above": step, "below": -step}
+    outside = {"at least": -step, "at most": step, "above": 0, "below": 0}
+    for word, bound in bounds.items():
+        value = spec.type(bound + inside[word])
+        assert value_of(value) == value
+        wrong = spec.type(bound + outside[word] * max(1, abs(bound)))
+        if wrong not in also:
+            with pytest.raises(InputError, match=rf"^--{spec.name} '{re.escape(str(wrong))}': must be .*{word}"):
+                parse_command("", COMMAND_SECTIONS[command], [f"--{spec.name}={wrong}"])
+    for value in also:
+        assert (
+            getattr(
+                getattr(parse_command("", COMMAND_SECTIONS[command], [f"--{spec.name}={value}"]), section), spec.name
+            )
+            == value
+        )
+    for text in ("nan", "inf", "-1e999", "9" * 5000, "", "0x10"):
+        with pytest.raises(InputError, match=f"^--{spec.name} ") as error:
+            value_of(text)
+        assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "parse, alias, section, name, meant, other",
+    [
+        (sample, "use_ddim", "sample", "sampler", "ddim", None),
+        (train, "predict_xstart", "diffusion", "prediction", "xstart", "v"),
+        (train, "use_fp16", "train", "precision", "fp16", "bf16"),
+    ],
+)
+def test_aliases_are_spelled_out_once(config, parse, alias, section, name, meant, other):
+    parsed = parse(f"--{alias} True")
+    assert getattr(getattr(parsed, section), name) == meant
+    assert getattr(getattr(parsed, section), alias) is False
+    assert name in parsed.given
+    assert parse(f"--{alias} True --{name} {meant}").given == parsed.given
+    assert getattr(getattr(parse(f"--{alias} False"), section), name) != meant
+    from_file = parse(f"--config {config(f'{section}: {{{alias}: true}}')}")
+    assert getattr(getattr(from_file, section), name) == meant
+    if other:
+        with pytest.raises(InputError, match=f"--{alias} True contradicts --{name} {other}"):
+            parse(f"--{alias} True --{name} {other}")
+        back = parse(
+            f"--config {config(f'{section}: {{{alias}: true}}')} --{name} {other}"
+        )  # a flag wins over the file
+        assert getattr(getattr(back, section), name) == other
+
+
+def test_in_python_too_predict_xstart_is_prediction_xstart():
+    small = dict(image_size=16, num_channels=32, num_res_blocks=1, channel_mult="1", attention_resolutions="")
+    assert create_model_and_diffusion(**small, predict_xstart=True)[1].prediction == "xstart"
+    with pytest.raises(InputError, match="predict_xstart"):
+        create_model_and_diffusion(**small, predict_xstart=True, prediction="v")
+
+
+@pytest.mark.parametrize("trained", [{"predict_xstart": True}, {"prediction": "xstart"}])
+def test_a_checkpoint_is_asked_for_in_either_spelling(trained):
+    config = {"model": {}, "diffusion": {"prediction": "epsilon"} | trained}
+    for line in ("--prediction xstart", "--predict_xstart True"):
+        check_config(sample(line), config, "model.safetensors", {"prediction"})
+    for line in ("--prediction v", "--prediction epsilon", "--predict_xstart False"):
+        with pytest.raises(InputError, match=r"--prediction .*: model\.safetensors was made with 'xstart'"):
+            check_config(sample(line), config, "model.safetensors", {"prediction"})

@@ -1,7 +1,6 @@
 """``vad_eval.py``: scores or reconstructions, and labels -> table, figures and score files."""
 
 import os
-from types import SimpleNamespace
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.evaluate import evaluate_reconstructions
@@ -14,16 +13,16 @@ from ramvid_vad.evaluation.report.pictures import frame_source
 from ramvid_vad.evaluation.report.side_by_side import render_videos
 from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.evaluation.statistics.comparison import compare
-from ramvid_vad.loading import cache_folder, print_resolved
-from ramvid_vad.options import EvalOptions
+from ramvid_vad.loading import cache_folder
+from ramvid_vad.options import EvalOptions, RunOptions
 from ramvid_vad.runtime.logger import result_dir
 
 
-def evaluate(parsed: SimpleNamespace) -> None:
+def evaluate(parsed: RunOptions) -> None:
     """Evaluate as the parsed options say, print the table and write the files."""
     options = parsed.eval
     if parsed.dry_run:
-        print_resolved(parsed)
+        print(parsed.as_yaml())
         return
     if options.scores and (options.reconstructions or options.nulls_only):
         raise InputError("--scores: give one of --scores, --reconstructions and --nulls_only True")

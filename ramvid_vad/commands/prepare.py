@@ -1,18 +1,15 @@
 """``prepare_data.py``: a data set as its authors offer it -> checked, and in the one standard layout."""
 
-from types import SimpleNamespace
-
 from ramvid_vad.errors import InputError
-from ramvid_vad.loading import print_resolved
-from ramvid_vad.options import PrepareOptions
+from ramvid_vad.options import PrepareOptions, RunOptions
 from ramvid_vad.video.benchmarks import BENCHMARKS, check, find, write_standard
 
 
-def prepare(parsed: SimpleNamespace) -> None:
+def prepare(parsed: RunOptions) -> None:
     """Find, decode, count and compare; then write, unless ``--out`` is empty."""
     options: PrepareOptions = parsed.prepare
     if parsed.dry_run:
-        print_resolved(parsed)
+        print(parsed.as_yaml())
         return
     if not options.name:
         raise InputError(f"which data set? Give one of {', '.join(BENCHMARKS)}")

@@ -1,8 +1,7 @@
 """``video_sample.py``: options and a checkpoint -> reconstructions of whole videos, or RaMViD's samples."""
 
 import os
-from dataclasses import asdict, replace
-from types import SimpleNamespace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,20 +14,19 @@ from ramvid_vad.inference import generate
 from ramvid_vad.infill_videos import FolderInfilling
 from ramvid_vad.loading import (
     LONGEST_WAIT,
-    anchor_kind,
     anchor_pattern,
     averaged_beside,
     frame_cache,
     load_model,
-    print_resolved,
+    with_anchor_kind,
 )
 from ramvid_vad.models.precision import resolve_precision
 from ramvid_vad.models.unet import UNet
+from ramvid_vad.options import RunOptions, int_list, parse_image_size
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.files import fingerprint, local_copy
 from ramvid_vad.runtime.logger import result_dir, warn
 from ramvid_vad.runtime.signals import finishing
-from ramvid_vad.script_util import int_list, parse_image_size
 from ramvid_vad.training.checkpoints import find_latest
 from ramvid_vad.video.datasets import VideoWindows, to_uint8, window_order
 from ramvid_vad.video.prefetch import prefetch
@@ -36,26 +34,19 @@ from ramvid_vad.video.reader import find_videos, video_name
 from ramvid_vad.video.writer import write_video
 
 
-def sample(parsed: SimpleNamespace) -> bool:
+def sample(parsed: RunOptions) -> bool:
     """Sample as the parsed options say; False if a signal ended it early."""
+    parsed = parsed.but("sample", sampling_type=parsed.sample.sampling_type or _guess_type(parsed))
     options = parsed.sample
-    options.sampling_type = options.sampling_type or _guess_type(parsed)
-    for name in ("batch_size", "resample_steps", "stride", "num_samples"):
-        if getattr(options, name) < 1:
-            raise InputError(f"--{name} {getattr(options, name)}: must be at least 1")
-    if parsed.video.num_workers < 0:
-        raise InputError(f"--num_workers {parsed.video.num_workers}: must be at least 0")
-    if parsed.video.decode_timeout <= 0:
-        raise InputError(f"--decode_timeout {parsed.video.decode_timeout}: must be above 0")
     if options.sampling_type == "windows" and not parsed.video.data_dir:
         raise InputError("--data_dir: give the folder of videos to infill")
     if not parsed.dry_run:
         processes.setup_dist(timeout_minutes=LONGEST_WAIT)
     path = processes.from_rank_0(lambda: _weights_path(parsed))  # which verifies the checksums
-    model, diffusion = load_model(path, parsed)
-    parsed.anchors = replace(parsed.anchors, anchors=anchor_kind(parsed.anchors, parsed.given))
+    model, diffusion, parsed = load_model(path, parsed)
+    parsed = with_anchor_kind(parsed)
     if parsed.dry_run:
-        print_resolved(parsed)
+        print(parsed.as_yaml())
         return True
     weights = {"model": os.path.basename(path), "model_sha256": _sha256(path)}
     if not processes.agree(weights["model_sha256"]):
@@ -70,13 +61,13 @@ def sample(parsed: SimpleNamespace) -> bool:
     return finished
 
 
-def _guess_type(parsed: SimpleNamespace) -> str:
+def _guess_type(parsed: RunOptions) -> str:
     """RaMViD's flags, typed and not just present in a file, ask for RaMViD's samples."""
     ramvid = parsed.typed & {"num_samples", "cond_frames", "cond_generation", "save_gt", "save_gif", "save_mp4"}
     return "generation" if ramvid or not parsed.video.data_dir else "windows"
 
 
-def _weights_path(parsed: SimpleNamespace) -> str:
+def _weights_path(parsed: RunOptions) -> str:
     """The file to load: averaged weights, unless --use_ema False or there are none."""
     path = parsed.sample.model_path
     if not path:
@@ -92,7 +83,7 @@ def _weights_path(parsed: SimpleNamespace) -> str:
     return averaged or path
 
 
-def _infill_videos(parsed: SimpleNamespace, weights: dict[str, str], model: UNet, diffusion: GaussianDiffusion) -> bool:
+def _infill_videos(parsed: RunOptions, weights: dict[str, str], model: UNet, diffusion: GaussianDiffusion) -> bool:
     """False if a signal ended it after a batch."""
     options, video = parsed.sample, parsed.video
     if parsed.model.class_cond:
@@ -131,7 +122,7 @@ def _infill_videos(parsed: SimpleNamespace, weights: dict[str, str], model: UNet
 
 
 def _infilling(
-    parsed: SimpleNamespace,
+    parsed: RunOptions,
     weights: dict[str, str],
     out_dir: str,
     names: list[str],
@@ -158,12 +149,10 @@ def _infilling(
         | {name: value for name, value in asdict(options).items() if name in kept}
         | weights
     )
-    if options.use_ddim:
-        settings["sampler"] = "ddim"
     return FolderInfilling(out_dir, names, paths, cache, anchors, options, settings)
 
 
-def _generate_samples(parsed: SimpleNamespace, model: UNet, diffusion: GaussianDiffusion) -> None:
+def _generate_samples(parsed: RunOptions, model: UNet, diffusion: GaussianDiffusion) -> None:
     """Generation, prediction and infilling of single windows as in RaMViD: one npz with ``arr_0`` (N,T,H,W,C) uint8."""
     options, video = parsed.sample, parsed.video
     height, width = parse_image_size(parsed.model.image_size)

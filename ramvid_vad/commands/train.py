@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from types import SimpleNamespace
 
 import torch
 
@@ -11,18 +10,18 @@ from ramvid_vad.commands.quarantine import decode_or_leave_out, report
 from ramvid_vad.errors import InputError
 from ramvid_vad.loading import (
     LONGEST_WAIT,
-    anchor_kind,
     anchor_pattern,
     check_config,
     checkpoint_config,
     frame_cache,
     load_state,
-    print_resolved,
+    with_anchor_kind,
 )
 from ramvid_vad.models.precision import backward_may_hang, resolve_precision
+from ramvid_vad.options import RunOptions
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.logger import Logger
-from ramvid_vad.script_util import NUM_CLASSES, create_diffusion, create_model, resolved_options
+from ramvid_vad.script_util import NUM_CLASSES, create_diffusion, create_model
 from ramvid_vad.training.checkpoints import (
     Checkpoint,
     Loaded,
@@ -38,16 +37,16 @@ from ramvid_vad.video.datasets import VideoWindows, training_batches
 from ramvid_vad.video.reader import find_videos, video_name
 
 
-def train(parsed: SimpleNamespace) -> bool:
+def train(parsed: RunOptions) -> bool:
     """Train as the parsed options say; False if a signal ended it early."""
-    check(parsed)
+    parsed = checked(parsed)
     if parsed.dry_run:
-        print_resolved(parsed)
+        print(parsed.as_yaml())
         return True
     options = parsed.train
     processes.setup_dist(timeout_minutes=LONGEST_WAIT)
     logger = Logger(options.log_dir, tensorboard=options.tensorboard)
-    precision = resolve_precision(options.precision, options.use_fp16)
+    precision = resolve_precision(options.precision)
     torch.manual_seed(options.seed)  # the initial weights
     model = create_model(parsed.model, parsed.diffusion.learn_sigma)
     fewest = model.fewest_frames or parsed.video.seq_len
@@ -80,7 +79,7 @@ def train(parsed: SimpleNamespace) -> bool:
         resumed=resumed,
         names=names,
     )
-    logger.start(resolved_options(parsed), resumed_step=loop.step)
+    logger.start(parsed.as_sections(), resumed_step=loop.step)
     count = sum(parameter.numel() for parameter in model.parameters())
     logger.log(f"{count / 1e6:.2f} M parameters, mixer {parsed.model.mixer}, anchors {parsed.anchors.anchors}")
     step = loop.run()
@@ -91,34 +90,17 @@ def train(parsed: SimpleNamespace) -> bool:
     return not loop.stop
 
 
-def check(parsed: SimpleNamespace) -> None:
-    """Resolve what options leave open and refuse what cannot work, before anything is written."""
+def checked(parsed: RunOptions) -> RunOptions:
+    """What options leave open resolved, and what cannot work refused, before anything is written."""
     options, video = parsed.train, parsed.video
-    parsed.anchors = replace(parsed.anchors, anchors=anchor_kind(parsed.anchors, parsed.given))
+    parsed = with_anchor_kind(parsed)
     anchor_pattern(parsed.anchors, video.seq_len, options.seed)
-    resolve_precision(options.precision, options.use_fp16)
     create_diffusion(parsed.diffusion)
     with torch.device("meta"):
         create_model(parsed.model, parsed.diffusion.learn_sigma)
     scale = parsed.model.scale_time_dim
     if scale and scale != video.seq_len:
         raise InputError(f"--scale_time_dim {scale} must equal --seq_len {video.seq_len}, or be 0")
-    if video.seq_len < 1:
-        raise InputError(f"--seq_len {video.seq_len}: must be at least 1")
-    for name in ("batch_size", "log_interval", "save_interval", "max_skipped_steps"):
-        if getattr(options, name) < 1:
-            raise InputError(f"--{name} {getattr(options, name)}: must be at least 1")
-    for name in ("lr", "weight_decay", "clip", "max_steps", "max_hours", "lr_anneal_steps", "lr_warmup", "seed"):
-        if getattr(options, name) < 0:
-            raise InputError(f"--{name} {getattr(options, name)}: must not be negative")
-    if not 0 <= options.max_damaged_share <= 1:
-        raise InputError(f"--max_damaged_share {options.max_damaged_share}: must be 0 to 1")
-    if video.decode_timeout <= 0:
-        raise InputError(f"--decode_timeout {video.decode_timeout}: must be above 0")
-    if video.num_workers < 0:
-        raise InputError(f"--num_workers {video.num_workers}: must be at least 0")
-    if options.microbatch == 0 or options.microbatch < -1:
-        raise InputError(f"--microbatch {options.microbatch}: must be at least 1, or -1 for the whole batch")
     if options.anneal_type == "linear" and options.lr_anneal_steps < 1:
         raise InputError("--anneal_type linear: give --lr_anneal_steps, the step where the rate reaches 0")
     if options.anneal_type == "step" and not (options.steps_drop > 0 and options.drop > 0):
@@ -130,9 +112,10 @@ def check(parsed: SimpleNamespace) -> None:
             valid = False
         if not valid:
             raise InputError(f"--ema_rate {options.ema_rate!r}: expected rates in [0, 1), e.g. 0.999,0.9999")
+    return parsed
 
 
-def training_data(parsed: SimpleNamespace, logger: Logger) -> tuple[Batches, list[str], dict[str, str]]:
+def training_data(parsed: RunOptions, logger: Logger) -> tuple[Batches, list[str], dict[str, str]]:
     """Windows of all videos, decoded into the cache once: a function from the first step to this rank's batches.
 
     And the videos' names; and the damaged ones that are left out, path -> fault: rank 0 looks, so that all ranks have

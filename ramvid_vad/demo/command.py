@@ -3,20 +3,19 @@
 import os
 import shlex
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.evaluate import evaluate
 from ramvid_vad.commands.sample import sample
 from ramvid_vad.commands.train import train
 from ramvid_vad.demo.street import generate
 from ramvid_vad.errors import RunError
-from ramvid_vad.options import DemoOptions
-from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command
+from ramvid_vad.options import DemoOptions, RunOptions
 from ramvid_vad.training.checkpoints import find_latest
 
 
-def demo(parsed: SimpleNamespace) -> None:
+def demo(parsed: RunOptions) -> None:
     """Make the scene, train, infill, evaluate; the figures are in ``OUT_DIR/metrics.json``."""
     options: DemoOptions = parsed.demo
     top = os.path.join(options.out_dir, f"scene{options.scene_seed}") if options.scene_seed else options.out_dir
@@ -36,7 +35,7 @@ def demo(parsed: SimpleNamespace) -> None:
     _run(evaluate, "vad_eval", [*config, *testing, *results])
 
 
-def _run(command: Callable[[SimpleNamespace], Any], name: str, arguments: list[str]) -> Any:
+def _run(command: Callable[[RunOptions], Any], name: str, arguments: list[str]) -> Any:
     """Run one command in this process and show it as one would type it."""
     print(f"\n$ python scripts/{name}.py {shlex.join(arguments)}", flush=True)
     return command(parse_command(name, COMMAND_SECTIONS[name], arguments))

@@ -5,17 +5,13 @@ import platform
 
 import torch
 
-from ramvid_vad.errors import InputError
-
 SHORT_WINDOW = 6  # frames up to which PyTorch's bfloat16 convolution was seen to hang, see ``backward_may_hang``
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def resolve_precision(precision: str, use_fp16: bool = False) -> str:
-    """ "fp32", "bf16" or "fp16" from the options. InputError where they contradict each other."""
-    if use_fp16 and precision not in ("", "fp16"):
-        raise InputError(f"--use_fp16 True contradicts --precision {precision}: give one of them")
-    return "fp16" if use_fp16 else precision or "fp32"
+def resolve_precision(precision: str) -> str:
+    """ "fp32", "bf16" or "fp16"; left open, fp32."""
+    return precision or "fp32"
 
 
 def network_autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:

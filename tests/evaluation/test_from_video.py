@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.evaluate import evaluate
 from ramvid_vad.detectors.appearance import PatchMemory, evenly, feature_scores, patch_memory
 from ramvid_vad.detectors.fusion import PARTS, calibrated_sum, learn_normal, log_scale
@@ -17,7 +18,6 @@ from ramvid_vad.evaluation.from_video import evaluate_nulls
 from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.options import EvalOptions
-from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command
 from ramvid_vad.video.reader import read_frames
 
 

@@ -172,7 +172,7 @@ def _others(folder: Path) -> Iterator[Seed]:
     import torch
     from safetensors.torch import save_file
 
-    from ramvid_vad.script_util import read_config
+    from ramvid_vad.cli import read_config
     from ramvid_vad.training.weights import load_weights
 
     (folder / "config.yaml").write_text(

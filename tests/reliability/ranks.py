@@ -30,12 +30,14 @@ import torch
 from hosts import TwoHosts
 from victims import launcher
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.loading import anchor_pattern
 from ramvid_vad.models.precision import resolve_precision
+from ramvid_vad.options import parse_image_size
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.allocator import keep_freed_memory
 from ramvid_vad.runtime.logger import Logger
-from ramvid_vad.script_util import COMMAND_SECTIONS, create_diffusion, create_model, parse_command, parse_image_size
+from ramvid_vad.script_util import create_diffusion, create_model
 from ramvid_vad.training.checkpoints import find_latest, load_checkpoint
 from ramvid_vad.training.loop import TrainLoop
 

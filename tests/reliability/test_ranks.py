@@ -21,7 +21,7 @@ INFINITE = """
 import math, os, sys
 import torch
 import ramvid_vad.commands.train as train_module
-from ramvid_vad.script_util import run_command
+from ramvid_vad.cli import run_command
 from ramvid_vad.training import loop
 
 rank, step, way, hooks = int(os.environ["PMI_RANK"]), 0, os.environ["WAY"], []
@@ -61,7 +61,7 @@ run_command("video_train", "", train_module.train)
 CHECKED = """
 import os
 import ramvid_vad.commands.train as train_module
-from ramvid_vad.script_util import run_command
+from ramvid_vad.cli import run_command
 from ramvid_vad.training import checkpoints
 
 rank = int(os.environ["PMI_RANK"])

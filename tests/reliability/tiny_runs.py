@@ -6,9 +6,9 @@ import time
 import numpy as np
 from victims import MODEL, generation
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.sample import sample
 from ramvid_vad.commands.train import train
-from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command
 from ramvid_vad.video.writer import write_video
 
 COMMANDS = {"video_train": train, "video_sample": sample}

@@ -539,8 +539,8 @@ def test_the_command(tmp_path, shared):
 
 
 def test_the_command_refuses_in_words(shared):
+    from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
     from ramvid_vad.commands.prepare import prepare
-    from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command
 
     for arguments, complaint in (
         (["--name", "ped3"], "choose one of ped1"),

@@ -175,16 +175,16 @@ def test_the_worst_come_first_and_what_is_there_is_left_alone(run, made, tmp_pat
     ],
 )
 def test_flags_that_do_not_fit(flags, message):
+    from ramvid_vad.cli import parse_command
     from ramvid_vad.commands.evaluate import evaluate
-    from ramvid_vad.script_util import parse_command
 
     with pytest.raises(InputError, match=message):
         evaluate(parse_command("", ("eval",), flags))
 
 
 def test_the_command_makes_them(run, tmp_path, capsys):
+    from ramvid_vad.cli import parse_command
     from ramvid_vad.commands.evaluate import evaluate
-    from ramvid_vad.script_util import parse_command
 
     flags = ["--reconstructions", run.options.reconstructions, "--data_dir", run.options.data_dir]
     flags += [

@@ -285,8 +285,8 @@ def test_a_folder_that_is_no_run_is_one_line(runs, change, row, message):
     ],
 )
 def test_flags_that_do_not_fit(flags, message, capsys, monkeypatch):
+    from ramvid_vad.cli import run_command
     from ramvid_vad.commands.evaluate import evaluate
-    from ramvid_vad.script_util import run_command
 
     monkeypatch.setattr(sys, "argv", ["vad_eval.py", *flags])
     with pytest.raises(SystemExit) as end:

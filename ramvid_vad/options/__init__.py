@@ -1,0 +1,32 @@
+"""Every option of every command, once: name, default, range, unit and one line of help.
+
+A field's name is its flag (``--name``) and its YAML key; ``cli`` makes the parsers from these classes. Names that
+RaMViD or improved-diffusion have keep their meaning.
+"""
+
+from ramvid_vad.options.evaluation import EvalOptions
+from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOptions
+from ramvid_vad.options.option import describe, int_list, option, parse_image_size, str2bool
+from ramvid_vad.options.run import GROUPS, RunOptions
+from ramvid_vad.options.sampling import DemoOptions, SampleOptions
+from ramvid_vad.options.training import TrainOptions
+from ramvid_vad.options.video import PrepareOptions, VideoOptions
+
+__all__ = [
+    "GROUPS",
+    "AnchorOptions",
+    "DemoOptions",
+    "DiffusionOptions",
+    "EvalOptions",
+    "ModelOptions",
+    "PrepareOptions",
+    "RunOptions",
+    "SampleOptions",
+    "TrainOptions",
+    "VideoOptions",
+    "describe",
+    "int_list",
+    "option",
+    "parse_image_size",
+    "str2bool",
+]
