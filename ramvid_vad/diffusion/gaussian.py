@@ -1,9 +1,9 @@
-"""The diffusion process of windows whose anchor frames stay clean.
+"""The diffusion process of windows whose anchors stay clean.
 
-x_start, x_t and noise are (B, C, T, H, W); anchors are bool (B, T), True = given clean; t is int64 (B,), one per
-sample, counted in kept timesteps 0 .. S-1. Coefficients are float64, computed once. alpha_bar_t is the product of
-(1 - beta) up to t. Equations: DDPM = Ho et al. 2020 (arXiv 2006.11239), IDDPM = Nichol and Dhariwal
-2021 (arXiv 2102.09672).
+x_start, x_t and noise are (B, C, T, H, W); anchors are bool, True = given clean, (B, T) or what broadcasts over
+(B, C, T, H, W), so that groups of channels and places can be given too; t is int64 (B,), one per sample, counted in
+kept timesteps 0 .. S-1. Coefficients are float64, computed once. alpha_bar_t is the product of (1 - beta) up to t.
+Equations: DDPM = Ho et al. 2020 (arXiv 2006.11239), IDDPM = Nichol and Dhariwal 2021 (arXiv 2102.09672).
 """
 
 import math
@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from ramvid_vad.diffusion.anchors import over_entries
+from ramvid_vad.errors import InputError
 
 Model = Callable[..., torch.Tensor]
 
@@ -57,6 +60,7 @@ class GaussianDiffusion:
         previous = np.append(1.0, alpha_bar[:-1])
         self.alpha_bar, self.alpha_bar_previous = alpha_bar, previous
         self.betas = 1.0 - alpha_bar / previous  # IDDPM eq. 19
+        self.sigma = np.sqrt((1.0 - alpha_bar) / alpha_bar)  # noise level, in units of the clean entries
         self.num_timesteps = len(kept)
 
         # DDPM eq. 6 and 7: q(x_{t-1} | x_t, x_0)
@@ -75,6 +79,12 @@ class GaussianDiffusion:
     def q_sample(self, x_start: torch.Tensor, t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise (DDPM eq. 4)."""
         return _at(np.sqrt(self.alpha_bar), t, x_start) * x_start + _at(np.sqrt(1 - self.alpha_bar), t, noise) * noise
+
+    def nearest_timestep(self, level: float) -> int:
+        """The kept timestep whose sigma is nearest to ``level`` on a logarithmic scale. InputError: not above 0."""
+        if not level > 0:
+            raise InputError(f"--start_level {level}: must be above 0, e.g. 0.7")
+        return int(np.abs(np.log(self.sigma) - np.log(level)).argmin())
 
     def q_posterior(
         self, x_start: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor
@@ -160,10 +170,10 @@ class GaussianDiffusion:
     ) -> dict[str, torch.Tensor]:
         """Loss per sample, each (B,): "loss", and its parts "mse" and "vb" where they exist.
 
-        Masked frames are noised, anchors stand clean; the mean runs over the masked frames (``exclude_conditional``),
-        or over all frames as RaMViD's option has it. A sample without a masked frame has loss 0.
+        Masked entries are noised, anchors stand clean; the mean runs over the masked ones (``exclude_conditional``),
+        or over all as RaMViD's option has it. A sample without a masked entry has loss 0.
         """
-        given = anchors[:, None, :, None, None]
+        given = over_entries(anchors)
         noise = noise.masked_fill(given, 0.0)  # the target at an anchor: nothing was added there
         x_t = torch.where(given, x_start, self.q_sample(x_start, t, noise))
         masked = (~given).expand_as(x_start) if exclude_conditional else torch.ones_like(x_start, dtype=torch.bool)

@@ -36,18 +36,31 @@ def _cosine_alpha_bar(t: float) -> float:
     return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
 
 
-def respaced_timesteps(steps: int, spacing: str) -> list[int]:
+def respaced_timesteps(steps: int, spacing: str, betas: np.ndarray | None = None) -> list[int]:
     """Timesteps of a ``steps``-step schedule that sampling keeps, ascending.
 
     spacing: "" keeps all; "200" spreads 200 evenly from the first to the last; "10,15,20" divides the schedule into
-    three equal parts and keeps so many of each; "ddim50" takes every k-th, the DDIM paper's spacing (arXiv 2010.02502).
+    three equal parts and keeps so many of each; "ddim50" takes every k-th, the DDIM paper's spacing (arXiv 2010.02502);
+    "logsnr10" keeps those nearest to 10 values that divide log SNR evenly (arXiv 2206.00927); it needs the betas.
     InputError: a spacing that cannot be met.
     """
     if spacing == "":
         return list(range(steps))
     bad = InputError(
-        f"--timestep_respacing {spacing!r}: cannot be taken from {steps} steps: use e.g. 200, ddim50 or 10,15,20"
+        f"--timestep_respacing {spacing!r}: cannot be taken from {steps} steps: use e.g. 200, ddim50, logsnr10 or "
+        "10,15,20"
     )
+    if spacing.startswith("logsnr") and betas is not None:
+        wanted = int(spacing[6:]) if spacing[6:].isdecimal() else 0
+        alpha_bar = np.cumprod(1.0 - betas)
+        log_snr = np.log(alpha_bar / (1 - alpha_bar))
+        even: list[int] = []
+        for mark in np.linspace(log_snr[0], log_snr[-1], wanted):
+            # the first timesteps lie further apart than many marks: then the next one is taken
+            even.append(max(int(np.abs(log_snr - mark).argmin()), even[-1] + 1 if even else 0))
+        if not even or even[-1] >= steps:
+            raise bad
+        return even
     if spacing.startswith("ddim"):
         if not spacing[4:].isdecimal():
             raise bad

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from ramvid_vad.diffusion.anchors import over_entries
 from ramvid_vad.errors import InputError
 from ramvid_vad.models.layers import (
     Downsample,
@@ -49,7 +50,8 @@ class UNet(nn.Module):
 
     in_channels, out_channels: after space-to-depth (frame channels * patch_size^2).  mixer_downsamplings: the factors
     of spatial downsampling at which a token mixer follows each residual block.  scale_time_dim: the window's frames if
-    time is halved too, else 0.  mask_channel: one more input channel, 1 at anchor frames.
+    time is halved too, else 0.  mask_channel: one more input channel for each group of channels, 1 at
+    anchors.  groups: channels of each, in order; empty: all are one.
     """
 
     def __init__(
@@ -75,12 +77,15 @@ class UNet(nn.Module):
         use_scale_shift_norm: bool = True,
         scale_time_dim: int = 0,
         mask_channel: bool = False,
+        groups: tuple[int, ...] = (),
     ):
         super().__init__()
         self.model_channels = model_channels
         self.patch_size = patch_size
         self.use_checkpoint = use_checkpoint
-        self.mask_channel = mask_channel
+        self.mask_channels = max(len(groups), 1) if mask_channel else 0
+        self.first_of_groups = [sum(groups[:i]) for i in range(max(len(groups), 1))]
+        self.multiple = 2 ** (len(channel_mult) - 1)  # of which the sides must be
         self.scale_time_dim = scale_time_dim
         self.num_classes = num_classes
         emb_channels = 4 * model_channels
@@ -102,6 +107,8 @@ class UNet(nn.Module):
             )
 
         def mix(channels: int, heads: int) -> nn.Module:
+            if mixer == "none":
+                return nn.Identity()
             if mixer == "attention":
                 if channels % heads:
                     raise InputError(f"--num_heads {heads} does not divide {channels} channels")
@@ -113,7 +120,7 @@ class UNet(nn.Module):
         # frames on each level if time is halved: a strided convolution leaves the larger half of an odd number
         frames = [scale_time_dim]
         channels, factor = model_channels, 1
-        self.input_blocks = nn.ModuleList([Stage(conv3(in_channels + mask_channel, channels, factorized_conv))])
+        self.input_blocks = nn.ModuleList([Stage(conv3(in_channels + self.mask_channels, channels, factorized_conv))])
         skips = [channels]
         for level, mult in enumerate(channel_mult):
             for _ in range(num_res_blocks):
@@ -159,18 +166,23 @@ class UNet(nn.Module):
     ) -> torch.Tensor:
         """x (B,C,T,H,W); timesteps (B,) on a scale of 0 to 1000.
 
-        y: class (B,), of a class-conditional model.  anchors: bool (B,T), for mask_channel.  modulations: what
-        ``modulations(timesteps, y)`` returned, for a caller that has them already.
+        y: class (B,), of a class-conditional model.  anchors: bool (B,T) or over (B,C,T,H,W), for mask_channel.
+        modulations: what ``modulations(timesteps, y)`` returned, for a caller that has them already.
         """
         if self.scale_time_dim and x.shape[2] != self.scale_time_dim:
             raise InputError(f"--scale_time_dim {self.scale_time_dim} must equal the window, --seq_len {x.shape[2]}")
         given = iter(self.modulations(timesteps, y) if modulations is None else modulations)
         h = space_to_depth(x, self.patch_size)
-        if self.mask_channel:
+        if self.mask_channels:
             if anchors is None:
                 raise ValueError("a model with a mask channel needs the anchors")
-            shown = anchors[:, None, :, None, None].to(h.dtype)
-            h = torch.cat([h, shown.expand(-1, -1, -1, *h.shape[3:])], dim=1)
+            shown = over_entries(anchors)
+            shown = shown if shown.shape[1] == 1 else shown[:, self.first_of_groups]
+            shown = shown.to(h.dtype).expand(-1, self.mask_channels, *h.shape[2:])
+            h = torch.cat([h, shown], dim=1)
+        below, beside = (-side % self.multiple for side in h.shape[3:])
+        if below or beside:  # the border is repeated, and cut off again at the end
+            h = F.pad(h, (0, beside, 0, below, 0, 0), mode="replicate")
         h = h.contiguous(memory_format=torch.channels_last_3d)
         skips = []
         for stage in self.input_blocks:
@@ -179,7 +191,7 @@ class UNet(nn.Module):
         h = self._run(self.middle_block, h, given)
         for stage in self.output_blocks:
             h = self._run(stage, torch.cat([h, skips.pop()], dim=1), given)
-        return depth_to_space(self.out(h), self.patch_size)
+        return depth_to_space(self.out(h), self.patch_size)[..., : x.shape[3], : x.shape[4]]
 
     def modulations(self, timesteps: torch.Tensor, y: torch.Tensor | None = None) -> list[torch.Tensor]:
         """What residual blocks learn of timestep and class, (B, 2 C_out) or (B, C_out) each, in the order of use."""

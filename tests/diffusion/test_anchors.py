@@ -11,10 +11,15 @@ from scipy import stats
 
 from ramvid_vad.diffusion.anchors import (
     AnchorPattern,
+    batch_of,
     explicit_anchors,
+    infill_anchors,
+    over_entries,
     prediction_anchors,
     random_anchors,
+    random_tube,
     selective_anchors,
+    tube_anchors,
 )
 from ramvid_vad.errors import InputError
 
@@ -105,6 +110,13 @@ def test_fixed_patterns_are_the_same_for_every_window(kind, options, expected):
     "kind, frames, options, message",
     [
         ("every", 30, {}, "--anchors 'every': choose selective"),
+        ("none:2,every", 30, {}, "--anchors 'every': choose"),
+        ("none:0", 30, {}, "--anchors none:0: a share is a number above 0"),
+        ("none:x,tube", 30, {}, "--anchors none:x: a share"),
+        ("infill", 2, {}, "--anchors infill: every one of the 2 frames"),
+        ("none,motion_given_appearance", 6, {}, "--anchors motion_given_appearance: the space has no group 'motion'"),
+        ("tube", 6, {"tube": (5, 4)}, "--tube_cells 5,4"),
+        ("tube", 6, {"tube": (0, 4)}, "--tube_cells 0,4"),
         ("selective", 4, {}, "--anchors selective: every one of the 4 frames"),
         ("prediction", 5, {"num_prediction": 5}, "--anchors prediction: every one"),
         ("prediction", 5, {"num_prediction": -1}, "--num_prediction_anchors -1"),
@@ -123,3 +135,86 @@ def test_fixed_patterns_are_the_same_for_every_window(kind, options, expected):
 def test_what_leaves_nothing_to_do_is_refused(kind, frames, options, message):
     with pytest.raises(InputError, match=message):
         AnchorPattern(kind, frames, **options)
+
+
+# --- groups, places and mixtures --------------------------------------------------------------------------------------
+
+FEATURES = {"groups": ("appearance", "motion"), "grid": (6, 9)}
+CHANNELS = (3, 2)
+
+
+def entries(kind, frames=4, step=0, sample=0, **options) -> torch.Tensor:
+    """What is given of one window, bool (T, C, 6, 9): where, however it broadcasts."""
+    pattern = AnchorPattern(kind, frames, **FEATURES, **options)
+    given = over_entries(batch_of([pattern(step, sample)], CHANNELS))
+    return given.expand(1, sum(CHANNELS), frames, 6, 9)[0].movedim(0, 1)
+
+
+def test_patterns_over_groups_and_frames_by_hand():
+    appearance = torch.tensor([True] * 3 + [False] * 2).view(1, 5, 1, 1).expand(4, 5, 6, 9)
+    assert torch.equal(entries("motion_given_appearance"), appearance)
+    assert torch.equal(entries("appearance_given_motion"), ~appearance)
+    assert not entries("none").any()
+    assert entries("infill")[[0, -1]].all() and not entries("infill")[1:-1].any()
+    assert frames_of(infill_anchors(5)) == [0, 4]
+
+
+def test_tube_hides_one_box_in_every_frame_and_group():
+    given = tube_anchors((6, 9), 1, 2, 3, 4)
+    assert given.shape == (1, 1, 6, 9)
+    by_hand = np.ones((6, 9), bool)
+    by_hand[1:4, 2:6] = False
+    np.testing.assert_array_equal(given[0, 0], by_hand)
+
+
+def test_tubes_are_drawn_within_their_bounds_and_everywhere():
+    hidden = np.zeros((6, 9))
+    sides = Counter()
+    for step in range(600):
+        given = random_tube((6, 9), (2, 4), 1, step, step % 3)[0, 0].numpy()
+        rows, columns = np.nonzero(~given)
+        box = np.zeros((6, 9), bool)
+        box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+        np.testing.assert_array_equal(~given, box)
+        sides[(np.ptp(rows) + 1, np.ptp(columns) + 1)] += 1
+        hidden += ~given
+    assert set(sides) == {(h, w) for h in (2, 3, 4) for w in (2, 3, 4)}
+    assert stats.chisquare(list(sides.values())).pvalue > 0.001
+    assert hidden.min() > 0
+    again = random_tube((6, 9), (2, 4), 1, 5, 2)
+    assert torch.equal(again, random_tube((6, 9), (2, 4), 1, 5, 2))
+    assert not random_tube((2, 3), (5, 10), 0, 0, 0).any()  # a grid smaller than any tube is hidden as a whole
+
+
+def test_a_mixture_draws_its_patterns_by_their_shares():
+    text = "none:2,motion_given_appearance:1, tube:0.5,prediction:0.5"
+    pattern = AnchorPattern(text, 4, num_prediction=2, seed=3, **FEATURES)
+    assert pattern.kinds == ("none", "motion_given_appearance", "tube", "prediction") and pattern.fixed is None
+    counts = Counter(pattern.kind(step, step % 5) for step in range(4000))
+    expected = [4000 * share / 4 for share in (2, 1, 0.5, 0.5)]
+    assert stats.chisquare([counts[kind] for kind in pattern.kinds], expected).pvalue > 0.001
+    again = AnchorPattern(text, 4, num_prediction=2, seed=3, **FEATURES)
+    for step in range(40):
+        alone = AnchorPattern(pattern.kind(step, 1), 4, num_prediction=2, seed=3, **FEATURES)
+        assert torch.equal(pattern(step, 1), alone(step, 1))
+        assert torch.equal(pattern(step, 1), again(step, 1))
+    assert len({AnchorPattern(text, 4, num_prediction=2, seed=s, **FEATURES).kind(0, 0) for s in range(30)}) > 2
+
+
+def test_a_batch_of_patterns_gives_each_window_its_own():
+    kinds = ["none", "motion_given_appearance", "tube", "prediction"]
+    patterns = [AnchorPattern(kind, 4, num_prediction=2, **FEATURES)(0, 0) for kind in kinds]
+    batch = batch_of(patterns, CHANNELS)
+    assert batch.shape == (4, 5, 4, 6, 9)
+    for window, kind in zip(batch, kinds, strict=True):
+        assert torch.equal(window.movedim(0, 1), entries(kind, num_prediction=2))
+    # patterns of one kind stay as small as they are
+    assert batch_of(patterns[1:2] * 3, CHANNELS).shape == (3, 5, 1, 1, 1)
+    assert batch_of(patterns[2:3], CHANNELS).shape == (1, 1, 1, 6, 9)
+
+
+def test_patterns_over_frames_alone_stay_rows_of_frames():
+    """As in version 0.1, so that the same numbers come out."""
+    pattern = AnchorPattern("random", 8, max_given=3, seed=1)
+    batch = batch_of([pattern(0, sample) for sample in range(5)], (3,))
+    assert torch.equal(batch, torch.stack([random_anchors(8, 3, None, 0.0, 1, 0, sample) for sample in range(5)]))

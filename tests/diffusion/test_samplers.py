@@ -9,30 +9,39 @@ import diffusers.schedulers.scheduling_ddpm as their_ddpm
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
 from golden_figures import seeded_normal
 
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
-from ramvid_vad.diffusion.samplers import SAMPLERS, sample_ancestral, sample_ddim
+from ramvid_vad.diffusion.samplers import (
+    SAMPLERS,
+    denoise_once,
+    sample_ancestral,
+    sample_ddim,
+    sample_dpmpp_2m,
+    sample_heun,
+)
 from ramvid_vad.diffusion.schedule import named_betas, respaced_timesteps
 from ramvid_vad.errors import InputError
 
 BETAS = named_betas("linear", 1000)
 ALPHA_BAR = np.cumprod(1 - BETAS)
 MEAN, SPREAD = 0.3, 0.5
+WALKERS = [sampler for name, sampler in SAMPLERS.items() if name != "once"]  # that end without noise
+RESAMPLING = [sample_ancestral, sample_ddim]
 PREDICTIONS = ("epsilon", "xstart", "v")
 
 
 def process(spacing: str = "", **options) -> GaussianDiffusion:
-    return GaussianDiffusion(BETAS, respaced_timesteps(1000, spacing), **options)
+    return GaussianDiffusion(BETAS, respaced_timesteps(1000, spacing, BETAS), **options)
 
 
-def best_network(prediction: str, mean: float = MEAN, spread: float = SPREAD):
+def best_network(prediction: str, mean: float = MEAN, spread: float = SPREAD, alpha_bar: np.ndarray = ALPHA_BAR):
     """E[what is predicted | x_t] where x_0 ~ N(mean, spread^2), in float64."""
 
     def network(x_t, timesteps, y=None, anchors=None):
-        bar = torch.from_numpy(ALPHA_BAR)[timesteps.long()].view(-1, 1, 1, 1, 1)
+        bar = torch.from_numpy(alpha_bar)[timesteps.long()].view(-1, 1, 1, 1, 1)
         x_start = mean + spread**2 * bar.sqrt() * (x_t - bar.sqrt() * mean) / (bar * spread**2 + 1 - bar)
         noise = (x_t - bar.sqrt() * x_start) / (1 - bar).sqrt()
         return {"epsilon": noise, "xstart": x_start, "v": bar.sqrt() * noise - (1 - bar).sqrt() * x_start}[prediction]
@@ -134,7 +143,7 @@ def test_anchors_inform_the_masked_frame_at_every_noise_level():
 
     shape = (1, 1, 2, 1, 402)
     for given in (-0.7, 0.9):
-        for sampler in SAMPLERS.values():
+        for sampler in WALKERS:
 
             def noise(draw):
                 only = torch.zeros(shape, dtype=torch.float64)
@@ -231,7 +240,7 @@ def test_ancestral_loop_is_diffusers(sigma_small, prediction, theirs, monkeypatc
 # --- the contract of every sampler ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS.values())
+@pytest.mark.parametrize("sampler", RESAMPLING)
 @pytest.mark.parametrize("resample_steps", [1, 3])
 def test_training_and_sampling_show_the_network_the_same_anchors(sampler, resample_steps):
     """selective_anchors decides in both: those frames stand clean before every network call, and only those."""
@@ -270,7 +279,7 @@ def test_masked_frames_of_the_clean_window_are_never_read(sampler):
     assert torch.equal(sampler(process("5"), wavy_network, hidden, *common), expected)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS.values())
+@pytest.mark.parametrize("sampler", WALKERS)
 def test_callback_sees_every_step(sampler):
     shape = (1, 1, 2, 2, 2)
     anchors = torch.tensor([[True, False]])
@@ -282,7 +291,7 @@ def test_callback_sees_every_step(sampler):
         clean,
         anchors,
         draws_of(1, shape),
-        resample_steps=2,
+        resample_steps=2 if sampler in RESAMPLING else 1,
         callback=lambda step, x, x_start: calls.append((step, x.clone(), x_start.clone())),
     )
     assert [step for step, _, _ in calls] == list(range(6))
@@ -344,3 +353,163 @@ def test_an_eta_without_meaning_is_refused(eta):
             draws_of(1, shape),
             eta=eta,
         )
+
+
+# --- solvers of the ordinary differential equation --------------------------------------------------------------------
+
+
+def flow_of_the_data(x, sigma):
+    """Where the equation dx/dsigma = (x - E[x_0|x]) / sigma leads from x at sigma, for x_0 ~ N(MEAN, SPREAD^2)."""
+    return MEAN + (x - MEAN) * SPREAD / np.sqrt(SPREAD**2 + sigma**2)
+
+
+def error_of(sampler, steps, prediction):
+    """Largest error of 100 starts, on a schedule of ``steps`` timesteps of exactly even log-SNR."""
+    bar = 1 / (1 + np.geomspace(1e-3, 50, steps) ** 2)
+    diffusion = GaussianDiffusion(1 - bar / np.append(1, bar[:-1]), prediction=prediction, rescale_timesteps=False)
+    start = torch.linspace(-2, 2, 100, dtype=torch.float64).view(1, 1, 1, 1, 100)
+    none = torch.zeros(1, 1, dtype=torch.bool)
+    network = best_network(prediction, alpha_bar=bar)
+    x = sampler(diffusion, network, torch.zeros_like(start), none, lambda _: start, clip_denoised=False)
+    return (x - flow_of_the_data(start / np.sqrt(bar[-1]), 50)).abs().max().item()
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_order_of_the_solvers_by_the_exact_score(prediction):
+    """Twice as many steps halve DDIM's error, of first order, and quarter that of the two of second order."""
+    for sampler, order in ((sample_ddim, 1), (sample_dpmpp_2m, 2), (sample_heun, 2)):
+        coarse, fine = (error_of(sampler, steps, prediction) for steps in (40, 80))
+        assert coarse / fine == pytest.approx(2**order, rel=0.25)
+    # at ten timesteps, too, one is far ahead
+    assert error_of(sample_dpmpp_2m, 10, prediction) < error_of(sample_ddim, 10, prediction) / 2
+
+
+@pytest.mark.parametrize("prediction, theirs", [("epsilon", "epsilon"), ("xstart", "sample"), ("v", "v_prediction")])
+@pytest.mark.parametrize("steps", ["10", "logsnr12"])
+def test_dpm_solver_is_diffusers(prediction, theirs, steps):
+    shape = (2, 3, 4, 3, 3)
+    noise = draws_of(2, shape)
+    kept = respaced_timesteps(1000, steps, BETAS)[::-1]
+    scheduler = DPMSolverMultistepScheduler(
+        1000, 1e-4, 0.02, prediction_type=theirs, algorithm_type="dpmsolver++", euler_at_final=True
+    )
+    scheduler.set_timesteps(timesteps=kept)
+    x = noise(0)
+    for t in scheduler.timesteps:
+        x = scheduler.step(wavy_network(x, t.expand(2).float()), t, x).prev_sample
+    found = sample_dpmpp_2m(
+        process(steps, prediction=prediction),
+        wavy_network,
+        torch.zeros(shape),
+        torch.zeros(2, 4, dtype=torch.bool),
+        noise,
+        clip_denoised=False,
+    )
+    assert torch.allclose(found, x, atol=1e-3 * x.abs().max().item())
+
+
+@pytest.mark.parametrize("prediction, theirs", [("epsilon", "epsilon"), ("v", "v_prediction")])
+@pytest.mark.parametrize("steps", ["10", "logsnr12"])
+def test_heun_is_diffusers(prediction, theirs, steps):
+    shape = (2, 3, 4, 3, 3)
+    noise = draws_of(2, shape)
+    scheduler = HeunDiscreteScheduler(1000, 1e-4, 0.02, prediction_type=theirs)
+    scheduler.set_timesteps(timesteps=respaced_timesteps(1000, steps, BETAS)[::-1])
+    sigma = scheduler.sigmas[0]
+    x = noise(0) * (1 + sigma**2).sqrt()  # their x is x_t / sqrt(alpha_bar)
+    for t in scheduler.timesteps:
+        x = scheduler.step(wavy_network(scheduler.scale_model_input(x, t), t.expand(2).float()), t, x).prev_sample
+    found = sample_heun(
+        process(steps, prediction=prediction),
+        wavy_network,
+        torch.zeros(shape),
+        torch.zeros(2, 4, dtype=torch.bool),
+        noise,
+        clip_denoised=False,
+    )
+    assert torch.allclose(found, x, atol=1e-3 * x.abs().max().item())
+
+
+def test_heun_takes_two_calls_a_step_and_the_others_one():
+    shape = (1, 1, 2, 2, 2)
+    for name, calls in (("dpmpp_2m", 6), ("heun", 11), ("ddim", 6), ("ancestral", 6), ("once", 1)):
+        seen = []
+
+        def spy(x_t, timesteps, y=None, anchors=None, seen=seen):
+            seen.append(timesteps)
+            return wavy_network(x_t, timesteps)
+
+        SAMPLERS[name](process("6"), spy, torch.zeros(shape), torch.tensor([[True, False]]), draws_of(1, shape))
+        assert len(seen) == calls
+
+
+@pytest.mark.parametrize("name", ["dpmpp_2m", "heun", "once"])
+def test_repaint_is_for_samplers_that_walk_back(name):
+    shape = (1, 1, 1, 1, 1)
+    with pytest.raises(InputError, match=f"--resample_steps 2: RePaint needs .* not {name}"):
+        SAMPLERS[name](
+            process("5"),
+            wavy_network,
+            torch.zeros(shape),
+            torch.zeros(1, 1, dtype=torch.bool),
+            draws_of(1, shape),
+            resample_steps=2,
+        )
+
+
+# --- starting levels --------------------------------------------------------------------------------------------------
+
+
+def test_one_call_is_the_posterior_mean_in_closed_form():
+    """x_0 ~ N(m, s^2) seen as x_0 + sigma z: the mean is (s^2 (x_0 + sigma z) + sigma^2 m) / (s^2 + sigma^2)."""
+    shape = (1, 1, 2, 4, 4)
+    clean, z = seeded_normal(5, shape).double(), seeded_normal(6, shape).double()
+    for prediction in PREDICTIONS:
+        for level in (0.3, 0.7, 1.5, 5.0):
+            diffusion = process(prediction=prediction)
+            sigma = diffusion.sigma[diffusion.nearest_timestep(level)]
+            assert sigma == pytest.approx(level, rel=0.02)
+            found = denoise_once(
+                diffusion,
+                best_network(prediction),
+                clean,
+                torch.zeros(1, 2, dtype=torch.bool),
+                lambda _: z,
+                clip_denoised=False,
+                start_level=level,
+            )
+            exact = (SPREAD**2 * (clean + sigma * z) + sigma**2 * MEAN) / (SPREAD**2 + sigma**2)
+            assert torch.allclose(found, exact, atol=1e-4)
+
+
+def test_the_nearest_timestep_of_a_level():
+    diffusion = process("20")
+    for t in range(20):
+        assert diffusion.nearest_timestep(diffusion.sigma[t]) == t
+        assert diffusion.nearest_timestep(diffusion.sigma[t] * 1.01) == t
+    between = np.sqrt(diffusion.sigma[7] * diffusion.sigma[8])  # half way on a logarithmic scale
+    assert [diffusion.nearest_timestep(between * f) for f in (0.999, 1.001)] == [7, 8]
+    assert diffusion.nearest_timestep(1e9) == 19
+    for level in (0.0, -1.0, float("nan")):
+        with pytest.raises(InputError, match="--start_level"):
+            diffusion.nearest_timestep(level)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS.values())
+def test_a_start_level_begins_at_the_true_entries_noised(sampler):
+    shape = (1, 1, 3, 2, 2)
+    clean, anchors = seeded_normal(5, shape), torch.tensor([[True, False, False]])
+    diffusion, seen = process("20"), []
+
+    def spy(x_t, timesteps, y=None, anchors=None):
+        seen.append((x_t, timesteps))
+        return wavy_network(x_t, timesteps)
+
+    sampler(diffusion, spy, clean, anchors, draws_of(1, shape), start_level=float(diffusion.sigma[6]))
+    x, t = seen[0]
+    assert t.item() == diffusion.timestep_map[6]
+    bar = diffusion.alpha_bar[6]
+    expected = np.sqrt(bar) * clean + np.sqrt(1 - bar) * draws_of(1, shape)(0)
+    assert torch.allclose(x[:, :, 1:], expected[:, :, 1:], atol=1e-6)
+    assert torch.equal(x[:, :, 0], clean[:, :, 0])
+    assert all(at <= t for _, at in seen)

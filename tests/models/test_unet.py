@@ -184,6 +184,45 @@ def test_mask_channel_is_one_at_anchor_frames():
     assert torch.equal(seen[0][:, 3], expected)
 
 
+def test_each_group_of_channels_has_its_mask():
+    seen = []
+    groups = UNet(5, 5, 32, 1, (), (1, 2), mixer="none", mask_channel=True, groups=(3, 2))
+    groups.input_blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x = torch.randn(2, 5, 3, 8, 8)
+    given = torch.zeros(2, 5, 3, 8, 8, dtype=torch.bool)
+    given[0, :3, 1] = True  # the first group in one frame
+    given[1, 3:, :, 2:4, 5] = True  # the second in a few cells
+    with torch.no_grad():
+        groups(x, TIMES, anchors=given)
+        groups(x, TIMES, anchors=given[:, :, :, :1, :1])
+        groups(x, TIMES, anchors=torch.tensor([[True, False, False]] * 2))
+    assert seen[0].shape[1] == 7
+    assert torch.equal(seen[0][:, 5:], given[:, [0, 3]].float())
+    assert torch.equal(seen[1][:, 5:], given[:, [0, 3], :, :1, :1].float().expand(2, 2, 3, 8, 8))
+    assert torch.equal(seen[2][:, 5:], torch.tensor([1.0, 0, 0]).view(1, 1, 3, 1, 1).expand(2, 2, 3, 8, 8))
+
+
+def test_sides_that_are_no_multiple_are_padded_and_cut_off_again():
+    torch.manual_seed(0)
+    model = UNet(5, 4, 32, 1, (1,), (1, 2, 2), mixer="mamba", mask_channel=True)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    x, given = torch.randn(2, 5, 3, 6, 9), torch.rand(2, 1, 3, 6, 9) < 0.5
+    with torch.no_grad():
+        y = model(x, TIMES, anchors=given)
+        rows, columns = torch.arange(8).clamp(max=5)[:, None], torch.arange(12).clamp(max=8)
+        whole = model(x[..., rows, columns], TIMES, anchors=given[..., rows, columns])
+    assert y.shape == (2, 4, 3, 6, 9)
+    assert torch.equal(y, whole[..., :6, :9])
+
+
+def test_without_a_mixer_the_network_sees_its_neighbourhood_alone():
+    model = UNet(3, 3, 32, 1, (1, 2), (1, 2), mixer="none")
+    assert not any("mamba" in name or "qkv" in name for name in model.state_dict())
+    with_mamba = UNet(3, 3, 32, 1, (1, 2), (1, 2), mixer="mamba")
+    assert set(model.state_dict()) < set(with_mamba.state_dict())
+
+
 def test_without_a_mask_channel_the_anchors_are_not_shown():
     model, x = small_unet(), window()
     with torch.no_grad():
