@@ -104,7 +104,7 @@ class AnchorPattern:
     kind: one of PATTERNS, or several with their shares, "none:2,tube:1"; a name without a share has the share 1.
     groups, grid: of the space, the names of its groups of channels and (h, w).  tube: least and most side in cells.
     ``pattern(step, sample)`` is bool (T,) or (T, groups, h, w); ``fixed`` is the same for every window, or None where
-    it is drawn. ``kinds`` are the names, ``kind(step, sample)`` the one drawn.
+    it is drawn. ``kinds`` are the names, ``kind(step, sample)`` the one drawn, ``num_frames`` is T.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class AnchorPattern:
         tube: tuple[int, int] = (5, 10),
     ):
         shares = _shares(kind)
-        self.kinds, self._seed = tuple(shares), seed
+        self.num_frames, self.kinds, self._seed = num_frames, tuple(shares), seed
         total = sum(shares.values())
         self._ends = torch.tensor([*shares.values()]).cumsum(0) / total
         if "random" in shares:
