@@ -5,14 +5,17 @@ A box is (x0, y0, x1, y1) in pixels with x1 and y1 exclusive. Tracks of one vide
 2021): ``track,frame,x_min,y_min,x_max,y_max`` with *inclusive* corners, frames from 0.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.text import decode_text
 
 TRACK_COLUMNS = 6
+LARGEST_SHIFT = 5  # frames by which tracks are tried to be early or late
 _EXCLUSIVE = np.array([0, 0, 0, 0, 1, 1])  # inclusive corners -> exclusive
 
 
@@ -33,6 +36,16 @@ def save_masks(path: str | Path, frames: Iterable[np.ndarray]) -> tuple[int, int
 
 def load_masks(path: str | Path) -> np.ndarray:
     """Masks of one video, bool (frames, height, width), as :func:`save_masks` wrote them."""
+    packed, shape = _packed(path)
+    return np.unpackbits(packed, axis=-1, count=shape[2]).view(bool)
+
+
+def masked_frames(path: str | Path) -> np.ndarray:
+    """Which frames of a mask file have a pixel of an anomaly, bool (frames,)."""
+    return _packed(path)[0].any(axis=(1, 2))
+
+
+def _packed(path: str | Path) -> tuple[np.ndarray, tuple[int, ...]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             packed, shape = file["masks"], tuple(int(side) for side in file["shape"])
@@ -40,7 +53,48 @@ def load_masks(path: str | Path) -> np.ndarray:
         raise InputError(f"{path}: not a mask file (npz with packed 'masks' and 'shape'): {str(error)[:120]}") from None
     if len(shape) != 3 or packed.dtype != np.uint8 or packed.shape != (*shape[:2], -(-shape[2] // 8)):
         raise InputError(f"{path}: packed masks {packed.shape} do not fit the stated shape {shape}")
-    return np.unpackbits(packed, axis=-1, count=shape[2]).view(bool)
+    return packed, shape
+
+
+@dataclass(frozen=True)
+class Unlike:
+    """How the frames in which boxes or masks show an anomaly differ from those that the labels call abnormal.
+
+    shown_normal: shown, but called normal.  abnormal_hidden: called abnormal, but not shown.  frames: of all videos
+    compared.  late: frames by which what is shown comes late (negative: early) where that explains most of it, else 0.
+    """
+
+    shown_normal: int
+    abnormal_hidden: int
+    frames: int
+    late: int = 0
+
+    def __str__(self) -> str:
+        """In words, "" where nothing differs."""
+        if not self.shown_normal + self.abnormal_hidden:
+            return ""
+        when = f": as if {abs(self.late)} frames {'late' if self.late > 0 else 'early'}" if self.late else ""
+        return (
+            f"{self.shown_normal + self.abnormal_hidden} of {self.frames} frames unlike the labels "
+            f"({self.shown_normal} shown but called normal, {self.abnormal_hidden} abnormal but not shown){when}"
+        )
+
+
+def unlike_labels(shown: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> Unlike:
+    """Compare, per video, bool (n,) of frames with a box or mask with uint8 (n,) of labels."""
+
+    def differing(late: int) -> list[np.ndarray]:
+        pairs = [
+            (s[max(late, 0) : len(s) + min(late, 0)], y[max(-late, 0) : len(y) - max(late, 0)] == 1)
+            for s, y in zip(shown, labels, strict=True)
+        ]
+        return [np.array([(s & ~y).sum(), (~s & y).sum()]) for s, y in pairs]
+
+    first, second = (int(n) for n in sum(differing(0), np.zeros(2, int)))
+    shifts = sorted(range(-LARGEST_SHIFT, LARGEST_SHIFT + 1), key=abs)
+    best = min(shifts, key=lambda late: sum(map(np.sum, differing(late))))
+    explains = 4 * sum(map(np.sum, differing(best))) < first + second
+    return Unlike(first, second, sum(map(len, labels)), best if explains else 0)
 
 
 def mask_boxes(mask: np.ndarray) -> np.ndarray:
@@ -95,18 +149,25 @@ def save_tracks(path: str | Path, tracks: np.ndarray) -> None:
     Path(path).write_text("".join(",".join(map(str, row)) + "\n" for row in inclusive.tolist()), encoding="ascii")
 
 
+def tracked_frames(tracks: np.ndarray, num_frames: int) -> np.ndarray:
+    """Which frames have a box of a track, bool (num_frames,)."""
+    return np.isin(np.arange(num_frames), tracks[:, 1])
+
+
 def load_tracks(path: str | Path) -> np.ndarray:
     """Tracks (m, 6) of one video from text with inclusive corners; an empty file is a video without anomaly."""
     rows = []
     try:
-        for line in Path(path).read_text(encoding="utf-8").splitlines():
+        for line in decode_text(Path(path).read_bytes()).splitlines():
             if line.strip():
                 rows.append([float(part) for part in line.split(",")])
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # a UnicodeDecodeError is a ValueError
         raise InputError(f"{path}: not a track file: {str(error)[:120]}") from None
     if any(len(row) != TRACK_COLUMNS for row in rows):
         raise InputError(f"{path}: expected six numbers per line: track,frame,x_min,y_min,x_max,y_max")
     table = np.array(rows).reshape(-1, TRACK_COLUMNS)
+    if not (np.abs(table) < 2**53).all():
+        raise InputError(f"{path}: a number that is no frame and no pixel: {table[~(np.abs(table) < 2**53)][0]:g}")
     if not np.array_equal(table, np.round(table)):
         raise InputError(f"{path}: tracks must be whole numbers (frames and pixels)")
     tracks = table.astype(np.int64) + _EXCLUSIVE

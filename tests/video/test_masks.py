@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.masks import link_tracks, load_masks, load_tracks, mask_boxes, save_masks, save_tracks
+from ramvid_vad.video.masks import (
+    link_tracks,
+    load_masks,
+    load_tracks,
+    mask_boxes,
+    masked_frames,
+    save_masks,
+    save_tracks,
+    tracked_frames,
+    unlike_labels,
+)
 
 
 def box_mask(*boxes, size=(20, 30)):
@@ -87,3 +97,39 @@ def test_damaged_files_are_named(tmp_path):
         (tmp_path / "t.txt").write_text(text)
         with pytest.raises(InputError, match=complaint):
             load_tracks(tmp_path / "t.txt")
+
+
+@pytest.mark.parametrize(
+    ("shift", "words"),
+    [
+        (0, ""),
+        (1, "6 of 60 frames unlike the labels (3 shown but called normal, 3 abnormal but not shown): as if 1 "),
+        (-2, "12 of 60 frames unlike the labels (6 shown but called normal, 6 abnormal but not shown): as if 2 "),
+    ],
+)
+def test_tracks_that_are_late_or_early_are_told(shift, words):
+    labels = [np.zeros(20, np.uint8) for _ in range(3)]
+    for y in labels:
+        y[6:12] = 1
+    tracks = np.array([[0, frame + shift, 0, 0, 4, 4] for frame in range(6, 12)])
+    found = unlike_labels([tracked_frames(tracks, 20)] * 3, labels)
+    assert str(found).startswith(words) and bool(str(found)) == bool(words) and found.late == shift
+
+
+def test_masks_and_labels_that_differ_at_random_are_not_called_late(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = (rng.random(200) < 0.5).astype(np.uint8)
+    masks = np.zeros((200, 4, 9), bool)
+    masks[:, 2, 8] = labels
+    masks[[3, 50, 120]] ^= True
+    save_masks(tmp_path / "a.npz", masks)
+    found = unlike_labels([masked_frames(tmp_path / "a.npz")], [labels])
+    assert found.late == 0 and found.shown_normal == int((labels[[3, 50, 120]] == 0).sum())
+
+
+def test_tracks_from_other_editors_are_read(tmp_path):
+    (tmp_path / "t.txt").write_bytes("\ufeff0,0,1,1,2,2\r\n0,1,1,1,2,2\r\n".encode())
+    assert load_tracks(tmp_path / "t.txt")[:, 1].tolist() == [0, 1]
+    (tmp_path / "t.txt").write_text("0,1e300,1,1,2,2\n")
+    with pytest.raises(InputError, match="no frame and no pixel"):
+        load_tracks(tmp_path / "t.txt")

@@ -227,7 +227,7 @@ def _what_was_judged(evaluation: Evaluation) -> str:
 
 
 def _cautions(evaluation: Evaluation) -> list[str]:
-    """Frames without a reconstruction, labels without a video, and the nulls left out, by what is lacking."""
+    """Frames without a reconstruction, labels without a video or unlike the masks, and the nulls left out."""
     lines = []
     uncovered = evaluation.provenance.get("frames_never_reconstructed")
     if uncovered:
@@ -236,6 +236,8 @@ def _cautions(evaluation: Evaluation) -> list[str]:
     if unseen:
         some = ", ".join(unseen[:8]) + (", ..." if len(unseen) > 8 else "")
         lines.append(f"NOT EVALUATED: labels without a video ({len(unseen)}): {some}")
+    spatial = {key: words for key, words in evaluation.provenance.get("spatial", {}).items() if key.endswith("_labels")}
+    lines += [f"NOTE {key.split('_')[0]}: {words}" for key, words in spatial.items()]
     left_out: dict[str, list[str]] = {}
     for name, remedy in evaluation.provenance.get("nulls_left_out", {}).items():
         left_out.setdefault(remedy, []).append(name)

@@ -9,7 +9,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,17 @@ import numpy as np
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.statistics.pixels import PixelCurve
 from ramvid_vad.evaluation.statistics.regions import region_metrics, scale_boxes
+from ramvid_vad.runtime.text import plain_name
 from ramvid_vad.scoring.blobs import wmse
 from ramvid_vad.scoring.residuals import box_map
-from ramvid_vad.video.masks import link_tracks, load_masks, load_tracks
+from ramvid_vad.video.masks import (
+    link_tracks,
+    load_masks,
+    load_tracks,
+    masked_frames,
+    tracked_frames,
+    unlike_labels,
+)
 from ramvid_vad.video.reader import read_frames
 
 FRAMES_AT_ONCE = 16
@@ -30,11 +38,13 @@ class SpatialTruth:
     """Files with the pixel masks and the tracks of the videos ("": the video is normal and needs none).
 
     masks, tracks: video -> path, of those videos whose anomalies are known; tracks linked from masks have the mask's.
+    unlike: "masks" and "tracks" -> in words, how they differ from the frame labels; absent where they do not.
     """
 
     masks: Mapping[str, str]
     tracks: Mapping[str, str]
     videos: int
+    unlike: Mapping[str, str] = field(default_factory=dict)
 
     def about(self) -> dict[str, Any]:
         """For the provenance: how many videos there is ground truth of, and which."""
@@ -46,6 +56,7 @@ class SpatialTruth:
             "videos_with_masks": len(self.masks),
             "videos_with_tracks": len(self.tracks),
             "tracks_linked_from_masks": linked,
+            **{f"{kind}_unlike_labels": words for kind, words in self.unlike.items()},
             "sha256": _digest([*self.masks.values(), *self.tracks.values()]),
         }
 
@@ -64,22 +75,53 @@ class VideoRegions:
 def find_truth(labels_dir: str, names: Sequence[str], labels: Sequence[np.ndarray]) -> SpatialTruth | None:
     """masks/ and tracks/ beside the folder of labels (the standard layout); None where there is neither.
 
-    A video without abnormal frames needs no file. Without a track file, tracks are linked from the masks.
+    A video without abnormal frames needs no file. Without a track file, tracks are linked from the masks. InputError:
+    most of the frames that they show as abnormal are normal by the labels.
     """
     root = os.path.dirname(os.path.abspath(labels_dir))
-    found = {kind: os.path.isdir(os.path.join(root, kind)) for kind in ("masks", "tracks")}
-    if not any(found.values()):
+    found = {kind: _files(os.path.join(root, kind), ending) for kind, ending in (("masks", ".npz"), ("tracks", ".txt"))}
+    if all(files is None for files in found.values()):
         return None
     masks, tracks = {}, {}
     for name, label in zip(names, labels, strict=True):
-        mask, track = (os.path.join(root, kind, name + ext) for kind, ext in (("masks", ".npz"), ("tracks", ".txt")))
-        mask, track = (path if os.path.isfile(path) else "" for path in (mask, track))
+        mask, track = ((files or {}).get(name, "") for files in found.values())
         normal = not label.any()
-        if mask or (normal and found["masks"]):
+        if mask or (normal and found["masks"] is not None):
             masks[name] = mask
         if track or mask or normal:
             tracks[name] = track or mask
-    return SpatialTruth(masks, tracks, len(names))
+    label_of = dict(zip(names, labels, strict=True))
+    own_tracks = {name: path for name, path in tracks.items() if path and path != masks.get(name)}
+    shown = {
+        "masks": {name: masked_frames(path) for name, path in masks.items() if path},
+        "tracks": {name: tracked_frames(load_tracks(path), len(label_of[name])) for name, path in own_tracks.items()},
+    }
+    unlike = {kind: _unlike(root, kind, frames, label_of) for kind, frames in shown.items()}
+    return SpatialTruth(masks, tracks, len(names), {kind: words for kind, words in unlike.items() if words})
+
+
+def _files(folder: str, ending: str) -> dict[str, str] | None:
+    """Video -> its file at or below a folder; None: no such folder. Companions of systems belong to no video."""
+    if not os.path.isdir(folder):
+        return None
+    paths = [os.path.join(root, file) for root, _, files in os.walk(folder) for file in files if file[0] != "."]
+    own = [path for path in paths if path.lower().endswith(ending)]
+    return {plain_name(os.path.relpath(path, folder)[: -len(ending)].replace(os.sep, "/")): path for path in own}
+
+
+def _unlike(root: str, kind: str, shown: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]) -> str:
+    """How frames shown as abnormal differ from the labels, "": in nothing. InputError: most of them are normal."""
+    pairs = [(frames, np.asarray(labels[name])) for name, frames in shown.items() if len(frames) == len(labels[name])]
+    if not pairs:
+        return ""
+    found = unlike_labels(*zip(*pairs, strict=True))
+    total = sum(int(frames.sum()) for frames, _ in pairs)
+    if 2 * found.shown_normal > total:
+        raise InputError(
+            f"{os.path.join(root, kind)}: shows anomalies in {total} frames, and the labels call "
+            f"{found.shown_normal} of them normal: they are not of the same videos, or the labels are inverted"
+        )
+    return str(found)
 
 
 def video_regions(

@@ -20,7 +20,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.video.benchmarks.check import Checked, agreement
 from ramvid_vad.video.benchmarks.model import Benchmark, Found, MaskReader, Size, labels_digest
 from ramvid_vad.video.files import list_frames
-from ramvid_vad.video.masks import link_tracks, load_masks, save_masks, save_tracks
+from ramvid_vad.video.masks import link_tracks, load_masks, save_masks, save_tracks, tracked_frames, unlike_labels
 
 SCHEMA = 1
 INFO = "dataset.json"
@@ -197,6 +197,7 @@ def _write_tracks(
 ) -> dict[str, str]:
     """tracks/NAME.txt: the authors' where there are any, else linked from the masks. Returns each track's origin."""
     origins: dict[str, str] = {}
+    shown: dict[str, np.ndarray] = {}
     for name, frames in checked.testing.items():
         if name in found.tracks:
             tracks = found.tracks[name]()
@@ -208,8 +209,13 @@ def _write_tracks(
             continue
         if len(tracks) and tracks[:, 1].max() >= frames:
             raise InputError(f"test video {name}: {frames} frames, but a track reaches frame {tracks[:, 1].max()}")
+        shown[name] = tracked_frames(tracks, frames)
         (work / "tracks").mkdir(exist_ok=True)
         save_tracks(work / "tracks" / f"{name}.txt", tracks)
+    for label_set, labels in checked.labels.items():
+        words = str(unlike_labels(list(shown.values()), [labels[name] for name in shown])) if shown else ""
+        if words and "published" in origins.values():
+            checked.notes.append(f"tracks and labels {label_set}: {words}")
     if origins:
         say(f"tracks of {len(origins)} of {len(checked.testing)} test videos")
     return origins

@@ -15,7 +15,7 @@ from ramvid_vad.evaluation.statistics.spatial import find_truth, spatial_metrics
 from ramvid_vad.reconstructions import load_reconstruction
 from ramvid_vad.scoring.blobs import wmse
 from ramvid_vad.scoring.residuals import box_map
-from ramvid_vad.video.masks import link_tracks, save_masks, save_tracks
+from ramvid_vad.video.masks import link_tracks, load_masks, save_masks, save_tracks
 
 SMALL, NATIVE = (24, 32), (48, 64)
 BLOBS = {"threshold": 0.04, "min_area": 12, "weight": "area"}
@@ -149,6 +149,23 @@ def test_ground_truth_that_does_not_fit_is_named(tmp_path):
         folder.regions("01", real, np.arange(12), fake)
 
 
+def test_tracks_that_contradict_the_labels_are_told_and_refused_where_most_do(tmp_path):
+    folder = Folder(tmp_path, tracks=True)
+    assert folder.truth().unlike == {}
+    (tmp_path / "tracks" / "README.txt").write_text("tracks of 2 videos")
+    (tmp_path / "tracks" / "._01.txt").write_bytes(b"\0\5")
+    late = link_tracks(folder.masks["01"]) + np.array([0, 1, 0, 0, 0, 0])
+    save_tracks(tmp_path / "tracks" / "01.txt", late)  # frames 4 .. 9, the labels say 3 .. 8
+    words = (
+        "2 of 18 frames unlike the labels (1 shown but called normal, 1 abnormal but not shown): as if 1 frames late"
+    )
+    assert folder.truth().unlike == {"tracks": words}
+    assert folder.truth().about()["tracks_unlike_labels"] == words
+    folder.labels[0] = 1 - folder.labels[0]
+    with pytest.raises(InputError, match="masks: shows anomalies in 6 frames, and the labels call 6 of them normal"):
+        folder.truth()
+
+
 def test_an_evaluation_with_masks_beside_its_labels_says_where(run):
     """Rows, table, metrics.json and provenance; the model's figures are those of its reconstructions alone."""
     assert run.evaluate().spatial == {}
@@ -175,5 +192,9 @@ def test_an_evaluation_with_masks_beside_its_labels_says_where(run):
     document = metrics_document(evaluation)
     assert document["where"]["model"] == evaluation.spatial[""]
     assert run.evaluate().spatial == evaluation.spatial
+    assert "unlike the labels" not in table
+    shifted = np.roll(load_masks(run.root / "masks" / "02.npz"), 1, axis=0)
+    save_masks(run.root / "masks" / "02.npz", shifted)
+    assert "NOTE masks: " in format_table(run.evaluate())
     (run.root / "masks" / "02.npz").unlink()
     assert run.evaluate().provenance["spatial"]["sha256"] != evaluation.provenance["spatial"]["sha256"]
