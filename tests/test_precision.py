@@ -10,6 +10,7 @@ from torch import nn
 
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.inference import infill
+from ramvid_vad.models import precision
 from ramvid_vad.models.precision import backward_may_hang
 from ramvid_vad.ops import available_backends
 from ramvid_vad.options import SampleOptions
@@ -21,7 +22,7 @@ SETTINGS = dict(
 DIFFUSION = dict(diffusion_steps=100, noise_schedule="cosine", prediction="xstart", timestep_respacing="4")
 
 
-def sample(precision: str = "fp32", contiguous: bool = False, **more: object) -> torch.Tensor:
+def sample(arithmetic: str = "fp32", contiguous: bool = False, **more: object) -> torch.Tensor:
     torch.manual_seed(0)
     model, diffusion = create_model_and_diffusion(**SETTINGS, **DIFFUSION, **more)
     for parameter in model.parameters():
@@ -38,7 +39,7 @@ def sample(precision: str = "fp32", contiguous: bool = False, **more: object) ->
             selective_anchors(30),
             [(0, 0), (1, 15)],
             SampleOptions(sampler="ddim"),
-            precision=precision,
+            precision=arithmetic,
         )
 
 
@@ -114,3 +115,22 @@ def test_checkpointing_changes_no_gradient():
 
     for plain, checkpointed in zip(gradients(False), gradients(True), strict=True):
         torch.testing.assert_close(plain, checkpointed, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_is_bf16_only_where_the_processor_computes_in_it(native, monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(precision, "computes_in_bf16", lambda device: native)
+    assert precision.resolve_precision("auto", cpu) == ("bf16" if native else "fp32")
+    assert [precision.resolve_precision(name, cpu) for name in ("", "fp32", "bf16")] == ["fp32", "fp32", "bf16"]
+    assert bool(precision.slow_precision("bf16", cpu)) is not native
+    assert precision.slow_precision("fp32", cpu) == ""
+
+
+def test_a_cpu_without_avx512_does_not_compute_in_bf16():
+    """What the processor says of itself, where it can be asked."""
+    try:
+        flags = next(line for line in open("/proc/cpuinfo", encoding="utf-8") if line.startswith("flags"))
+    except (OSError, StopIteration):
+        pytest.skip("the processor cannot be asked here")
+    assert precision.computes_in_bf16(torch.device("cpu")) == ("avx512bw" in flags.split())

@@ -20,9 +20,9 @@ from ramvid_vad.loading import (
     load_model,
     with_anchor_kind,
 )
-from ramvid_vad.models.precision import resolve_precision
+from ramvid_vad.models.precision import resolve_precision, slow_precision
 from ramvid_vad.models.unet import UNet
-from ramvid_vad.options import RunOptions, int_list, parse_image_size
+from ramvid_vad.options import RunOptions, SampleOptions, int_list, parse_image_size
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.files import fingerprint, local_copy
 from ramvid_vad.runtime.logger import result_dir, warn
@@ -94,7 +94,7 @@ def _infill_videos(parsed: RunOptions, weights: dict[str, str], model: UNet, dif
     paths = find_videos(video.data_dir, video.only)
     names = [video_name(each, video.data_dir) for each in paths]
     cache = frame_cache(video, parsed.model)
-    precision = resolve_precision(options.precision)
+    precision = _precision(options)
     out_dir = result_dir(options.out_dir)
     infilling = None
     if processes.rank() == 0:  # the first to look decodes what is missing and claims the folder
@@ -119,6 +119,14 @@ def _infill_videos(parsed: RunOptions, weights: dict[str, str], model: UNet, dif
         infilling.finish()
         print(f"reconstructions of {len(names)} videos are in {out_dir}")
     return True
+
+
+def _precision(options: SampleOptions) -> str:
+    """One for all ranks, whatever processors they have."""
+    precision = processes.from_rank_0(lambda: resolve_precision(options.precision, processes.dev()))
+    if processes.rank() == 0 and (slow := slow_precision(precision, processes.dev())):
+        warn(slow)
+    return precision
 
 
 def _infilling(
@@ -184,7 +192,7 @@ def _generate_samples(parsed: RunOptions, model: UNet, diffusion: GaussianDiffus
         anchors,
         options,
         processes.dev(),
-        resolve_precision(options.precision),
+        _precision(options),
         processes.rank(),
         processes.world_size(),
     )

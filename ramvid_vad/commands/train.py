@@ -17,7 +17,7 @@ from ramvid_vad.loading import (
     load_state,
     with_anchor_kind,
 )
-from ramvid_vad.models.precision import backward_may_hang, resolve_precision
+from ramvid_vad.models.precision import backward_may_hang, resolve_precision, slow_precision
 from ramvid_vad.options import RunOptions
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.logger import Logger
@@ -46,7 +46,10 @@ def train(parsed: RunOptions) -> bool:
     options = parsed.train
     processes.setup_dist(timeout_minutes=LONGEST_WAIT)
     logger = Logger(options.log_dir, tensorboard=options.tensorboard)
-    precision = resolve_precision(options.precision)
+    # one for all ranks, whatever processors they have
+    precision = processes.from_rank_0(lambda: resolve_precision(options.precision, processes.dev()))
+    if slow := slow_precision(precision, processes.dev()):
+        logger.warn(slow)
     torch.manual_seed(options.seed)  # the initial weights
     model = create_model(parsed.model, parsed.diffusion.learn_sigma)
     fewest = model.fewest_frames or parsed.video.seq_len

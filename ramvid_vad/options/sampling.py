@@ -31,7 +31,11 @@ class SampleOptions:
     save_gt: bool = option(False, "generation: save the real windows too")
     save_gif: bool = option(False, "generation: also write each sample as a gif")
     save_mp4: bool = option(False, "generation: also write each sample as an mp4")
-    precision: str = option("", "arithmetic of the network; empty: fp32", choices=("", "fp32", "bf16", "fp16"))
+    precision: str = option(
+        "",
+        "arithmetic of the network; empty: fp32; auto: bf16 where the processor computes in it, else fp32",
+        choices=("", "auto", "fp32", "bf16", "fp16"),
+    )
     seed: int = option(0, "seed of the sampling noise", at_least=0)
 
 

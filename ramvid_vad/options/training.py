@@ -28,7 +28,11 @@ class TrainOptions:
     schedule_sampler: str = option("uniform", "how timesteps are drawn", choices=("uniform", "loss-second-moment"))
     ema_rate: str = option("0.9999", "rates of the averaged weights, comma-separated")
     clip: float = option(1.0, "largest gradient norm; 0: no clipping", at_least=0)
-    precision: str = option("", "arithmetic of the network; empty: fp32", choices=("", "fp32", "bf16", "fp16"))
+    precision: str = option(
+        "",
+        "arithmetic of the network; empty: fp32; auto: bf16 where the processor computes in it, else fp32",
+        choices=("", "auto", "fp32", "bf16", "fp16"),
+    )
     use_fp16: bool = option(False, "RaMViD's name for --precision fp16")
     fp16_scale_growth: float = option(
         1e-3, "growth of the log2 loss scale per good step (fp16)", at_least=0, at_most=16

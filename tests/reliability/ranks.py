@@ -59,7 +59,7 @@ def loop_of(config: str, batch_size: int, log_dir: str) -> tuple[TrainLoop, torc
         lambda step: iter(()),
         anchor_pattern(parsed.anchors, parsed.video.seq_len, 0),
         parsed.train,
-        precision=resolve_precision(parsed.train.precision, parsed.train.use_fp16),
+        precision=resolve_precision(parsed.train.precision, processes.dev()),
         exclude_conditional=parsed.anchors.exclude_conditional,
         logger=Logger(log_dir),
         config={},

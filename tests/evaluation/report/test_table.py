@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from known_run import LENGTHS
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands import evaluate as command
 from ramvid_vad.evaluation import evaluate_scores
 from ramvid_vad.evaluation.report.files import write_results
 from ramvid_vad.evaluation.report.table import format_table, rows_that_matter
-from ramvid_vad.script_util import COMMAND_SECTIONS, parse_command
 
 
 def cells(table, title):
