@@ -4,6 +4,9 @@ Values are in [-1, 1]. A network of random weights amplifies rounding more than 
 towards the data; on UCSD Ped2 the AUC of bfloat16 and float32 differs by 0.1 points (docs/performance.md).
 """
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -129,8 +132,8 @@ def test_auto_is_bf16_only_where_the_processor_computes_in_it(native, monkeypatc
 
 def test_a_cpu_without_avx512_does_not_compute_in_bf16():
     """What the processor says of itself, where it can be asked."""
-    try:
-        flags = next(line for line in open("/proc/cpuinfo", encoding="utf-8") if line.startswith("flags"))
-    except (OSError, StopIteration):
+    told = Path("/proc/cpuinfo")
+    flags = re.search(r"^flags\s*:(.*)$", told.read_text(), re.M) if told.exists() else None
+    if not flags:
         pytest.skip("the processor cannot be asked here")
-    assert precision.computes_in_bf16(torch.device("cpu")) == ("avx512bw" in flags.split())
+    assert precision.computes_in_bf16(torch.device("cpu")) == ("avx512bw" in flags[1].split())
