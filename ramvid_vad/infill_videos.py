@@ -30,7 +30,7 @@ from ramvid_vad.reconstructions import (
     write_part,
     write_reconstruction,
 )
-from ramvid_vad.runtime.atomic import write_atomically
+from ramvid_vad.runtime.files import write_text
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.datasets import to_float, to_uint8
@@ -194,7 +194,7 @@ class FolderInfilling:
                         f"{', '.join(different)}: give another folder or remove it"
                     )
             else:
-                write_atomically(path, lambda temporary: _write_json(temporary, self.claim))
+                write_text(path, json.dumps(self.claim, indent=2, sort_keys=True))
         except OSError as error:
             raise InputError(f"--out_dir {self.out_dir}: cannot be written ({error.strerror})") from None
 
@@ -211,8 +211,3 @@ class FolderInfilling:
 
     def _part_file(self, window: Window) -> str:
         return part_file(self.out_dir, self.names[window.video], window.number)
-
-
-def _write_json(path: str, content: dict[str, Any]) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, sort_keys=True)

@@ -15,7 +15,7 @@ from ramvid_vad.models.unet import UNet
 from ramvid_vad.options import GROUPS, AnchorOptions, ModelOptions, RunOptions, VideoOptions, int_list, parse_image_size
 from ramvid_vad.options.aliases import ALIASES, spelled_out
 from ramvid_vad.options.option import convert_all
-from ramvid_vad.runtime.files import names_in
+from ramvid_vad.runtime.remote import names_in
 from ramvid_vad.script_util import create_diffusion, create_model
 from ramvid_vad.training.weights import load_weights
 from ramvid_vad.video.cache import FrameCache

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.atomic import temporaries, write_atomically
+from ramvid_vad.runtime.files import clear_abandoned, replacing
 from ramvid_vad.video.rows import Rows
 from ramvid_vad.video.windows import covering_starts, masked_rows, times_masked
 
@@ -204,14 +204,13 @@ def read_part(path: str, rows: int) -> np.ndarray:
 
 def remove_leftovers(folder: str, names: Iterable[str]) -> None:
     """Remove the windows of finished videos and what killed runs left of files they were writing; nothing else."""
-    for path in [os.path.join(folder, name) for name in ("settings.json", *(f"{name}.npz" for name in names))]:
-        for left in temporaries(path):
-            with suppress(OSError):
-                os.remove(left)
+    for place in {folder, *(os.path.dirname(os.path.join(folder, name)) for name in names)}:
+        clear_abandoned(place, grace=0)
     top = os.path.join(folder, PARTS)
     for root, _, files in os.walk(top, topdown=False):
+        clear_abandoned(root, grace=0)
         for file in files:
-            if re.fullmatch(r"window\d{6,}\.npz(\..+\.tmp)?", file):
+            if re.fullmatch(r"window\d{6,}\.npz", file):
                 with suppress(OSError):
                     os.remove(os.path.join(root, file))
         with suppress(OSError):  # somebody put a file of his own there
@@ -221,7 +220,8 @@ def remove_leftovers(folder: str, names: Iterable[str]) -> None:
 def _write(path: str, write: Callable[[str], None]) -> None:
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_atomically(path, write)
+        with replacing(path) as temporary:
+            write(temporary)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}): free some space, then run again") from None
 

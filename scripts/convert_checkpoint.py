@@ -4,8 +4,8 @@ import argparse
 import os
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.files import is_remote
 from ramvid_vad.runtime.processes import fail
+from ramvid_vad.runtime.remote import is_remote
 from ramvid_vad.training.weights import convert_untrusted
 
 

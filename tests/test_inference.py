@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.inference import generate, infill
 from ramvid_vad.infill_videos import FolderInfilling
 from ramvid_vad.options import SampleOptions
+from ramvid_vad.runtime.files import temporary_beside
 from ramvid_vad.script_util import create_model_and_diffusion
 from ramvid_vad.video.windows import merge_max
 
@@ -155,8 +157,8 @@ def test_what_killed_runs_left_is_cleared_away_at_the_end_and_nothing_else(tmp_p
     job = make(tmp_path)
     job.run(*network, torch.device("cpu"), "fp32")
     kept = {path.name for path in tmp_path.iterdir()} - {".parts"}
-    for left in (f"{job.names[0]}.npz.123.tmp", "settings.json.9.tmp"):
-        (tmp_path / left).touch()
+    left = Path(temporary_beside(str(tmp_path / "any")))
+    left.touch()
     (tmp_path / "mine.tmp").touch()
     job.finish()
     assert {path.name for path in tmp_path.iterdir()} == kept | {"mine.tmp"}

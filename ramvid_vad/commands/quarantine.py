@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.atomic import write_atomically
+from ramvid_vad.runtime.files import write_text
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.names import video_name
@@ -102,13 +102,7 @@ def _read(log_dir: str) -> Record | None:
 
 
 def _write(log_dir: str, record: Record, videos: int) -> None:
-    text = json.dumps({"videos": videos, "left_out": record}, indent=1) + "\n"
-
-    def write(path: str) -> None:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-
     try:
-        write_atomically(os.path.join(log_dir, RECORD), write)
+        write_text(os.path.join(log_dir, RECORD), json.dumps({"videos": videos, "left_out": record}, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"--log_dir {log_dir}: cannot be written ({error}); free or grant space there") from error

@@ -24,8 +24,9 @@ from ramvid_vad.models.precision import resolve_precision, slow_precision
 from ramvid_vad.models.unet import UNet
 from ramvid_vad.options import RunOptions, SampleOptions, int_list, parse_image_size
 from ramvid_vad.runtime import processes
-from ramvid_vad.runtime.files import fingerprint, local_copy
+from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.runtime.logger import result_dir, warn
+from ramvid_vad.runtime.remote import local_copy
 from ramvid_vad.runtime.signals import finishing
 from ramvid_vad.training.checkpoints import find_latest
 from ramvid_vad.video.datasets import VideoWindows, to_uint8, window_order
@@ -217,4 +218,4 @@ def _save_samples(out_dir: str, name: str, frames: np.ndarray, options: Any) -> 
 
 def _sha256(path: str) -> str:
     with local_copy(path) as local:
-        return str(fingerprint(local)["sha256"])
+        return sha256_of([local])

@@ -18,6 +18,7 @@ import numpy as np
 
 from ramvid_vad.demo import drawing as draw
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.files import write_text
 from ramvid_vad.runtime.randomness import stream
 from ramvid_vad.video.masks import save_masks
 
@@ -326,6 +327,4 @@ def generate(out_dir: str, options: SceneOptions = SceneOptions(), **changes: ob
 
 
 def _stamp(path: str, content: dict) -> None:
-    with open(path + ".tmp", "w") as file:
-        json.dump(content, file, indent=1)
-    os.replace(path + ".tmp", path)
+    write_text(path, json.dumps(content, indent=1))

@@ -15,12 +15,13 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.assemble import assemble, check, chosen_protocol
 from ramvid_vad.evaluation.normal import normal_scores
 from ramvid_vad.evaluation.nulls.registry import BLIND, choose, chosen_names
-from ramvid_vad.evaluation.provenance import files_sha256, frames_sha256, joined_sha256
+from ramvid_vad.evaluation.provenance import frames_sha256, joined_sha256
 from ramvid_vad.evaluation.raw_scores import NORMAL, VideoScorer, in_threads
 from ramvid_vad.evaluation.schema import Evaluation
 from ramvid_vad.evaluation.statistics.spatial import VideoRegions, find_truth, spatial_metrics, video_regions
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import common_settings, find_reconstructions, load_reconstruction
+from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.scoring.residuals import MEASURES
 from ramvid_vad.spaces.backbones import installed
@@ -87,7 +88,7 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
         "frames_never_reconstructed": sum(uncovered for _, uncovered, *_ in scored),
         "frames_sha256": joined_sha256(digest for *_, digest in scored),
         "reconstructions": settings,
-        "reconstructions_sha256": files_sha256(files[name] for name in names),
+        "reconstructions_sha256": sha256_of(files[name] for name in names),
         **residual_settings(options),
         **normal_about,
         "nulls_left_out": left_out,

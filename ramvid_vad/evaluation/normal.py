@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.provenance import files_sha256
 from ramvid_vad.evaluation.raw_scores import VideoScorer, in_threads
 from ramvid_vad.evaluation.schema import Scores
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import ONE_RUN, common_settings, find_reconstructions, load_reconstruction
+from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
@@ -54,5 +54,5 @@ def normal_scores(
 
     scored = in_threads(score, list(zip(paths, names, lengths, strict=True)))
     by_measure = {measure: [scores[measure, ""] for scores in scored] for measure in scorer.measures}
-    about = {"normal_reconstructions_sha256": files_sha256(files[name] for name in names), "normal_videos": names}
+    about = {"normal_reconstructions_sha256": sha256_of(files[name] for name in names), "normal_videos": names}
     return by_measure, about

@@ -65,16 +65,6 @@ def settings(options: EvalOptions) -> dict[str, Any]:
     return {spec.name: getattr(options, spec.name) for spec in fields(options) if spec.name not in NO_SETTINGS}
 
 
-def files_sha256(paths: Iterable[str]) -> str:
-    """SHA-256 of the files' bytes, end to end in the order given."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as file:
-            while part := file.read(1 << 20):
-                digest.update(part)
-    return digest.hexdigest()
-
-
 def frames_sha256(frames: np.ndarray) -> str:
     """SHA-256 of decoded frames, uint8 (n, H, W, C) or a memory map of them, row by row."""
     return hashlib.sha256(np.ascontiguousarray(frames)).hexdigest()

@@ -1,57 +1,132 @@
-"""Files anywhere: their checksum, and remote ones fetched."""
+"""Files that are whole or absent, whatever ends the run or the machine: written beside their place, then renamed.
 
+A temporary file holds the names of its machine and process and something random, so that containers on one shared
+folder cannot meet; its writer holds a lock on it, so that those of the killed are known from those of the living.
+"""
+
+import fcntl
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import platform
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
-from ramvid_vad.errors import InputError
+ABANDONED = 3600.0
+"""Seconds without a change after which another machine's temporary file counts as left by a killed process."""
+GRACE = 10.0
+"""The same on this machine, where it must be unlocked too: the moment between a file's making and its locking."""
+_HOST = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node())[:64]
+_TEMPORARY = re.compile(r"\.(?P<host>.*)-\d+-[0-9a-f]{8}\.tmp")
 
 
-def fingerprint(path: str) -> dict[str, int | str]:
-    """Size in bytes and SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return {"size": file.tell(), "sha256": digest.hexdigest()}
+def temporary_beside(path: str) -> str:
+    """A path in the same folder that nobody else will think of, of at most 92 characters in its name."""
+    return os.path.join(os.path.dirname(path), f".{_HOST}-{os.getpid()}-{os.urandom(4).hex()}.tmp")
 
 
 @contextmanager
-def local_copy(path: str) -> Iterator[str]:
-    """A local path to read: ``path`` itself, or a temporary copy of anything blobfile opens (gs://, az://, https://).
+def replacing(path: str, temporary: str = "") -> Iterator[str]:
+    """A path to write to; where the block ends without an error, the file is synced and takes the place of ``path``.
 
-    InputError: there is no such file, or it cannot be fetched.
+        with replacing("figures.json") as temporary, open(temporary, "w") as file:
+            json.dump(figures, file)
+
+    The file follows the umask, whoever writes it. temporary: its path, where it must be known before.
     """
-    if not is_remote(path):
-        if not os.path.isfile(path):
-            raise InputError(f"{path}: no such file; check the path")
-        yield path
-        return
-    import blobfile as bf
-
-    with tempfile.TemporaryDirectory() as folder:
-        local = os.path.join(folder, os.path.basename(path))
+    temporary = temporary or temporary_beside(path)
+    with open(temporary, "xb") as held:
+        _lock(held.fileno())
         try:
-            bf.copy(path, local)
-        except Exception as error:  # blobfile's back ends raise classes of their own
-            raise InputError(f"{path}: cannot be fetched ({error}); check the address and the access") from error
-        yield local
+            yield temporary
+            os.chmod(temporary, os.fstat(held.fileno()).st_mode & 0o777)
+            sync(temporary)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.remove(temporary)
+            raise
 
 
-def is_remote(path: str) -> bool:
-    """Is it an address that only blobfile opens?"""
-    return "://" in path
+def write_text(path: str, text: str) -> None:
+    """A whole file of UTF-8 text, line ends as given."""
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
 
 
-def names_in(folder: str) -> list[str]:
-    """Names in a local or remote folder, sorted; none where there is no such folder."""
-    if not is_remote(folder):
-        return sorted(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else []
-    import blobfile as bf
+@contextmanager
+def temporary_folder(folder: str) -> Iterator[str]:
+    """A folder within ``folder``, for files that come into place together and whatever libraries put beside them.
 
+    It is removed when the block is left; what killed processes left in ``folder`` goes when the next one begins.
+    """
+    clear_abandoned(folder)
+    path = temporary_beside(os.path.join(folder, ""))
+    os.mkdir(path)
     try:
-        return sorted(bf.listdir(folder))
-    except Exception as error:
-        raise InputError(f"{folder}: cannot be listed ({error}); check the address and the access") from error
+        held = os.open(path, os.O_RDONLY)
+        try:
+            _lock(held)
+            yield path
+        finally:
+            os.close(held)
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def clear_abandoned(folder: str, age: float = ABANDONED, grace: float = GRACE) -> None:
+    """Remove the temporary files that killed processes left in a folder; nothing else that lies there.
+
+    age, grace: seconds without a change after which one that was made on another machine, or on this one and is not
+    locked, counts as abandoned.
+    """
+    with os.scandir(folder or ".") as entries:
+        found = [(entry, name) for entry in entries if (name := _TEMPORARY.fullmatch(entry.name))]
+    for entry, name in found:
+        with suppress(OSError):  # another process is quicker, or may not
+            idle = time.time() - entry.stat(follow_symlinks=False).st_mtime
+            locked = _is_locked(entry.path)
+            if locked or (idle <= age and (name["host"] != _HOST or locked is None or idle < grace)):
+                continue
+            shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.remove(entry.path)
+
+
+def sync(path: str) -> None:
+    """Wait until a file, or the names in a folder, are safe on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256_of(paths: Iterable[str]) -> str:
+    """SHA-256, in hexadecimal, of the files' bytes, end to end in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _lock(handle: int) -> None:
+    """Taken without waiting, for nobody else wants it but to see whether its holder lives."""
+    with suppress(OSError):  # some network file systems have no locks
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def _is_locked(path: str) -> bool | None:
+    """None: that cannot be known."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    return False

@@ -14,6 +14,7 @@ from typing import Any
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime import processes
+from ramvid_vad.runtime.files import write_text
 from ramvid_vad.runtime.progress import say, warn
 
 
@@ -141,10 +142,7 @@ class Logger:
             self._failed = False
 
     def _replace(self, name: str, text: str) -> None:
-        path = os.path.join(self.dir, name)
-        with open(path + ".tmp", "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(path + ".tmp", path)
+        write_text(os.path.join(self.dir, name), text)
 
     def _report(self, error: OSError) -> None:
         if not self._failed:

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.files import fingerprint
+from ramvid_vad.runtime.files import sha256_of
 
 LITE0 = "efficientnet_lite0"
 STRIDE = 8  # pixels per cell
@@ -186,7 +186,7 @@ class TimmFeatures:
 
 def file_digest(path: str) -> str:
     """SHA-256 of a file's content, 16 hexadecimal digits."""
-    return str(fingerprint(path)["sha256"])[:16]
+    return sha256_of([path])[:16]
 
 
 def state_digest(net: nn.Module) -> str:

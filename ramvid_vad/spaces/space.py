@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.atomic import write_atomically
+from ramvid_vad.runtime.files import replacing
 
 LINES = 240  # pixels, larger frames are first reduced to this shorter side
 LEAST = 16  # pixels, smaller frames are enlarged to this shorter side: optical flow needs as much
@@ -77,7 +77,8 @@ def save_space(space: Space, path: str) -> None:
     """Write one .safetensors file, whole or not at all. OSError: it could not be written."""
     about = {"space": json.dumps({"name": space.name, "settings": space.settings()}, sort_keys=True)}
     tensors = {name: tensor.contiguous() for name, tensor in space.tensors().items()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=about))
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=about)
 
 
 def load_space(path: str, **here: str) -> Space:

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +16,9 @@ import torch
 
 from ramvid_vad import __version__
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.atomic import sync
-from ramvid_vad.runtime.files import fingerprint, is_remote, local_copy, names_in
+from ramvid_vad.runtime.files import sha256_of, sync, temporary_folder
 from ramvid_vad.runtime.logger import warn
+from ramvid_vad.runtime.remote import is_remote, local_copy, names_in
 from ramvid_vad.training import optimizer_state
 from ramvid_vad.training.optimizer_state import State
 from ramvid_vad.training.weights import (
@@ -32,7 +31,6 @@ from ramvid_vad.training.weights import (
     write_tensors,
 )
 
-WORKSHOP = ".saving.tmp"  # in the log directory, where a generation is written before it comes into place
 _OWN = re.compile(r"(?:model|ema_(?P<rate>[^/]+)_|opt)(?P<step>\d{6,})\.(?:safetensors|pt)")
 _MANIFEST = re.compile(r"checkpoint(?P<step>\d{6,})\.json")
 Report = Callable[[str], None]
@@ -86,29 +84,26 @@ def save_checkpoint(
         check_finite(tensors, name)
     versions = {"ramvid_vad": __version__, "torch": torch.__version__, "python": platform.python_version()}
     manifest: dict[str, Any] = {"step": step, "versions": versions, "files": {}}
-    workshop = os.path.join(log_dir, WORKSHOP)
+    last = f"checkpoint{step:06d}.json"
     try:
-        shutil.rmtree(workshop, ignore_errors=True)  # what a killed save left
-        os.makedirs(workshop)
-        for name, (tensors, metadata) in parts.items():
-            temporary = os.path.join(workshop, name + ".tmp")
-            write_tensors(temporary, tensors, metadata)
+        os.makedirs(log_dir, exist_ok=True)
+        with temporary_folder(log_dir) as workshop:
+            for name, (tensors, metadata) in parts.items():
+                temporary = os.path.join(workshop, name + ".tmp")
+                write_tensors(temporary, tensors, metadata)
+                sync(temporary)
+                manifest["files"][name] = {"size": os.path.getsize(temporary), "sha256": sha256_of([temporary])}
+            temporary = os.path.join(workshop, last + ".tmp")
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump(manifest, file, indent=1)
             sync(temporary)
-            manifest["files"][name] = fingerprint(temporary)
-        last = f"checkpoint{step:06d}.json"
-        temporary = os.path.join(workshop, last + ".tmp")
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(manifest, file, indent=1)
-        sync(temporary)
-        for name in (*parts, last):
-            os.replace(os.path.join(workshop, name + ".tmp"), os.path.join(log_dir, name))
-        sync(log_dir)
+            for name in (*parts, last):
+                os.replace(os.path.join(workshop, name + ".tmp"), os.path.join(log_dir, name))
+            sync(log_dir)
     except OSError as error:
         raise OSError(
             f"checkpoint of step {step} could not be saved in {log_dir}: {error}; earlier ones stay"
         ) from error
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
     if keep > 0:
         _forget(log_dir, step, max(keep, 2))
     return Checkpoint(log_dir, step, manifest)
@@ -261,7 +256,7 @@ def _verified(log_dir: str, step: int) -> dict[str, Any]:
         try:
             if (size := os.path.getsize(path)) != expected["size"]:
                 raise _Invalid(f"{name} has {size} bytes instead of the {expected['size']} in {listed}")
-            if fingerprint(path) != expected:
+            if sha256_of([path]) != expected["sha256"]:
                 raise _Invalid(f"{name} has changed since {listed} was written (checksum)")
         except FileNotFoundError:
             raise _Invalid(f"{name} is missing, which {listed} lists") from None

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch.torch_version import TorchVersion
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.atomic import write_atomically
-from ramvid_vad.runtime.files import is_remote, local_copy
+from ramvid_vad.runtime.files import replacing
+from ramvid_vad.runtime.remote import is_remote, local_copy
 
 Tensors = dict[str, torch.Tensor]
 
@@ -31,7 +31,8 @@ def save_weights(path: str, state_dict: Mapping[str, torch.Tensor], config: dict
         raise InputError(f"{path}: files are written to a local folder only; copy them from there")
     check_finite(state_dict, path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    write_atomically(path, lambda temporary: write_tensors(temporary, state_dict, {"config": json.dumps(config)}))
+    with replacing(path) as temporary:
+        write_tensors(temporary, state_dict, {"config": json.dumps(config)})
 
 
 def load_weights(path: str) -> tuple[Tensors, dict[str, Any] | None]:

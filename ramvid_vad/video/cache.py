@@ -1,28 +1,31 @@
 """Decoded, resized frames on disk, memory-mapped: a second epoch decodes nothing.
 
-One .npy file per video, uint8 (n, H, W, C). Its name holds a digest of everything that decides its content: address,
-size and modification time of the video (of each picture for a folder of frames), H, W, colour, aspect and the version
-of this format. It is written to a temporary file in the same folder and renamed when complete, so several processes
-may build the same entry, and a killed one leaves no half entry behind.
+One .npy file per video, uint8 (n, H, W, C), with the SHA-256 of the frames behind them. Its name holds a digest of
+everything that decides its content: address, size and modification time of the video (of each picture for a folder of
+frames), H, W, colour, aspect and the version of this format. It is written to a temporary file in the same folder and
+renamed when complete, so several processes may build the same entry, and a killed one leaves no half entry behind.
+What is not whole, or not what was written, is decoded again.
 """
 
 import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import lru_cache
 
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.files import replacing, temporary_beside
+from ramvid_vad.runtime.progress import warn
 from ramvid_vad.video.files import fingerprint
-from ramvid_vad.video.prefetch import temporary_prefix
 from ramvid_vad.video.reader import read_frames
 
 CACHE_VERSION = 2
 """Raise this when the same video would give other pixels: old entries are then no longer found."""
+_DIGEST = hashlib.sha256().digest_size
 
 
 def crop_box(height: int, width: int, size: tuple[int, int], keep_aspect: bool) -> tuple[float, float, float, float]:
@@ -61,7 +64,7 @@ class CacheUnwritable(InputError):
 @lru_cache(maxsize=128)
 def _mapped(entry: str) -> np.ndarray:
     """An entry as a read-only map. Each open map holds a file descriptor, hence the limit."""
-    return np.load(entry, mmap_mode="r", allow_pickle=False)
+    return np.lib.format.open_memmap(entry, mode="r")
 
 
 class FrameCache:
@@ -80,6 +83,7 @@ class FrameCache:
         self.rgb = bool(rgb)
         self.keep_aspect = bool(keep_aspect)
         self._entries: dict[str, str] = {}
+        self._verified: set[str] = set()
         try:
             os.makedirs(self.cache_dir, exist_ok=True)
         except OSError as error:
@@ -94,24 +98,51 @@ class FrameCache:
 
         Raises InputError for a damaged video, CacheUnwritable for a cache folder that cannot be written.
         """
-        entry = self.entry(path)
-        try:
-            return _mapped(entry)
-        except (OSError, ValueError, EOFError):  # not there yet, or cut off by a full disk or a power failure
+        if self._is_missing(path):
             self.build(path)
-            return _mapped(entry)
+            if self._is_missing(path):
+                raise CacheUnwritable(
+                    f"cache directory {self.cache_dir}: gives back other bytes than were written; choose another disk"
+                )
+        return _mapped(self.entry(path))
 
     def missing(self, paths: Iterable[str]) -> list[str]:
         """Those of ``paths`` that frames() would have to decode."""
+        return [path for path in paths if self._is_missing(path)]
 
-        def absent(path: str) -> bool:
-            try:
-                _mapped(self.entry(path))
-            except (OSError, ValueError, EOFError):
-                return True
-            return False
+    def _is_missing(self, path: str) -> bool:
+        """Is there no entry, or one that is not what was written? Its checksum is compared once in an object's life."""
+        try:
+            entry = self.entry(path)
+        except InputError:  # decoding it says what is wrong with it
+            return True
+        try:
+            if entry not in self._verified:
+                self._verify(entry)
+                self._verified.add(entry)
+            _mapped(entry)
+        except FileNotFoundError:
+            return True
+        except Exception as error:  # a damaged header surfaces as any of a dozen types
+            _mapped.cache_clear()
+            self._verified.discard(entry)
+            warn(f"{entry}: damaged ({' '.join(str(error).split())[:120]}); the video is decoded again")
+            return True
+        return False
 
-        return [path for path in paths if absent(path)]
+    def _verify(self, entry: str) -> None:
+        """ValueError, or whatever NumPy raises: the file is not that of ``build``, byte for byte."""
+        frames = _mapped(entry)
+        if frames.dtype != np.uint8 or frames.shape[1:] != self._shape or not frames.flags.c_contiguous:
+            raise ValueError(f"holds {frames.dtype} {frames.shape}, not uint8 (n, {', '.join(map(str, self._shape))})")
+        with open(entry, "rb") as file:
+            file.seek(-_DIGEST, os.SEEK_END)
+            if file.tell() != frames.offset + frames.nbytes or not len(frames):
+                raise ValueError(f"has another length than that of {len(frames)} frames")
+            if file.read() != hashlib.sha256(frames).digest():
+                raise ValueError("its checksum is another")
+        with suppress(OSError):  # the time of its last use, for whoever makes room; a cache may be read-only
+            os.utime(entry)
 
     def entry(self, path: str) -> str:
         """The cache file of a video, whether or not it exists."""
@@ -122,38 +153,42 @@ class FrameCache:
             self._entries[path] = os.path.join(self.cache_dir, f"{stem}-{digest}.npy")
         return self._entries[path]
 
-    def build(self, path: str, tick: Callable[[int], None] | None = None) -> int:
+    def temporary(self) -> str:
+        """A name for the file that ``build`` writes, for a caller who will have to remove what a lost process left."""
+        return temporary_beside(os.path.join(self.cache_dir, ""))
+
+    def build(self, path: str, tick: Callable[[int], None] | None = None, temporary: str = "") -> int:
         """Decode a video into its entry and return the number of frames; one frame is held at a time.
 
-        tick(k) is called after each frame with the number of frames so far.
+        tick(k) is called after each frame with the number of frames so far.  temporary: the file that is written.
         """
         entry = self.entry(path)
-        count, temporary = 0, None
+        count, digest = 0, hashlib.sha256()
         try:
-            handle, temporary = tempfile.mkstemp(dir=self.cache_dir, prefix=temporary_prefix(os.getpid()))
-            with os.fdopen(handle, "wb") as file:
+            with replacing(entry, temporary) as name, open(name, "wb") as file:
                 self._write_header(file, 0)
                 for count, frame in enumerate(read_frames(path, self.rgb), 1):
-                    file.write(resize_frame(frame, self.size, self.keep_aspect).data)
+                    resized = resize_frame(frame, self.size, self.keep_aspect).data
+                    digest.update(resized)
+                    file.write(resized)
                     if tick:
                         tick(count)
+                file.write(digest.digest())
                 self._write_header(file, count)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, entry)
-            temporary = None
         except OSError as error:
             raise self._unwritable(error) from error
-        finally:
-            if temporary and os.path.exists(temporary):
-                os.unlink(temporary)
+        _mapped.cache_clear()  # which may hold the map of a damaged file
         return count
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of a frame."""
+        return (*self.size, 3 if self.rgb else 1)
 
     def _write_header(self, file, count: int) -> None:
         """The .npy header, of one length whatever the count, which is known only after the last frame."""
         file.seek(0)
-        shape = (count, *self.size, 3 if self.rgb else 1)
+        shape = (count, *self._shape)
         header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
         file.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode("latin1"))
 
@@ -163,11 +198,3 @@ class FrameCache:
             f"cache directory {self.cache_dir}: cannot be written ({reason}); free or grant space there, "
             "or choose another --cache_dir"
         )
-
-
-@lru_cache(maxsize=1)
-def _umask() -> int:
-    """The process's umask, which mkstemp does not follow; reading it means setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

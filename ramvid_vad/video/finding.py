@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.remote import is_remote, reaching
 from ramvid_vad.runtime.text import one_line, plain_name
-from ramvid_vad.video.files import is_folder, is_remote, reaching
+from ramvid_vad.video.files import is_folder
 from ramvid_vad.video.names import (
     IMAGE_EXTENSIONS,
     KINDS,
@@ -143,9 +144,7 @@ def _refuse_streams(address: str) -> None:
 def _walk(top: str) -> Iterator[tuple[str, list[str]]]:
     """(folder, its file names) for ``top`` and everything below it; symbolic links are followed, cycles are not."""
     if is_remote(top):
-        import blobfile
-
-        with reaching(top):
+        with reaching(top) as blobfile:
             found = [(folder.rstrip("/"), list(names)) for folder, _, names in blobfile.walk(top)]
         yield from found
         return

@@ -13,11 +13,12 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import blobfile as bf
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.remote import names_in, reaching
 from ramvid_vad.runtime.text import is_prose
+from ramvid_vad.video.files import is_folder, open_bytes
 from ramvid_vad.video.names import in_order, refuse_ambiguous, without_ending
 from ramvid_vad.video.number_tables import Numbers, read_numbers
 
@@ -53,8 +54,10 @@ def label_names(labels: str) -> list[str]:
 def flat_file(labels: str, names: Sequence[str] = ()) -> str:
     """The one file with the labels of all videos: ``labels`` itself, or the only one in it if it is not named after
     one of ``names``; "" where there is a file for each video."""
-    if not bf.isdir(labels):
-        if bf.exists(labels) and labels.lower().endswith(FLAT):
+    if not is_folder(labels):
+        with reaching(labels) as blobfile:
+            exists = blobfile.exists(labels)
+        if exists and labels.lower().endswith(FLAT):
             return labels
         raise InputError(f"--labels {labels}: no such folder: give the folder with one label file per video, or a file")
     present = _present(labels)
@@ -62,10 +65,10 @@ def flat_file(labels: str, names: Sequence[str] = ()) -> str:
     named = set(present) & set(names)
     if len(files) > 1 or named:
         return ""
-    packed = [file for file in bf.listdir(labels) if file.lower().endswith(".npz") and not file.startswith(".")]
+    packed = [file for file in names_in(labels) if file.lower().endswith(".npz") and not file.startswith(".")]
     if not files and len(packed) == 1:
-        return bf.join(labels, packed[0])
-    path = bf.join(labels, files[0]) if files else ""
+        return f"{labels.rstrip('/')}/{packed[0]}"
+    path = f"{labels.rstrip('/')}/{files[0]}" if files else ""
     return path if path and (len(names) > 1 or read_flat(path).by_video) else ""
 
 
@@ -109,7 +112,7 @@ def read_labels(labels: str, names: Sequence[str], num_frames: Sequence[int] | N
             raise InputError(f"--labels {labels}: no label file for video {name!r} ({wanted}){_hint(list(present))}")
         if len(files) > 1:
             raise InputError(f"--labels {labels}: video {name!r} has {' and '.join(files)}: keep one of them")
-        path = bf.join(labels, files[0])
+        path = f"{labels.rstrip('/')}/{files[0]}"
         content = _bytes(path)
         values.append(parse_labels(content, path, n))
         digest.update(content)
@@ -141,9 +144,11 @@ def _hint(present: Sequence[str]) -> str:
 def _present(labels_dir: str) -> dict[str, list[str]]:
     """Video -> its label files in the folder, relative to it."""
     found: dict[str, list[str]] = {}
-    for root, _, files in bf.walk(labels_dir):
+    with reaching(labels_dir) as blobfile:
+        walked = list(blobfile.walk(labels_dir))
+    for root, _, files in walked:
         for file in sorted(files):
-            path = bf.join(root, file)
+            path = f"{root.rstrip('/')}/{file}"
             below = path[len(labels_dir.rstrip("/")) + 1 :]
             if not any(part.startswith(".") for part in below.split("/")) and is_label_file(path):
                 found.setdefault(without_ending(os.path.splitext(below)[0]), []).append(below)
@@ -151,7 +156,7 @@ def _present(labels_dir: str) -> dict[str, list[str]]:
 
 
 def _bytes(path: str) -> bytes:
-    with bf.BlobFile(path, "rb") as file:
+    with open_bytes(path) as file:
         return file.read()
 
 

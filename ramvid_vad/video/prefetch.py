@@ -1,16 +1,14 @@
 """Decoding many videos at once, each in a worker process that may die or hang without taking the run with it.
 
-Workers are fresh interpreters (``python -m ramvid_vad.video.prefetch SETTINGS``), not forks: they are safe beside CUDA,
-MPI and threads, import neither torch nor the calling script, and decode on one core each. They read one JSON line per
-video and answer in JSON lines: {"frames": k} now and then, and {"done": n} or {"error": message} at the end.
+Workers are fresh interpreters, not forks: they are safe beside CUDA, MPI and threads, import neither torch nor the
+calling script nor anything in the working directory, and decode on one core each. They read one JSON line per video and
+answer in JSON lines: {"frames": k} now and then, and {"done": n} or {"error": message} at the end.
 """
 
 import contextlib
 import json
 import os
-import platform
 import queue
-import re
 import selectors
 import signal
 import subprocess
@@ -18,14 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ramvid_vad.errors import InputError, RunError
+from ramvid_vad.runtime.files import ABANDONED, clear_abandoned
 from ramvid_vad.runtime.progress import progress_bar
-
-if TYPE_CHECKING:
-    from ramvid_vad.video.cache import FrameCache
+from ramvid_vad.video.cache import CacheUnwritable, FrameCache
 
 TIMEOUT = 120.0
 """Seconds without a new frame after which a worker is ended."""
@@ -33,11 +28,11 @@ LONGEST_WAIT = 1e6
 """Seconds: the system counts the milliseconds of a wait in 31 bits."""
 LAST_BREATH = 10.0
 """Seconds that a killed worker gets to vanish: one that waits for a dead disk cannot be ended, only left behind."""
-_TEMPORARY = re.compile(r"\..+-\d+-[a-z0-9_]{8}")  # temporary_prefix, and what mkstemp adds
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from ramvid_vad.video.prefetch import work; work()"
 
 
 def prefetch(
-    cache: "FrameCache",
+    cache: FrameCache,
     paths: Iterable[str],
     workers: int | None = None,
     progress: bool = True,
@@ -56,7 +51,7 @@ def prefetch(
     todo = cache.missing(paths)
     if not todo:
         return 0
-    _clear_abandoned(cache, 2 * max(timeout, TIMEOUT))
+    clear_abandoned(cache.cache_dir, max(ABANDONED, 2 * timeout))  # a decoder without a new frame is ended before
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for path in todo:
@@ -84,23 +79,6 @@ def prefetch(
     return len(todo)
 
 
-def temporary_prefix(pid: int) -> str:
-    """How the temporary files of one process in a shared cache folder begin."""
-    return f".{platform.node()}-{pid}-"
-
-
-def _clear_abandoned(cache: "FrameCache", age: float) -> None:
-    """Remove the temporary files of processes, on whatever machine, that were killed with all who could tidy up.
-
-    A file that is being written changes all the time: a decoder without a new frame is ended after its timeout.
-    age: seconds without a change after which a file counts as abandoned.
-    """
-    for left in Path(cache.cache_dir).glob(".*"):
-        with contextlib.suppress(OSError):
-            if _TEMPORARY.fullmatch(left.name) and time.time() - left.stat().st_mtime > age:
-                left.unlink()
-
-
 def _serve(worker: "_Worker", waiting: queue.SimpleQueue, finished: queue.SimpleQueue) -> None:
     """One thread per worker: hand it video after video until none is left."""
     while not worker.dismissed:
@@ -125,11 +103,12 @@ class DamagedVideo(InputError):
 class _Worker:
     """A decoding process, started again after one that was lost."""
 
-    def __init__(self, cache: "FrameCache", timeout: float):
+    def __init__(self, cache: FrameCache, timeout: float):
         self.cache, self.timeout = cache, timeout
         self.frames = 0  # decoded so far, over all videos
         self.dismissed = False
         self.process: subprocess.Popen | None = None
+        self._temporary = ""  # what the process is writing
 
     def decode(self, path: str) -> None:
         """Raises DamagedVideo when the process refuses the video, crashes or hangs over it, all with its name.
@@ -138,8 +117,9 @@ class _Worker:
         """
         process = self._running()
         before = self.frames
+        self._temporary = self.cache.temporary()
         with contextlib.suppress(BrokenPipeError):  # a process that died meanwhile shows as the end of its answers
-            process.stdin.write(json.dumps(path).encode() + b"\n")
+            process.stdin.write(json.dumps([path, self._temporary]).encode() + b"\n")
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             while True:
@@ -167,11 +147,11 @@ class _Worker:
     def _running(self) -> subprocess.Popen:
         if self.process is None or self.process.poll() is not None:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ramvid_vad.video.prefetch", json.dumps(self.cache.settings())],
+                # -I: neither the working directory nor PYTHONPATH, where "-m" and "-c" look first
+                [sys.executable, "-I", "-c", _START, json.dumps(_places()), json.dumps(self.cache.settings())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,  # a line read ahead into a buffer would be invisible to the selector
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
         if self.dismissed:  # meanwhile, by the other thread, which did not see this process yet
             self._end()
@@ -182,8 +162,9 @@ class _Worker:
         self.process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(LAST_BREATH)
-        for left in Path(self.cache.cache_dir).glob(temporary_prefix(self.process.pid) + "*"):
-            left.unlink(missing_ok=True)
+        if self._temporary:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self._temporary)
 
     def _cause_of_death(self, path: str) -> InputError | RunError:
         code = self.process.wait()
@@ -199,21 +180,29 @@ class _Worker:
         return RunError(f"{path}: its decoding process ended with exit code {code}; what it said stands above")
 
 
-def _work(settings: str) -> None:
-    """The worker's side: answers on standard output, anything that libraries print goes to standard error."""
-    from ramvid_vad.video.cache import CacheUnwritable, FrameCache
+def _places() -> list[str]:
+    """Where this process finds modules, but for the working directory: it may be a folder of downloaded videos.
 
+    Unless it is where this package lies: then it is a checkout, and was on the path before.
+    """
+    here, package = os.path.realpath(os.getcwd()), os.path.realpath(os.path.join(__file__, "../../.."))
+    return [path for path in sys.path if path and (os.path.realpath(path) != here or here == package)]
+
+
+def work() -> None:
+    """The worker's side: answers on standard output, anything that libraries print goes to standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller then ends its workers
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    cache = FrameCache(**json.loads(settings))
+    cache = FrameCache(**json.loads(sys.argv[2]))
 
     def answer(**what) -> None:
         print(json.dumps(what), file=answers, flush=True)
 
     for line in sys.stdin:
         try:
-            answer(done=True, frames=cache.build(json.loads(line), _every_half_second(answer)))
+            path, temporary = json.loads(line)
+            answer(done=True, frames=cache.build(path, _every_half_second(answer), temporary))
         except InputError as error:
             answer(error=str(error), damaged=not isinstance(error, CacheUnwritable))
 
@@ -228,7 +217,3 @@ def _every_half_second(answer: Callable) -> Callable[[int], None]:
             answer(frames=count)
 
     return tick
-
-
-if __name__ == "__main__":
-    _work(sys.argv[1])

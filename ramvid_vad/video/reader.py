@@ -13,9 +13,10 @@ import numpy as np
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import say
+from ramvid_vad.runtime.remote import local_copy
 from ramvid_vad.video.damage import MAX_PIXELS, REMEDY, Damage, reason
 from ramvid_vad.video.decoding import pictures
-from ramvid_vad.video.files import is_folder, list_frames, local_copy
+from ramvid_vad.video.files import is_folder, list_frames
 from ramvid_vad.video.finding import find_videos
 from ramvid_vad.video.names import video_name
 from ramvid_vad.video.pictures import luma, onto_black, read_samples, reoriented

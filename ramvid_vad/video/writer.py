@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from fractions import Fraction
 from itertools import chain
 
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.files import clear_abandoned, replacing
 
 
 def write_video(path: str, frames: Iterable[np.ndarray], fps: float = 10, crf: int = 12, comment: str = "") -> None:
@@ -28,10 +28,11 @@ def write_video(path: str, frames: Iterable[np.ndarray], fps: float = 10, crf: i
     padding = ((0, 0), (0, 0)) if gif else ((0, height % 2), (0, width % 2))
     kind, codec, pix_fmt = ("gif", "gif", "rgb8") if gif else ("mp4", "libx264", "yuv420p")
     quality = {} if gif else {"crf": str(crf)}
-    temporary = path + ".tmp"
     try:
         # the index in front: a player can start before it has all of the file
-        with av.open(temporary, "w", format=kind, options={} if gif else {"movflags": "+faststart"}) as container:
+        clear_abandoned(os.path.dirname(path))
+        options = {} if gif else {"movflags": "+faststart"}
+        with replacing(path) as temporary, av.open(temporary, "w", format=kind, options=options) as container:
             if comment:
                 container.metadata["comment"] = comment
             stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=quality)
@@ -41,12 +42,8 @@ def write_video(path: str, frames: Iterable[np.ndarray], fps: float = 10, crf: i
                 whole = np.pad(np.broadcast_to(frame, (height, width, 3)), (*padding, (0, 0)), mode="edge")
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(whole), format="rgb24")))
             container.mux(stream.encode())
-        os.replace(temporary, path)
     except (OSError, av.FFmpegError) as error:
         raise InputError(f"{path}: cannot be written ({error})") from None
-    finally:
-        with suppress(OSError):
-            os.remove(temporary)
 
 
 def video_comment(path: str) -> str:

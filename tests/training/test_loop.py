@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from ramvid_vad.diffusion.anchors import AnchorPattern
 from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.options import TrainOptions
-from ramvid_vad.runtime.files import fingerprint
+from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.runtime.randomness import normal
 from ramvid_vad.script_util import create_model_and_diffusion
@@ -225,7 +225,7 @@ def test_a_checkpoint_of_a_diverged_run_is_passed_over(tmp_path):
     next(iter(model.values())).view(-1)[3] = math.nan
     save_file(model, tmp_path / "model000004.safetensors", metadata={"config": "{}"})
     manifest = json.loads((tmp_path / "checkpoint000004.json").read_text())
-    manifest["files"]["model000004.safetensors"] = fingerprint(str(tmp_path / "model000004.safetensors"))
+    manifest["files"]["model000004.safetensors"]["sha256"] = sha256_of([str(tmp_path / "model000004.safetensors")])
     (tmp_path / "checkpoint000004.json").write_text(json.dumps(manifest))
     lines = []
     assert find_latest(str(tmp_path), lines.append).step == 2

@@ -197,7 +197,7 @@ def test_remote_file_is_fetched_first(tmp_path, monkeypatch):
     loaded, config = load_weights("gs://bucket/w.safetensors")
     assert loaded["w"].tolist() == [1, 1] and config == {"a": 1}
     assert not os.path.exists(seen[0]), "the temporary copy is removed"
-    with pytest.raises(InputError, match=r"gs://bucket/nothing\.pt: cannot be fetched"):
+    with pytest.raises(InputError, match=r"gs://bucket/nothing\.pt: cannot be reached"):
         load_weights("gs://bucket/nothing.pt")
     with pytest.raises(InputError, match="local folder"):
         save_weights("gs://bucket/w.safetensors", {"w": torch.ones(2)}, {})

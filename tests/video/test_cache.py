@@ -1,5 +1,6 @@
 """The frame cache: right pixels, decoded once, never half an entry, and errors that name the folder."""
 
+import io
 import os
 import pickle
 import resource
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -182,13 +184,73 @@ def test_a_damaged_video_leaves_nothing_behind(tmp_path, cache):
     assert entries(cache) == []
 
 
-def test_a_cut_off_entry_is_made_again(cache, video):
+def damages(whole):
+    """What may have become of an entry, by name. whole: its bytes, of frames (LENGTH, 24, 40, 3)."""
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 4
+    shape = f"({LENGTH}, 24, 40, 3)".encode()
+    assert shape in whole
+    stored = io.BytesIO()
+    np.savez(stored, frames=np.zeros((LENGTH, 24, 40, 3), np.uint8))
+    return {
+        "cut": whole[:-1],
+        "longer": whole + b"\0",
+        "empty": b"",
+        "magic": b"\x93NUMPY",
+        "flipped byte": bytes(flipped),
+        "checksum": whole[:-1] + bytes([whole[-1] ^ 1]),
+        "transposed": whole.replace(shape, f"({LENGTH}, 40, 24, 3)".encode()),
+        "shortened": whole.replace(shape, f"({LENGTH - 1}, 24, 40, 3)".encode()),
+        "no frame": whole.replace(shape, b"(0, 24, 40, 3)".ljust(len(shape))),
+        "huge": whole.replace(shape, b"(9" + b"9" * (len(shape) - 13) + b", 24, 40, 3)"),
+        "columns first": whole.replace(b"False", b"True "),
+        "signed": whole.replace(b"|u1", b"|i1"),
+        "objects": whole.replace(b"|u1", b"|O "),
+        "another archive": stored.getvalue(),
+        "text": b"hello",
+    }
+
+
+def test_an_entry_that_is_not_what_was_written_is_made_again(cache, video, capfd):
     expected = np.array(cache.frames(video))
     entry = Path(cache.entry(video))
-    for content in (entry.read_bytes()[:-1], b"", b"\x93NUMPY"):
-        cache_module._mapped.cache_clear()
+    whole = entry.read_bytes()
+    for name, content in damages(whole).items():
+        assert content != whole, name
         entry.write_bytes(content)
-        assert np.array_equal(cache.frames(video), expected)
+        cache_module._mapped.cache_clear()
+        assert np.array_equal(FrameCache(cache.cache_dir, SIZE).frames(video), expected), name
+        said = capfd.readouterr().err
+        assert said.count("\n") == 1 and f"WARNING: {entry}: damaged (" in said, name
+        assert entry.read_bytes() == whole, name
+        entry.write_bytes(content)
+        cache_module._mapped.cache_clear()
+        assert prefetch(FrameCache(cache.cache_dir, SIZE), [video], progress=False) == 1, name
+        assert entry.read_bytes() == whole, name
+        capfd.readouterr()
+
+
+def test_the_checksum_is_compared_once_in_a_run(cache, video, monkeypatch):
+    cache.frames(video)
+    monkeypatch.setattr(cache_module.hashlib, "sha256", None)
+    copy = pickle.loads(pickle.dumps(cache))
+    assert len(cache.frames(video)) == len(copy.frames(video)) == LENGTH
+
+
+def test_a_disk_that_gives_back_other_bytes_is_an_error(cache, video, monkeypatch):
+    real = cache_module.replacing
+
+    @contextmanager
+    def worn(path, temporary=""):
+        with real(path, temporary) as name:
+            yield name
+            with open(name, "r+b") as file:
+                file.seek(1000)
+                file.write(b"worn")
+
+    monkeypatch.setattr(cache_module, "replacing", worn)
+    with pytest.raises(InputError, match=r"cache directory .*: gives back other bytes"):
+        cache.frames(video)
 
 
 def test_processes_that_build_the_same_entry_at_once(cache, video):
@@ -342,28 +404,55 @@ def test_answers_that_arrive_together(cache, monkeypatch):
     worker.dismiss()
 
 
-def test_the_temporary_file_of_a_lost_worker_is_removed(cache, videos):
+def _quietly(worker, path):
+    with pytest.raises(RunError):
+        worker.decode(path)
+
+
+def test_the_temporary_file_of_a_lost_worker_is_removed_and_no_other(cache, videos, monkeypatch):
+    """Stopped in the middle of a video; another container's worker may have the same host name and number."""
+    pipe = f"{videos[0]}.pipe.mkv"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(cache, "entry", lambda path: os.path.join(cache.cache_dir, "x.npy"))
     worker = prefetch_module._Worker(cache, 60)
-    worker.decode(videos[0])
-    left = os.path.join(cache.cache_dir, prefetch_module.temporary_prefix(worker.process.pid) + "x")
-    other = os.path.join(cache.cache_dir, prefetch_module.temporary_prefix(worker.process.pid + 1) + "x")
-    for path in (left, other):
-        open(path, "w").close()
+    other = Path(cache.temporary())
+    other.touch()
+    started = threading.Thread(target=lambda: _quietly(worker, pipe))
+    started.start()
+    while len(entries(cache)) < 2 and started.is_alive():
+        time.sleep(0.05)
+    assert len(entries(cache)) == 2
     worker.dismiss()
-    assert entries(cache) == sorted([os.path.basename(other), os.path.basename(cache.entry(videos[0]))])
+    started.join()
+    assert entries(cache) == [other.name]
 
 
 def test_what_was_abandoned_long_ago_is_removed_and_nothing_else(cache, videos):
     """A kill of everything at once leaves a worker's temporary file; nobody who knows its number is left."""
     folder = Path(cache.cache_dir)
-    old, fresh = (folder / f"{prefetch_module.temporary_prefix(pid)}abcdefg_" for pid in (17, 18))
-    mine = folder / ".mine-17-x"
+    old, fresh, mine = Path(cache.temporary()), Path(cache.temporary()), folder / ".mine-17-x"
     for path in (old, fresh, mine):
         path.touch()
     for path in (old, mine):
-        os.utime(path, (time.time() - 3 * prefetch_module.TIMEOUT,) * 2)
+        os.utime(path, (1, 1))
     prefetch(cache, videos[:1], workers=1, progress=False)
     assert not old.exists() and fresh.exists() and mine.exists()
+
+
+def test_code_in_the_working_directory_is_not_run_by_workers(cache, videos, tmp_path, monkeypatch):
+    """A folder of downloaded videos may hold modules with the names of ours, or of anything that is imported."""
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    mark = tmp_path / "mark"
+    spring = f"open({str(mark)!r}, 'a').write(__name__)\nraise SystemExit(3)\n"
+    for name in ("av", "numpy", "PIL", "json", "signal", "tempfile", "sitecustomize", "ramvid_vad", "encodings"):
+        (trap / f"{name}.py").write_text(spring)
+    monkeypatch.chdir(trap)
+    for first in ("", str(trap)):  # as "python -c" and "python -m" have it
+        monkeypatch.setattr(sys, "path", [first, *sys.path])
+        monkeypatch.setenv("PYTHONPATH", f"{first}:{os.environ.get('PYTHONPATH', '')}")
+        assert prefetch(FrameCache(str(tmp_path / f"cache{len(first)}"), SIZE), videos, workers=1, progress=False) == 3
+    assert not mark.exists()
 
 
 def test_a_worker_dismissed_while_it_starts_does_not_stay(cache, videos, monkeypatch):
@@ -380,11 +469,15 @@ def test_a_worker_dismissed_while_it_starts_does_not_stay(cache, videos, monkeyp
     assert started[0].poll() is not None
 
 
+def children():
+    return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+
+
 def test_no_process_and_no_thread_is_left(cache, videos):
     before = threading.active_count()
     prefetch(cache, videos, workers=2, progress=False)
-    children = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "video.prefetch"], capture_output=True, text=True)
-    assert children.stdout == ""
+    started = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children()]
+    assert [command for command in started if b"video.prefetch" in command] == []
     assert threading.active_count() == before
 
 

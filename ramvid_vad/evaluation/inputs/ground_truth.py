@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.provenance import files_sha256
+from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.video.benchmarks import BENCHMARKS, Benchmark, LabelSetName, check_labels, find_parts, name_label_set
 from ramvid_vad.video.labels import Labels, flat_file, is_label_file, label_names, read_labels
 from ramvid_vad.video.names import in_order, without_ending
@@ -91,7 +91,7 @@ def _released(folder: str, benchmark: Benchmark, label_set: str, lengths: Mappin
                 "scores of it"
             )
         name, notes = check_labels(benchmark, source.label_set, labels)
-        values = Labels([labels[n] for n in names], files_sha256(sorted(source.files)), [])
+        values = Labels([labels[n] for n in names], sha256_of(sorted(source.files)), [])
         by_content = bool(benchmark.label_sets.get(name) and benchmark.label_sets[name].sha256) and not notes
         sets[name] = GroundTruth(names, values, LabelSetName(benchmark.name, name, by_content), notes)
     if label_set not in sets and (label_set or len(sets) > 1):

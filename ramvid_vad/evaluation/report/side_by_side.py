@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from ramvid_vad.evaluation.provenance import code, files_sha256
+from ramvid_vad.evaluation.provenance import code
 from ramvid_vad.evaluation.raw_scores import ticking
 from ramvid_vad.evaluation.report.pictures import FrameSource, VideoFrames, boxes, brightest, residual_image
 from ramvid_vad.evaluation.report.plots import MODEL
@@ -20,6 +20,7 @@ from ramvid_vad.evaluation.report.wording import row_key
 from ramvid_vad.evaluation.schema import Evaluation
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.metrics import video_auc
+from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.video.writer import video_comment, write_video
 
@@ -91,10 +92,10 @@ class Scene:
 
     def fingerprint(self, fps: float) -> str:
         """SHA-256 of all that the picture depends on; of this file too, which may be newer than the commit."""
-        settings = [code(), files_sha256([__file__]), self.title, fps, self.source.blobs, self.thresholds]
+        settings = [code(), sha256_of([__file__]), self.title, fps, self.source.blobs, self.thresholds]
         digest = hashlib.sha256(json.dumps(settings).encode())
         digest.update(np.concatenate([self.scores, self.labels, [self.low, self.high]]).tobytes())
-        digest.update(files_sha256([self.source.files[self.name]]).encode())
+        digest.update(sha256_of([self.source.files[self.name]]).encode())
         digest.update(np.ascontiguousarray(self.made.real))
         return digest.hexdigest()
 

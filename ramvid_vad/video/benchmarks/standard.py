@@ -5,7 +5,6 @@ came from: counts, what is missing, and three kinds of SHA-256: of the labels th
 files end to end as evaluation results name them (``files_sha256``), and of each file they were read from.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.video.benchmarks.check import Checked, agreement
 from ramvid_vad.video.benchmarks.model import Benchmark, Found, MaskReader, Size, labels_digest
 from ramvid_vad.video.files import list_frames
@@ -96,17 +96,15 @@ def _write(
         several = len(checked.labels) > 1 or len(benchmark.label_sets) > 1
         folder = f"labels_{label_set}" if several else "labels"
         (work / folder).mkdir()
-        digest = hashlib.sha256()
         for name, part in labels.items():
             np.save(work / folder / f"{name}.npy", part)
-            digest.update((work / folder / f"{name}.npy").read_bytes())
         label_sets[label_set] = {
             "folder": folder,
             "frames": sum(map(len, labels.values())),
             "abnormal": sum(int(part.sum()) for part in labels.values()),
             "sha256": labels_digest(labels),
-            "files_sha256": digest.hexdigest(),
-            "read_from": {_relative(file, source): _file_digest(file) for file in checked.label_files[label_set]},
+            "files_sha256": sha256_of(str(work / folder / f"{name}.npy") for name in labels),
+            "read_from": {_relative(file, source): sha256_of([file]) for file in checked.label_files[label_set]},
         }
     masks = _write_masks(found, checked, work, label_sets, say)
     tracks = _write_tracks(found, checked, work, masks, say)
@@ -224,11 +222,3 @@ def _write_tracks(
 def _relative(file: str, source: Path) -> str:
     path = Path(file)
     return path.relative_to(source).as_posix() if path.is_relative_to(source) else path.name
-
-
-def _file_digest(file: str) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as content:
-        while part := content.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
