@@ -57,11 +57,14 @@ def write_text(path: str, text: str) -> None:
 
 
 @contextmanager
-def temporary_folder(folder: str) -> Iterator[str]:
-    """A folder within ``folder``, for files that come into place together and whatever libraries put beside them.
+def replacing_together(folder: str, last: str = "") -> Iterator[str]:
+    """A folder to write files to; where the block ends without an error, they are synced and take their places in
+    ``folder``, of which nothing has changed before.
 
-    It is removed when the block is left; what killed processes left in ``folder`` goes when the next one begins.
+    last: name of the file that comes after the others: where it is, they are. The folder is removed when the block is
+    left, with whatever libraries put there; what killed processes left goes when the next one begins.
     """
+    os.makedirs(folder, exist_ok=True)
     clear_abandoned(folder)
     path = temporary_beside(os.path.join(folder, ""))
     os.mkdir(path)
@@ -70,6 +73,13 @@ def temporary_folder(folder: str) -> Iterator[str]:
         try:
             _lock(held)
             yield path
+            files = [os.path.join(root, name)[len(path) + 1 :] for root, _, names in os.walk(path) for name in names]
+            for name in files:
+                sync(os.path.join(path, name))
+            for name in sorted(files, key=lambda name: (name == last, name)):
+                os.makedirs(os.path.dirname(os.path.join(folder, name)) or ".", exist_ok=True)
+                os.replace(os.path.join(path, name), os.path.join(folder, name))
+            sync(folder)
         finally:
             os.close(held)
     finally:

@@ -16,7 +16,7 @@ import torch
 
 from ramvid_vad import __version__
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.files import sha256_of, sync, temporary_folder
+from ramvid_vad.runtime.files import replacing_together, sha256_of
 from ramvid_vad.runtime.logger import warn
 from ramvid_vad.runtime.remote import is_remote, local_copy, names_in
 from ramvid_vad.training import optimizer_state
@@ -86,20 +86,13 @@ def save_checkpoint(
     manifest: dict[str, Any] = {"step": step, "versions": versions, "files": {}}
     last = f"checkpoint{step:06d}.json"
     try:
-        os.makedirs(log_dir, exist_ok=True)
-        with temporary_folder(log_dir) as workshop:
+        with replacing_together(log_dir, last) as workshop:
             for name, (tensors, metadata) in parts.items():
-                temporary = os.path.join(workshop, name + ".tmp")
-                write_tensors(temporary, tensors, metadata)
-                sync(temporary)
-                manifest["files"][name] = {"size": os.path.getsize(temporary), "sha256": sha256_of([temporary])}
-            temporary = os.path.join(workshop, last + ".tmp")
-            with open(temporary, "w", encoding="utf-8") as file:
+                path = os.path.join(workshop, name)
+                write_tensors(path, tensors, metadata)
+                manifest["files"][name] = {"size": os.path.getsize(path), "sha256": sha256_of([path])}
+            with open(os.path.join(workshop, last), "w", encoding="utf-8") as file:
                 json.dump(manifest, file, indent=1)
-            sync(temporary)
-            for name in (*parts, last):
-                os.replace(os.path.join(workshop, name + ".tmp"), os.path.join(log_dir, name))
-            sync(log_dir)
     except OSError as error:
         raise OSError(
             f"checkpoint of step {step} could not be saved in {log_dir}: {error}; earlier ones stay"

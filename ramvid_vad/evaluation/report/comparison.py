@@ -7,12 +7,13 @@ import numpy as np
 
 from ramvid_vad.evaluation.inputs.finished_runs import FinishedRun
 from ramvid_vad.evaluation.provenance import code
-from ramvid_vad.evaluation.report.files import as_json, write_text
+from ramvid_vad.evaluation.report.files import as_json
 from ramvid_vad.evaluation.report.page import render
 from ramvid_vad.evaluation.report.wording import percent, wrapped
 from ramvid_vad.evaluation.schema import Scores
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.comparison import METRICS, Comparison, Difference, reading
+from ramvid_vad.runtime.files import write_text
 
 SCHEMA = 1  # of comparison.json: a new key leaves it, a key that changes its meaning or goes away raises it
 

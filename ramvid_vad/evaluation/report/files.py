@@ -1,4 +1,4 @@
-"""The files of an evaluation, each whole or absent: metrics.json, scores.npz, scores.csv, table.txt, report.html."""
+"""The files of an evaluation, all of it or nothing: metrics.json, scores.npz, scores.csv, table.txt, report.html."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.evaluation.report.wording import row_key, row_verdict
 from ramvid_vad.evaluation.schema import Evaluation, Row
 from ramvid_vad.evaluation.statistics.metrics import undefined
-from ramvid_vad.runtime.atomic import write_atomically
+from ramvid_vad.runtime.files import replacing_together, write_text
 from ramvid_vad.runtime.text import csv_cell
 
 
@@ -28,31 +28,20 @@ def write_results(
     source: of the report's pictures; None: scores only. The same input gives the same bytes.
     """
 
-    def at(name: str) -> str:
-        return os.path.join(out_dir, name)
-
-    write_atomically(at("scores.npz"), lambda path: _write_npz(evaluation, path))
-    write_atomically(at("scores.csv"), lambda path: _write_csv(evaluation, path))
-    write_text(at("table.txt"), format_table(evaluation, full=True) + "\n")
-    write_text(at("report.html"), report_page(evaluation, source))
-    write_text(at("metrics.json"), as_json(metrics_document(evaluation)))  # last: where it is, the others are
     written = ["table.txt", "metrics.json", "scores.npz", "scores.csv", "report.html"]
-    if plots:
-        from ramvid_vad.evaluation.report.plots import plot_videos
+    with replacing_together(out_dir, last="metrics.json") as workshop:
+        table, metrics, scores, rows, page = (os.path.join(workshop, name) for name in written)
+        _write_npz(evaluation, scores)
+        _write_csv(evaluation, rows)
+        write_text(table, format_table(evaluation, full=True) + "\n")
+        write_text(page, report_page(evaluation, source))
+        write_text(metrics, as_json(metrics_document(evaluation)))
+        if plots:
+            from ramvid_vad.evaluation.report.plots import plot_videos
 
-        plot_videos(evaluation, at("plots"), progress)
-        written.append("plots")
+            plot_videos(evaluation, os.path.join(workshop, "plots"), progress)
+            written.append("plots")
     return written
-
-
-def write_text(path: str, text: str) -> None:
-    """UTF-8 with Unix line ends on every system, whole or not at all."""
-
-    def write(temporary: str) -> None:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-
-    write_atomically(path, write)
 
 
 def as_json(document: dict[str, Any]) -> str:

@@ -1,14 +1,12 @@
 """Score curves over the ground truth, one picture per video. Colours of Okabe and Ito; nothing by colour alone."""
 
 import os
-from functools import partial
 
 import numpy as np
 
 from ramvid_vad.evaluation.report.wording import row_title
 from ramvid_vad.evaluation.schema import Evaluation, Row
 from ramvid_vad.evaluation.statistics.alarms import spans
-from ramvid_vad.runtime.atomic import write_atomically
 from ramvid_vad.runtime.progress import tracked
 
 MODEL, BLEND = "#0072B2", "#D55E00"  # blue, vermilion: apart for all common kinds of colour blindness
@@ -62,7 +60,7 @@ def plot_videos(evaluation: Evaluation, folder: str, progress: bool = True) -> N
         figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize="small")
         path = os.path.join(folder, name + ".png")
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_atomically(path, partial(figure.savefig, format="png", metadata={"Software": None}))
+        figure.savefig(path, metadata={"Software": None})
 
 
 def _range(model: Row, blend: Row | None) -> tuple[float, float]:

@@ -15,9 +15,9 @@ from ramvid_vad.runtime.files import (
     ABANDONED,
     clear_abandoned,
     replacing,
+    replacing_together,
     sha256_of,
     temporary_beside,
-    temporary_folder,
     write_text,
 )
 
@@ -69,21 +69,50 @@ def test_temporary_names_differ_where_process_numbers_do_not(monkeypatch):
     assert len({temporary_beside("folder/a") for _ in range(1000)}) == 1000
 
 
-def test_two_temporary_folders_in_one_do_not_meet(tmp_path):
-    with temporary_folder(str(tmp_path)) as first:
+def test_two_that_write_into_one_folder_do_not_meet(tmp_path):
+    with replacing_together(str(tmp_path)) as first:
+        write_text(os.path.join(first, "a"), "first")
         age(first, 2 * ABANDONED)  # even then: it is locked
-        with temporary_folder(str(tmp_path)) as second:
-            assert os.path.dirname(first) == os.path.dirname(second) == str(tmp_path)
-            write_text(os.path.join(second, "a"), "a")
-            os.replace(os.path.join(second, "a"), tmp_path / "a")
-        assert names(tmp_path) == sorted([os.path.basename(first), "a"])
-    assert names(tmp_path) == ["a"]
+        with replacing_together(str(tmp_path)) as second:
+            write_text(os.path.join(second, "b"), "second")
+        assert names(tmp_path) == sorted([os.path.basename(first), "b"])
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_files_come_into_place_together_and_the_last_one_last(tmp_path, monkeypatch):
+    def write(folder, text):
+        with replacing_together(str(folder), last="a") as made:
+            os.mkdir(os.path.join(made, "sub"))
+            for name in ("a", "b", "sub/c"):
+                write_text(os.path.join(made, name), text)
+
+    def content():
+        return {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+
+    write(tmp_path / "new" / "folder", "1")
+    assert (tmp_path / "new" / "folder" / "sub" / "c").read_text() == "1"
+    write(tmp_path, "1")
+    (tmp_path / "sub" / "mine").write_text("mine")
+    before = content()
+    monkeypatch.setattr(files_module, "sync", lambda path: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        write(tmp_path, "2")
+    assert content() == before
+    monkeypatch.undo()
+    moved = []
+    real = os.replace
+    monkeypatch.setattr(os, "replace", lambda old, new: (moved.append(new), real(old, new)))
+    write(tmp_path, "2")
+    assert os.path.relpath(moved[-1], tmp_path) == "a"
+    assert content() == {
+        name: "2" if name[-1] in "abc" and "new" not in name else text for name, text in before.items()
+    }
 
 
 LEAVE = """
 import os, signal, sys
-from ramvid_vad.runtime.files import replacing, temporary_folder
-with temporary_folder(sys.argv[1]), replacing(os.path.join(sys.argv[1], "x")):
+from ramvid_vad.runtime.files import replacing, replacing_together
+with replacing_together(sys.argv[1]), replacing(os.path.join(sys.argv[1], "x")):
     print(flush=True)
     if sys.argv[2] == "die":
         os.kill(os.getpid(), signal.SIGKILL)
