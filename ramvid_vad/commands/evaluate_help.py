@@ -13,9 +13,10 @@ WHAT TO GIVE (one of four)
   --nulls_only True --data_dir DIR --labels DIR   what the data set gives away before anything is trained
   --compare RUN_A,RUN_B                           two finished evaluations: paired difference per video and over all
   Scores: higher = more abnormal, one finite number per frame. .npz: one array per video. .npy, .txt: all videos end to
-  end, in order of their names (--lengths where the labels do not say where to cut). .csv: columns video,frame,score.
-  A folder: one file per video. Labels: a folder of NAME.npy, .txt or .csv (0 normal, 1 abnormal), a data set that
-  prepare_data.py wrote, or with --benchmark the files as the authors offer them.
+  end, in natural order of their names, 2 before 10 (--lengths where the labels do not say where to cut, or names have
+  another order). .csv: columns video,frame,score. A folder: one file per video. Labels: a folder of NAME.npy, .txt or
+  .csv (0 normal, 1 abnormal), one file of all videos (.csv with video,label, .npz), a data set that prepare_data.py
+  wrote, or with --benchmark the files as the authors offer them. --only: a part of the videos.
 
 EXAMPLES
   python scripts/vad_eval.py --scores scores.npz --labels data/ped2/labels

@@ -189,6 +189,15 @@ def test_a_part_of_the_videos_on_purpose(tmp_path):
         micro(str(tmp_path / "s.npz"), folder, only="a/*,c")
 
 
+def test_a_part_of_the_reconstructions_on_purpose(run):
+    found = run.evaluate(only="0?")
+    assert found.names == ["01", "02"]
+    assert found.provenance["labels"]["without_a_video"] == ["scene/03"]
+    assert found.row("wmse").raw[0].tolist() == run.evaluate().row("wmse").raw[0].tolist()
+    table = format_table(found)
+    assert "NOT EVALUATED: labels without a video (1): scene/03" in table
+
+
 ODD = ["=1+1", "-2", "@x", "'=y", "a,b", 'say "hi"', "é", "x" * 250, "%s {name}"]
 
 
