@@ -13,6 +13,8 @@ HARMLESS = (
     "Header packet passed to frame decoder",  # the headers of the next part of a chained Ogg file
 )
 """How messages of FFmpeg begin that it calls errors although every picture is right."""
+MISSING_REFERENCE = ("Missing reference picture", "reference picture missing", "Could not find ref with POC")
+"""How messages begin after which the picture leans on one that is not there."""
 
 Message = tuple[str, str]
 """An error that FFmpeg reported: who (a demuxer's or decoder's name), text."""

@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ramvid_vad.video.containers import structural_damage
-from ramvid_vad.video.damage import HARMLESS, MAX_PIXELS, Damage, Message, errors_said, reason, too_large
+from ramvid_vad.video.damage import (
+    HARMLESS,
+    MAX_PIXELS,
+    MISSING_REFERENCE,
+    Damage,
+    Message,
+    errors_said,
+    reason,
+    too_large,
+)
 
 # Playlists and image patterns, which make FFmpeg open further files, are not among the formats.
 FORMATS = (
@@ -153,10 +162,11 @@ def _decoded(packet, watch: "_Watch") -> list[Any]:
             found, failure = packet.decode(), None
         except av.FFmpegError as error:
             found, failure = [], error
-    harmless = said and all(text.startswith(HARMLESS) for _, text in said)
-    if (failure or said) and not harmless:
-        worst = [text for _, text in said if not text.startswith(HARMLESS)]
-        watch.error(packet, worst[0] if worst else reason(failure))
+    texts = [text for _, text in said if not text.startswith(HARMLESS)]
+    if failure and not said:
+        texts = [reason(failure)]
+    if texts:
+        watch.error(packet, min(texts, key=lambda text: text.startswith(MISSING_REFERENCE)))
     return found
 
 
@@ -175,6 +185,7 @@ class _Watch:
         self.first_key: int | None = None  # presentation time
         self.trailing = False  # a packet that is shown after the first key picture was read
         self.tolerated = ""  # the first error in the head
+        self.without_reference = 0  # packets before the first picture that lack one they lean on
         self.doubtful: int | None = None  # packets since one that is marked corrupt
         self.fields = False  # interlaced: two packets may be one picture
         by_container = [text for who, text in said if who == container.format.name]
@@ -202,9 +213,11 @@ class _Watch:
             self.keys += 1
         elif packet.size and self.first_key is not None and packet.pts is not None:
             self.trailing = self.trailing or packet.pts > self.first_key
-        said = [text for who, text in said if who not in self.others and not text.startswith(HARMLESS)]
-        if said:
-            self.error(packet, said[0], "after")
+        for who, text in said:
+            if who == self.container.format.name:
+                raise Damage(f"damaged after frame {self.frames} ({text})")
+            if who not in self.others and not text.startswith(HARMLESS):  # the decoder's parser
+                self.error(packet, text)
         if not packet.size:
             return
         self._check_joints(packet)
@@ -228,12 +241,14 @@ class _Watch:
         if packet.is_corrupt and not self._in_head(packet.pts):
             self.doubtful = 0
 
-    def error(self, packet, text: str, where: str = "at") -> None:
-        if packet.size and not self._in_head(packet.pts):
-            raise Damage(f"damaged {where} frame {self.frames} ({text})")
-        self.tolerated = self.tolerated or text
-        if not packet.size and self.keys:
-            raise Damage(f"damaged {where} frame {self.frames} ({text})")
+    def error(self, packet, text: str) -> None:
+        """Refuse an error of the decoder that no cut explains. text: the worst of what it said of this packet."""
+        if packet.size and self._in_head(packet.pts):
+            self.tolerated = self.tolerated or text
+        elif packet.size and not self.frames and text.startswith(MISSING_REFERENCE):
+            self.without_reference += 1
+        else:
+            raise Damage(f"damaged at frame {self.frames} ({text})")
 
     def shown(self, picture) -> None:
         if picture.is_corrupt and not self._in_head(picture.pts):
@@ -250,6 +265,8 @@ class _Watch:
             raise Damage(f"damaged at frame {self.frames} (corrupt packet)")
         if self.tolerated and not (self.keys and self.frames):
             raise Damage(f"none of its {self.packets} pictures can be decoded ({self.tolerated})")
+        if self.without_reference > self.missing:  # pictures that come up slowly after a cut are not shown; others are
+            raise Damage("damaged at frame 0 (missing reference picture)")
         if self.fields or self.codec in HIDDEN_FRAMES:
             self.missing = 0
         if self.missing > self.delay:
