@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from test_cut_videos import DATA
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.video.benchmarks import annotations
 from ramvid_vad.video.reader import read_frames, read_image
 
 # a, b, c, d of a display matrix: the pixel (p, q) is shown at (a p + c q, b p + d q)
@@ -233,3 +234,31 @@ def test_sixteen_bits_with_alpha(tmp_path):
     samples[..., 3] = [[65_535], [32_768], [0]]
     cv2.imwrite(str(tmp_path / "a.png"), samples)
     assert read_image(str(tmp_path / "a.png"))[..., 0].tolist() == [[255] * 3, [128] * 3, [0] * 3]
+
+
+# --- masks
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_masks_are_turned_as_the_frames_are(tmp_path, value):
+    mask = np.zeros((12, 20), np.uint8)
+    mask[2:5, 3:11] = 255
+    picture = tagged(Image.fromarray(mask), value)
+    wanted = np.asarray(ImageOps.exif_transpose(picture)) > 127
+    for ending in ("png", "tif", "jpg"):
+        path = tmp_path / f"a.{ending}"
+        picture.save(path, exif=picture.getexif(), **({"quality": 100} if ending == "jpg" else {}))
+        assert np.array_equal(annotations.read_picture(path) > 127, wanted)
+        assert np.array_equal(read_image(str(path), rgb=False)[..., 0] > 127, wanted)
+
+
+def test_small_numbers_in_a_deep_mask_are_objects(tmp_path):
+    """Object 7 of 16 bits is no background; and half a mask is no mask."""
+    mask = np.zeros((12, 20), np.uint16)
+    mask[2:5, 3:11] = 7
+    path = tmp_path / "0.png"
+    cv2.imwrite(str(path), mask)
+    assert np.array_equal(annotations.read_picture(path), mask)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"0\.png: cannot be read"):
+        annotations.read_picture(path)

@@ -12,6 +12,7 @@ from ramvid_vad.video.benchmarks.matlab import read_variable
 from ramvid_vad.video.benchmarks.model import Labels, Size
 from ramvid_vad.video.files import list_frames
 from ramvid_vad.video.names import natural_key, refuse_ambiguous
+from ramvid_vad.video.pictures import read_samples
 
 Ranges = list[tuple[int, int]]
 """First and last abnormal frame, both counted from 1 and both included."""
@@ -136,13 +137,8 @@ def picture_masks(folder: str | Path) -> Iterator[np.ndarray]:
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """A picture as grey uint8 (H, W)."""
-    import cv2
-
-    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if picture is None:
-        raise InputError(f"{path}: not a picture that can be read")
-    return picture
+    """A picture of a mask or of object numbers as grey integers (H, W), upright as the frames are."""
+    return read_samples(str(path), rgb=False)[..., 0]
 
 
 def ubnormal_tracks(path: str | Path) -> list[tuple[int, int, int]]:
