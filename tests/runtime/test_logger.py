@@ -43,8 +43,17 @@ def test_folder_that_cannot_be_written_is_one_clear_error(tmp_path, monkeypatch,
     with pytest.raises(InputError, match=f"--log_dir / --out_dir {bad}: "):
         Logger(bad)
     monkeypatch.setenv("OPENAI_LOGDIR", bad)
-    with pytest.raises(InputError, match=f"OPENAI_LOGDIR {bad}: "):
-        result_dir()
+    for make in (True, False):
+        with pytest.raises(InputError, match=f"OPENAI_LOGDIR {bad}: "):
+            result_dir(make=make)
+
+
+def test_a_folder_that_is_only_looked_at_is_not_made(tmp_path):
+    result_dir("a/b", make=False)
+    result_dir(make=False)
+    assert list(tmp_path.iterdir()) == []
+    result_dir("a/b")
+    assert (tmp_path / "a" / "b").is_dir()
 
 
 def test_means_last_values_and_a_clean_slate_after_each_line():
