@@ -14,6 +14,7 @@ from ramvid_vad.options.option import convert, nearest
 from ramvid_vad.recipes import find_recipe, recipe_names
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.allocator import keep_freed_memory
+from ramvid_vad.runtime.output import unfailing_output
 from ramvid_vad.runtime.signals import Terminated, ending
 
 COMMAND_SECTIONS = {
@@ -112,11 +113,12 @@ def run_command(name: str, description: str | None, command: Callable[[RunOption
     the command does not handle them itself become one line and exit code 130 and 143.
     """
     keep_freed_memory()
-    try:
-        with ending():
-            command(parse_command(description or name, COMMAND_SECTIONS[name]))
-    except (InputError, RunError) as error:
-        processes.fail(f"{name}: error: {error}", 2 if isinstance(error, InputError) else 1)
-    except KeyboardInterrupt as signal:
-        code = 143 if isinstance(signal, Terminated) else 130
-        processes.fail(f"{name}: stopped; the same command goes on from what is finished", code)
+    with unfailing_output():
+        try:
+            with ending():
+                command(parse_command(description or name, COMMAND_SECTIONS[name]))
+        except (InputError, RunError) as error:
+            processes.fail(f"{name}: error: {error}", 2 if isinstance(error, InputError) else 1)
+        except KeyboardInterrupt as signal:
+            code = 143 if isinstance(signal, Terminated) else 130
+            processes.fail(f"{name}: stopped; the same command goes on from what is finished", code)

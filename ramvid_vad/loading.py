@@ -15,6 +15,7 @@ from ramvid_vad.models.unet import UNet
 from ramvid_vad.options import GROUPS, AnchorOptions, ModelOptions, RunOptions, VideoOptions, int_list, parse_image_size
 from ramvid_vad.options.aliases import ALIASES, spelled_out
 from ramvid_vad.options.option import convert_all
+from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.remote import names_in
 from ramvid_vad.script_util import create_diffusion, create_model
 from ramvid_vad.training.weights import load_weights
@@ -22,6 +23,7 @@ from ramvid_vad.video.cache import FrameCache
 
 LONGEST_WAIT = 7 * 24 * 60  # minutes that a rank waits for slower ones; a dead one is noticed within seconds
 SECTIONS = ("model", "diffusion", "video", "anchors")  # of options that a checkpoint carries
+OWN_TO_A_RANK = ("cache_dir", "num_workers")  # options that may differ from machine to machine
 RANDOM_FLAGS = ("max_num_mask_frames", "mask_range", "uncondition_rate")
 # options that a checkpoint does not fix: they choose how it is trained or walked, not what it is
 FREE_OPTIONS = (
@@ -33,6 +35,13 @@ FREE_OPTIONS = (
     "use_checkpoint",
     "dropout",
 )
+
+
+def join_ranks(run: RunOptions) -> None:
+    """Join the other processes. InputError: they do not meet, or were started with other options."""
+    processes.setup_dist(timeout_minutes=LONGEST_WAIT)
+    options = {name: value for part in run.as_sections().values() for name, value in part.items()}
+    processes.check_same({name: value for name, value in options.items() if name not in OWN_TO_A_RANK})
 
 
 def with_anchor_kind(run: RunOptions) -> RunOptions:
@@ -104,6 +113,12 @@ def load_model(path: str, run: RunOptions) -> tuple[UNet, GaussianDiffusion, Run
 
 def load_state(model: UNet, state: dict[str, torch.Tensor], path: str) -> None:
     """Load weights strictly. InputError: a checkpoint of another architecture or type, with the first difference."""
+    check_state(model, state, path)
+    model.load_state_dict(state)
+
+
+def check_state(model: UNet, state: dict[str, torch.Tensor], path: str) -> None:
+    """InputError: names, shapes or types of the weights are not the model's, with the first difference."""
     own = model.state_dict()
     for key in [*own, *state]:
         if key not in state:
@@ -120,7 +135,6 @@ def load_state(model: UNet, state: dict[str, torch.Tensor], path: str) -> None:
         raise InputError(
             f"{path}: a checkpoint of another architecture ({difference}): give the model flags it was made with"
         )
-    model.load_state_dict(state)
 
 
 def averaged_beside(path: str) -> str:

@@ -13,10 +13,10 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.inference import generate
 from ramvid_vad.infill_videos import FolderInfilling
 from ramvid_vad.loading import (
-    LONGEST_WAIT,
     anchor_pattern,
     averaged_beside,
     frame_cache,
+    join_ranks,
     load_model,
     with_anchor_kind,
 )
@@ -42,7 +42,7 @@ def sample(parsed: RunOptions) -> bool:
     if options.sampling_type == "windows" and not parsed.video.data_dir:
         raise InputError("--data_dir: give the folder of videos to infill")
     if not parsed.dry_run:
-        processes.setup_dist(timeout_minutes=LONGEST_WAIT)
+        join_ranks(parsed)
     path = processes.from_rank_0(lambda: _weights_path(parsed))  # which verifies the checksums
     model, diffusion, parsed = load_model(path, parsed)
     parsed = with_anchor_kind(parsed)

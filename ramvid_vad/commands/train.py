@@ -1,19 +1,18 @@
 """``video_train.py``: options -> data, model, loop."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 
 from ramvid_vad.commands.quarantine import decode_or_leave_out, report
+from ramvid_vad.commands.resume import begun_without_warm_up, find_resumed, run_config
 from ramvid_vad.errors import InputError
 from ramvid_vad.loading import (
-    LONGEST_WAIT,
     anchor_pattern,
-    check_config,
-    checkpoint_config,
+    check_state,
     frame_cache,
+    join_ranks,
     load_state,
     with_anchor_kind,
 )
@@ -22,16 +21,6 @@ from ramvid_vad.options import RunOptions
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.script_util import NUM_CLASSES, create_diffusion, create_model
-from ramvid_vad.training.checkpoints import (
-    Checkpoint,
-    Loaded,
-    find_given,
-    find_latest,
-    is_here,
-    load_checkpoint,
-    newest_step,
-    step_of,
-)
 from ramvid_vad.training.loop import Batches, TrainLoop
 from ramvid_vad.video.datasets import VideoWindows, training_batches
 from ramvid_vad.video.reader import find_videos, video_name
@@ -44,7 +33,7 @@ def train(parsed: RunOptions) -> bool:
         print(parsed.as_yaml())
         return True
     options = parsed.train
-    processes.setup_dist(timeout_minutes=LONGEST_WAIT)
+    join_ranks(parsed)
     logger = Logger(options.log_dir, tensorboard=options.tensorboard)
     # one for all ranks, whatever processors they have
     precision = processes.from_rank_0(lambda: resolve_precision(options.precision, processes.dev()))
@@ -63,11 +52,15 @@ def train(parsed: RunOptions) -> bool:
     pattern = anchor_pattern(parsed.anchors, parsed.video.seq_len, options.seed)
     batches, names, left_out = training_data(parsed, logger)
 
-    resumed = find_resumed(options.resume_checkpoint, logger, options.ema_rate)
+    resumed = find_resumed(parsed, logger)
+    if begun_without_warm_up(resumed) and "ema_warmup" not in parsed.given:
+        parsed = parsed.but("train", ema_warmup=False)
+        options = parsed.train
     if resumed is not None:
         origin = options.resume_checkpoint or logger.dir
-        check_config(parsed, resumed.config or {}, origin)
         load_state(model, resumed.model, origin)
+        for rate, average in resumed.ema.items():
+            check_state(model, average, f"{origin}: average of rate {rate}")
         logger.log(f"going on from step {resumed.step}")
     loop = TrainLoop(
         model,
@@ -78,7 +71,7 @@ def train(parsed: RunOptions) -> bool:
         precision=precision,
         exclude_conditional=parsed.anchors.exclude_conditional,
         logger=logger,
-        config=checkpoint_config(parsed),
+        config=run_config(parsed),
         resumed=resumed,
         names=names,
     )
@@ -141,6 +134,9 @@ def training_data(parsed: RunOptions, logger: Logger) -> tuple[Batches, list[str
     )
     paths = [path for path in found if path not in left_out]
     dataset = VideoWindows(paths, cache, video.seq_len)
+    names = {path: video_name(path, video.data_dir) for path in paths}
+    if not processes.agree((len(dataset), *names.values())):
+        raise InputError(f"--data_dir {video.data_dir}: the ranks find different videos there")
     logger.log(f"{len(paths)} videos, {len(dataset)} windows of {video.seq_len} frames in {video.data_dir}")
     classes = None
     if parsed.model.class_cond:
@@ -164,34 +160,4 @@ def training_data(parsed: RunOptions, logger: Logger) -> tuple[Batches, list[str
         ):
             yield frames, cond if classes is None else cond | {"y": classes[cond["video"]]}, samples
 
-    return batches, [video_name(path, video.data_dir) for path in paths], left_out
-
-
-def find_resumed(resume_checkpoint: str, logger: Logger, ema_rate: str) -> Loaded | None:
-    """The checkpoint to go on from: the file that was given, or the newest valid one in the log directory if that is
-    further: then the same command was killed and goes on. Rank 0 looks and verifies the checksums for all.
-    """
-    source = processes.from_rank_0(lambda: _to_go_on_from(resume_checkpoint, logger))
-    here = is_here(source) if isinstance(source, Checkpoint) else source is None or _size(source)
-    if not processes.agree((newest_step(logger.dir), here)):
-        where = logger.dir if source is None or isinstance(source, Checkpoint) else f"{logger.dir} or {source}"
-        raise InputError(f"{where}: the ranks find different checkpoints there: it must be a shared folder")
-    if source is None:
-        return None
-    return load_checkpoint(source, [rate.strip() for rate in ema_rate.split(",") if rate.strip()], logger.warn)
-
-
-def _size(path: str) -> int:
-    """Of a local file in bytes; -1 where there is none."""
-    return os.path.getsize(path) if os.path.exists(path) else -1
-
-
-def _to_go_on_from(resume_checkpoint: str, logger: Logger) -> Checkpoint | str | None:
-    latest = find_latest(logger.dir, logger.warn)
-    if resume_checkpoint in ("", "auto"):
-        return latest
-    given = find_given(resume_checkpoint)
-    if latest is None or latest.step <= step_of(given):
-        return given
-    logger.log(f"step {latest.step} in {logger.dir} is further than {resume_checkpoint}")
-    return latest
+    return batches, list(names.values()), left_out

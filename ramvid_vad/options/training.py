@@ -27,6 +27,9 @@ class TrainOptions:
     max_hours: float = option(0.0, "save and end after this long; 0: never", unit="hours", at_least=0)
     schedule_sampler: str = option("uniform", "how timesteps are drawn", choices=("uniform", "loss-second-moment"))
     ema_rate: str = option("0.9999", "rates of the averaged weights, comma-separated")
+    ema_warmup: bool = option(
+        True, "averages forget the random start: at step t the rate is at most (1+t)/(10+t); False: RaMViD's"
+    )
     clip: float = option(1.0, "largest gradient norm; 0: no clipping", at_least=0)
     precision: str = option(
         "",

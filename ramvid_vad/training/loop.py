@@ -160,7 +160,7 @@ class TrainLoop:
             self.optimizer.step()
             weights = self.model.state_dict()
             for average in self.ema.values():
-                average.update(weights)
+                average.update(weights, step if options.ema_warmup else None)
         self._record(t.tolist(), losses, norm, finite)
         self._count_skip(finite, samples, cond, {"timesteps": t.tolist(), "losses": losses, "gradient_norm": norm})
         self.scale.update(finite)

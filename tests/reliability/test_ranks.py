@@ -105,6 +105,39 @@ def test_two_ranks_with_three_and_four_windows_train_and_end(whole):
     assert (whole / f"model{STEPS:06d}.safetensors").exists()
 
 
+def test_two_ranks_make_the_step_of_one_with_both_windows(seven, whole, tmp_path):
+    """The gradient is the mean over the windows of all ranks."""
+    run = Run(command(seven / "data", tmp_path / "log", 2, "--batch_size", 2), tmp_path / "out.txt")
+    assert run.end() == 0, run.printed()
+    norms = []
+    for folder in (whole, tmp_path / "log"):
+        lines = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
+        norms.append([lines[step][name] for step in (0, 1) for name in ("loss", "grad_norm")])
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+
+
+OTHER_OPTIONS = """
+import os, sys
+import ramvid_vad.commands.train as train_module
+from ramvid_vad.cli import run_command
+sys.argv += os.environ["FLAGS"].split(";")[int(os.environ["PMI_RANK"])].split()
+run_command("video_train", "", train_module.train)
+"""
+
+
+@needs_mpi
+@pytest.mark.parametrize("flags", ["--max_steps 12;--max_steps 13", "--lr 1e-3;--lr 1e-4", ";--seed 5"])
+def test_ranks_with_other_options_do_not_start(seven, tmp_path, flags):
+    (tmp_path / "script.py").write_text(OTHER_OPTIONS)
+    arguments = [str(tmp_path / "script.py"), *command(seven / "data", tmp_path / "log", 12)[1:]]
+    run = Run(arguments, tmp_path / "out.txt", ranks=2, FLAGS=flags)
+    code, printed = run.end(), run.printed()
+    assert code == 2 and "Traceback" not in printed, printed
+    name = flags.split(";")[1].split()[0]
+    assert printed.count("error: ") == 1 and f"{name} " in printed, printed
+    assert "decoding" not in printed
+
+
 @needs_mpi
 @pytest.mark.parametrize("second", ["shared", "empty", "other settings", "cut off", "alone"])
 def test_rank_0_verifies_the_checkpoint_for_all(seven, whole, tmp_path, second):

@@ -280,11 +280,26 @@ def test_the_loss_scale_has_a_floor_and_recovers():
 
 
 def test_averages_follow_the_weights(tmp_path):
-    loop = make_loop(tmp_path, max_steps=1)
+    loop = make_loop(tmp_path, max_steps=1, ema_warmup=False)
     start = {k: v.clone() for k, v in loop.model.state_dict().items()}
     loop.run()
     for key, now in loop.model.state_dict().items():
         torch.testing.assert_close(loop.ema["0.9"].state_dict()[key], 0.9 * start[key] + 0.1 * now)
+
+
+def test_averages_warm_up(tmp_path):
+    """At step t the rate is min(rate, (1 + t) / (10 + t)): 1/10, 2/11, 3/12; also over a restart."""
+    loop = make_loop(tmp_path, max_steps=0)
+    weights = [{k: v.clone() for k, v in loop.model.state_dict().items()}]
+    for end in (1, 2, 3):
+        loop = make_loop(tmp_path, tmp_path if end > 1 else None, max_steps=end)
+        loop.run()
+        weights.append({k: v.clone() for k, v in loop.model.state_dict().items()})
+    for key, expected in weights[0].items():
+        for step in range(3):
+            rate = min(0.9, (1 + step) / (10 + step))
+            expected = rate * expected + (1 - rate) * weights[step + 1][key]
+        torch.testing.assert_close(loop.ema["0.9"].state_dict()[key], expected)
 
 
 def test_it_learns(tmp_path):
