@@ -66,15 +66,15 @@ from ramvid_vad.training import checkpoints
 
 rank = int(os.environ["PMI_RANK"])
 os.chdir(os.environ[f"FOLDER_{rank}"])
-real = checkpoints.fingerprint
+real = checkpoints.sha256_of
 
 
-def fingerprint(path):
-    print(f"rank {rank} reads all of {os.path.basename(path)}")
-    return real(path)
+def sha256_of(paths):
+    print(f"rank {rank} reads all of {os.path.basename(paths[0])}")
+    return real(paths)
 
 
-checkpoints.fingerprint = fingerprint
+checkpoints.sha256_of = sha256_of
 run_command("video_train", "", train_module.train)
 """
 
