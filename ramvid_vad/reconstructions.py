@@ -29,8 +29,8 @@ from ramvid_vad.runtime.files import clear_abandoned, replacing
 from ramvid_vad.video.rows import Rows
 from ramvid_vad.video.windows import covering_starts, masked_rows, times_masked
 
-ONE_RUN = ("image_size", "rgb", "keep_aspect", "seq_len", "stride", "sampler", "timestep_respacing", "seed", "model")
-"""Settings that all files of a folder must share; the first three say how the real frames were read."""
+REAL_FRAMES = ("image_size", "rgb", "keep_aspect")
+"""Settings without which no file can be read: how the real frames were."""
 
 ROWS = ("frame", "window", "index")
 PARTS = ".parts"
@@ -236,13 +236,28 @@ def common_settings(paths: dict[str, str]) -> tuple[dict[str, Any], list[int]]:
         lengths.append(loaded.num_frames)
         if not first:
             first, shared = name, loaded.settings
-        for key in ONE_RUN:
-            if loaded.settings.get(key) != shared.get(key):
-                raise InputError(
-                    f"{path}: made with {key} {loaded.settings.get(key)!r}, but {first}.npz with {shared.get(key)!r}: "
-                    "the files of a folder must come from one run"
-                )
+        if different := first_difference(loaded.settings, shared):
+            key, here, there = different
+            raise InputError(
+                f"{path}: made with {key} {here!r}, but {first}.npz with {there!r}: "
+                "the files of a folder must come from one run"
+            )
     return {key: value for key, value in shared.items() if key != "video"}, lengths
+
+
+def first_difference(a: dict[str, Any], b: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first setting, but for the video, in which two files differ: (name, value in a, in b); None: in none.
+
+    Settings within settings are named like ``model_options.num_channels``; one that is not there counts as None.
+    """
+    for key in sorted((a.keys() | b.keys()) - {"video"}):
+        one, other = a.get(key), b.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            if inner := first_difference(one, other):
+                return f"{key}.{inner[0]}", inner[1], inner[2]
+        elif one != other:
+            return key, one, other
+    return None
 
 
 def windows_alone(num_frames: int, anchors: np.ndarray, stride: int) -> Reconstruction:
@@ -287,6 +302,6 @@ def _wrong(r: Reconstruction, frames: bool) -> str:
         return "a given frame among the generated ones"
     if (r.starts[r.window] + r.index != r.frame).any():
         return "frame is not start + index"
-    if not isinstance(r.settings, dict) or any(key not in r.settings for key in ONE_RUN[:3]):
-        return f"settings without {', '.join(ONE_RUN[:3])}"
+    if not isinstance(r.settings, dict) or any(key not in r.settings for key in REAL_FRAMES):
+        return f"settings without {', '.join(REAL_FRAMES)}"
     return ""

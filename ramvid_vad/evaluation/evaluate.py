@@ -29,6 +29,7 @@ from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.labels import read_labels
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
+from ramvid_vad.video.rows import on_disk
 
 # of one video: (measure, null) -> scores; frames never reconstructed; null -> regions; SHA-256 of its frames
 Scored = tuple[dict[tuple[str, str], np.ndarray], int, dict[str, VideoRegions], str]
@@ -69,10 +70,10 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
 
         def score(video: tuple[str, str]) -> Scored:
             path, name = video
-            real, made = cache.frames(path), load_reconstruction(files[name])
+            real, made = on_disk(cache.frames(path)), load_reconstruction(files[name])
             if made.frames.shape[1:] != real.shape[1:]:
                 raise InputError(f"{files[name]}: frames {made.frames.shape[1:]}, but {path} gives {real.shape[1:]}")
-            uncovered = made.num_frames - len(np.unique(made.frame))
+            coverage = np.bincount(made.frame, minlength=made.num_frames)
             regions = {}
             if places:
                 aspect = settings["keep_aspect"]
@@ -80,7 +81,10 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
                     regions[null] = video_regions(
                         places, name, path, real, frame, fake, scorer.wmse, aspect, bar.update
                     )
-            return scorer(path, real, made, bar.update), uncovered, regions, frames_sha256(real)
+            scores = scorer(path, real, made, bar.update)
+            if "coverage" in scorer.nulls:
+                scores["", "coverage"] = coverage.astype(np.float64)
+            return scores, int((coverage == 0).sum()), regions, frames_sha256(real)
 
         scored = in_threads(score, list(zip(paths, names, strict=True)))
     raw = {key: [scores[key] for scores, *_ in scored] for key in scored[0][0]}
@@ -121,6 +125,7 @@ def chosen_nulls(options: EvalOptions) -> tuple[list[str], dict[str, str]]:
     if options.noise_seeds < 1:
         raise InputError(f"--noise_seeds {options.noise_seeds}: must be at least 1")
     there = {"video": options.data_dir, "normal video": options.normal_dir, "features": installed()}
+    there["reconstructions"] = options.reconstructions
     return choose(options.nulls, [need for need, met in there.items() if met])
 
 

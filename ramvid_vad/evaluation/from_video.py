@@ -4,6 +4,8 @@ The blend of the anchors and the previous frame are compared at SIZE, grey and r
 of 30 frames every 15; all that moves is measured at the video's own resolution (up to 240 lines).
 """
 
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import cv2
@@ -22,9 +24,11 @@ from ramvid_vad.reconstructions import windows_alone
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.video.labels import read_labels
 from ramvid_vad.video.reader import find_videos, read_frames, video_name
+from ramvid_vad.video.rows import RecentFrames
 
 SIZE = 128  # pixels, both sides, of the frames that a blend or the previous frame stands in for
 SEQ_LEN, STRIDE = 30, 15
+KEPT = 8 * SEQ_LEN  # frames in memory: windows that are scored at once lie within half as many
 STAND_IN_SETTINGS = {"image_size": [SIZE, SIZE], "rgb": False, "seq_len": SEQ_LEN, "stride": STRIDE}
 
 
@@ -55,7 +59,7 @@ def null_scores(
     """Names and lengths of the videos of --data_dir, (measure, null) -> raw scores of each baseline that sees them,
     and what these were made from, for the provenance.
 
-    One video at a time is held in memory; their lengths are known only when they have been read.
+    Each video is read once to learn its length and once more by each baseline: KEPT of its frames are held at most.
     """
     paths = find_videos(options.data_dir, options.only)
     sees_video = set(null_names) - set(BLIND)
@@ -64,9 +68,14 @@ def null_scores(
     with progress_bar("scoring", "frame", shown=progress) as bar:
 
         def score(path: str) -> tuple[int, dict[tuple[str, str], np.ndarray], str]:
-            real = np.stack([_small(frame) for frame in read_frames(path, rgb=False)])
+            def frames() -> Iterator[np.ndarray]:
+                return (_small(frame) for frame in read_frames(path, rgb=False))
+
+            counted = count()
+            digest = frames_sha256(frame for frame, _ in zip(frames(), counted, strict=False))
+            real = RecentFrames(frames, next(counted), KEPT)
             made = windows_alone(len(real), anchors, STRIDE)
-            return len(real), scorer(path, real, made, bar.update) if sees_video else {}, frames_sha256(real)
+            return len(real), scorer(path, real, made, bar.update) if sees_video else {}, digest
 
         scored = in_threads(score, paths)
     raw = {key: [scores[key] for _, scores, _ in scored] for key in scored[0][1]}

@@ -8,11 +8,12 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.raw_scores import VideoScorer, in_threads
 from ramvid_vad.evaluation.schema import Scores
 from ramvid_vad.options import EvalOptions
-from ramvid_vad.reconstructions import ONE_RUN, common_settings, find_reconstructions, load_reconstruction
+from ramvid_vad.reconstructions import common_settings, find_reconstructions, first_difference, load_reconstruction
 from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
+from ramvid_vad.video.rows import on_disk
 
 
 def normal_scores(
@@ -36,18 +37,18 @@ def normal_scores(
         raise InputError(f"--normal_reconstructions {folder}: no such folder")
     files = find_reconstructions(folder, names)
     found, lengths = common_settings(files)
-    for key in (*ONE_RUN, "model_sha256"):
-        if found.get(key) != settings.get(key):
-            raise InputError(
-                f"--normal_reconstructions {folder}: made with {key} {found.get(key)!r}, but --reconstructions with "
-                f"{settings.get(key)!r}: a threshold carries over within one setting only"
-            )
+    if different := first_difference(found, settings):
+        key, of_normal, of_test = different
+        raise InputError(
+            f"--normal_reconstructions {folder}: made with {key} {of_normal!r}, but --reconstructions with "
+            f"{of_test!r}: a threshold carries over within one setting only"
+        )
     prefetch(cache, paths, progress=progress)
     alone = replace(scorer, nulls=[])
 
     def score(video: tuple[str, str, int]) -> dict[tuple[str, str], Any]:
         path, name, length = video
-        real = cache.frames(path)
+        real = on_disk(cache.frames(path))
         if len(real) != length:
             raise InputError(f"{files[name]}: made from a video of {length} frames, but {path} has {len(real)}")
         return alone(path, real, load_reconstruction(files[name]), lambda _: None)

@@ -65,9 +65,12 @@ def settings(options: EvalOptions) -> dict[str, Any]:
     return {spec.name: getattr(options, spec.name) for spec in fields(options) if spec.name not in NO_SETTINGS}
 
 
-def frames_sha256(frames: np.ndarray) -> str:
-    """SHA-256 of decoded frames, uint8 (n, H, W, C) or a memory map of them, row by row."""
-    return hashlib.sha256(np.ascontiguousarray(frames)).hexdigest()
+def frames_sha256(frames: Iterable[np.ndarray]) -> str:
+    """SHA-256 of decoded frames, uint8 (H, W, C) each, end to end."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(np.ascontiguousarray(frame))
+    return digest.hexdigest()
 
 
 def joined_sha256(digests: Iterable[str]) -> str:

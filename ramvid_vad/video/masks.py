@@ -5,7 +5,9 @@ A box is (x0, y0, x1, y1) in pixels with x1 and y1 exclusive. Tracks of one vide
 2021): ``track,frame,x_min,y_min,x_max,y_max`` with *inclusive* corners, frames from 0.
 """
 
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,26 +36,49 @@ def save_masks(path: str | Path, frames: Iterable[np.ndarray]) -> tuple[int, int
     return shape
 
 
+class MaskFile:
+    """Masks of one video as :func:`save_masks` wrote them: iterating gives bool (H, W), frame by frame.
+
+    shape: (frames, height, width).  InputError, here or while iterating: not such a file, or a damaged one.
+    """
+
+    def __init__(self, path: str | Path):
+        self._path = path
+        with self._reading(), np.load(path, allow_pickle=False) as file:
+            self.shape = tuple(int(side) for side in file["shape"])
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        with self._reading(), zipfile.ZipFile(self._path) as archive, archive.open("masks.npy") as member:
+            np.lib.format.read_magic(member)
+            packed, fortran_order, dtype = np.lib.format.read_array_header_1_0(member)
+            rows, width = self.shape[1:] if len(self.shape) == 3 else (0, 0)
+            if dtype != np.uint8 or fortran_order or packed != (self.shape[0], rows, -(-width // 8)):
+                raise InputError(f"{self._path}: packed masks {packed} do not fit the stated shape {self.shape}")
+            for _ in range(packed[0]):
+                content = np.frombuffer(member.read(packed[1] * packed[2]), np.uint8).reshape(packed[1:])
+                yield np.unpackbits(content, axis=-1, count=width).view(bool)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # a damaged file surfaces as any of a dozen types
+            raise InputError(
+                f"{self._path}: not a mask file (npz with packed 'masks' and 'shape'): {str(error)[:120]}"
+            ) from None
+
+
 def load_masks(path: str | Path) -> np.ndarray:
-    """Masks of one video, bool (frames, height, width), as :func:`save_masks` wrote them."""
-    packed, shape = _packed(path)
-    return np.unpackbits(packed, axis=-1, count=shape[2]).view(bool)
+    """All masks of one video at once, bool (frames, height, width)."""
+    file = MaskFile(path)
+    return np.concatenate([np.zeros((0, *file.shape[1:]), bool), [mask for mask in file]])
 
 
 def masked_frames(path: str | Path) -> np.ndarray:
     """Which frames of a mask file have a pixel of an anomaly, bool (frames,)."""
-    return _packed(path)[0].any(axis=(1, 2))
-
-
-def _packed(path: str | Path) -> tuple[np.ndarray, tuple[int, ...]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            packed, shape = file["masks"], tuple(int(side) for side in file["shape"])
-    except Exception as error:  # a damaged file surfaces as any of a dozen types
-        raise InputError(f"{path}: not a mask file (npz with packed 'masks' and 'shape'): {str(error)[:120]}") from None
-    if len(shape) != 3 or packed.dtype != np.uint8 or packed.shape != (*shape[:2], -(-shape[2] // 8)):
-        raise InputError(f"{path}: packed masks {packed.shape} do not fit the stated shape {shape}")
-    return packed, shape
+    return np.array([mask.any() for mask in MaskFile(path)], bool)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
-"""Frames that stay on disk: rows of an array are read when they are asked for, and none is kept.
+"""Frames of long videos: rows of an array on disk are read when they are asked for, and none, or few, are kept.
 
 A memory map would do nearly the same, but the pages that it has touched count as the process's memory until the
 system takes them back: a day of video then looks like 50 GB, and where memory is limited, is.
 """
 
 import os
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -46,3 +48,31 @@ def on_disk(frames: np.ndarray) -> "np.ndarray | Rows":
     if isinstance(frames, np.memmap) and os.path.getsize(frames.filename) == frames.offset + frames.nbytes:
         return Rows(open(frames.filename, "rb"), frames.offset, frames.shape)
     return frames
+
+
+class RecentFrames:
+    """uint8 (n, H, W, C) of which the last ``kept`` that were asked for are held; earlier ones are read once more.
+
+    read: gives all frames (H, W, C) in order, again and again.  length: n.  For those who walk through a video.
+    """
+
+    def __init__(self, read: Callable[[], Iterator[np.ndarray]], length: int, kept: int):
+        self._read, self._length, self._kept = read, length, kept
+        self._frames: deque[np.ndarray] = deque(maxlen=kept)
+        self._coming = iter(())
+        self._seen = length + kept  # nothing is held yet
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        if len(rows) and rows.min() < self._seen - len(self._frames):
+            self._coming, self._seen = self._read(), 0
+            self._frames.clear()
+        result = []
+        for row in rows.tolist():
+            while self._seen <= row:
+                self._frames.append(next(self._coming))
+                self._seen += 1
+            result.append(self._frames[row - self._seen])
+        return np.stack(result)

@@ -6,7 +6,7 @@ from known_run import ANCHORS, LENGTHS, SIZE, error
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import frame_metrics
-from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
+from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS, choose
 from ramvid_vad.scoring.curves import smooth
 from ramvid_vad.scoring.residuals import MEASURES
 from ramvid_vad.video.windows import covering_starts, masked_rows, mirrored, window_anchors
@@ -56,7 +56,7 @@ def test_the_rows_come_in_order(run):
     keys = [(row.measure, row.null) for row in run.evaluate().rows]
     assert keys == [
         *((measure, null) for measure in ("mse", "wmse") for null in ("", *STAND_INS)),
-        *(("", null) for null in ("frame_difference", "optical_flow", *BLIND)),
+        *(("", null) for null in ("frame_difference", "optical_flow", "coverage", *BLIND)),
     ]
     with pytest.raises(KeyError):
         run.evaluate(nulls="ramp").row("mse", "linear_blend")
@@ -123,6 +123,31 @@ def test_frames_without_a_reconstruction_count_as_perfect_and_are_counted(run):
     assert evaluation.provenance["frames_never_reconstructed"] == 6
     assert evaluation.row("mse").raw[1][3] == 0 and evaluation.row("psnr").raw[1][7] == -100
     assert evaluation.row("mse").raw[1][4] > 0
+
+
+def test_how_often_a_frame_was_reconstructed_is_a_row_of_its_own(run):
+    """Without extra windows frames near the ends are never masked and count as perfect: labels that are normal just
+    there are found by any residual, and the row says so."""
+    for name, n in LENGTHS.items():
+        regular = covering_starts(n, 12, 6, ANCHORS, extra=False)
+        with np.load(run.file(name)) as file:
+            keep = file["window"] < len(regular)
+            arrays = {k: file[k][keep] for k in ("reconstructions", "frame", "window", "index")}
+        run.rewrite(name, **arrays, starts=np.array(regular, np.int32))
+        covered = np.bincount(arrays["frame"], minlength=n)
+        np.save(run.root / "labels" / f"{name}.npy", (covered > 0).astype(np.uint8))
+    evaluation = run.evaluate(measures="mse", sigma=0.0)
+    row = evaluation.row("", "coverage")
+    np.testing.assert_array_equal(row.raw[0], np.bincount(frames_of(run, "01"), minlength=30))
+    assert (row.raw[0] == 0).sum() == 4 and row.metrics["micro_auc"] == 1.0
+    assert evaluation.row("mse").metrics["micro_auc"] == 1.0
+    with pytest.raises(InputError, match="--nulls coverage: give --reconstructions"):
+        choose("coverage", ["video"])
+
+
+def frames_of(run, name):
+    with np.load(run.file(name)) as file:
+        return file["frame"]
 
 
 def test_all_normal_labels_are_undefined(run):

@@ -66,7 +66,7 @@ def test_every_null_without_a_model(data):
     assert all(np.isfinite(s).all() for row in evaluation.rows for s in row.raw)
     assert evaluation.row("", "frame_difference").metrics["micro_auc"] > 0.9
     assert evaluation.row("", "constant").metrics["micro_auc"] == 0.5
-    assert set(evaluation.provenance["nulls_left_out"]) == {"features", "calibrated"}
+    assert set(evaluation.provenance["nulls_left_out"]) == {"features", "calibrated", "coverage"}
 
 
 def test_the_table_names_the_measure_of_each_stand_in(data):

@@ -1,5 +1,7 @@
 """Thresholds from reconstructions of normal video: the scores of those files by each measure, and no others."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -39,11 +41,45 @@ def test_what_is_lacking_is_named(run, changes, message):
 
 
 def test_another_model_does_not_calibrate_this_one(run, tmp_path):
-    import shutil
-
     other = tmp_path / "other"
     shutil.copytree(run.root / "reconstructions", other)
     for name in run.frames:
         run.rewrite(name, settings={"seed": 7})
     with pytest.raises(InputError, match="made with seed 0, but --reconstructions with 7"):
         calibrated(run, normal_reconstructions=str(other))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("anchors", [0, 11], r"anchors None, but --reconstructions with \[0, 11\]"),
+        ("eta", 0.5, "eta None"),
+        ("clip_denoised", False, "clip_denoised None"),
+        ("resample_steps", 2, "resample_steps None"),
+        ("precision", "bf16", "precision None"),
+        ("extra_windows", False, "extra_windows None"),
+        ("padding", "mirror", "padding None"),
+        ("timestep_respacing", "ddim5", "timestep_respacing '20', but --reconstructions with 'ddim5'"),
+        ("model_sha256", "0", "model_sha256 None"),
+        ("model_options", {"mixer": "mamba", "num_channels": 64}, r"model_options\.num_channels 32, but .* with 64"),
+        ("something_new", 1, "something_new None"),
+    ],
+)
+def test_a_threshold_carries_over_within_one_setting_only(run, tmp_path, name, value, message):
+    """Every setting counts, those of another version too; the video alone differs from file to file."""
+    for video in run.frames:
+        run.rewrite(video, settings={"model_options": {"mixer": "mamba", "num_channels": 32}})
+    other = tmp_path / "other"
+    shutil.copytree(run.root / "reconstructions", other)
+    calibrated(run, normal_reconstructions=str(other))
+    for video in run.frames:
+        run.rewrite(video, settings={name: value})
+    with pytest.raises(InputError, match="--normal_reconstructions .* made with " + message):
+        calibrated(run, normal_reconstructions=str(other))
+
+
+@pytest.mark.parametrize("name", ["anchors", "model_sha256", "eta"])
+def test_files_of_two_runs_in_one_folder_are_refused(run, name):
+    run.rewrite("02", settings={name: "other"})
+    with pytest.raises(InputError, match=rf"02\.npz: made with {name} 'other', but 01\.npz with None"):
+        run.evaluate()

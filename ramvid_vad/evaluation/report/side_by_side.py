@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from ramvid_vad.evaluation.provenance import code
+from ramvid_vad.evaluation.provenance import code, frames_sha256
 from ramvid_vad.evaluation.raw_scores import ticking
 from ramvid_vad.evaluation.report.pictures import FrameSource, VideoFrames, boxes, brightest, residual_image
 from ramvid_vad.evaluation.report.plots import MODEL
@@ -96,7 +96,7 @@ class Scene:
         digest = hashlib.sha256(json.dumps(settings).encode())
         digest.update(np.concatenate([self.scores, self.labels, [self.low, self.high]]).tobytes())
         digest.update(sha256_of([self.source.files[self.name]]).encode())
-        digest.update(np.ascontiguousarray(self.made.real))
+        digest.update(frames_sha256(self.made.real).encode())
         return digest.hexdigest()
 
     def frames(self) -> Iterator[np.ndarray]:

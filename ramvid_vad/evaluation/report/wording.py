@@ -2,7 +2,7 @@
 
 import textwrap
 
-from ramvid_vad.evaluation.nulls.registry import BLIND, NULLS
+from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.schema import Evaluation, Row
 from ramvid_vad.evaluation.statistics.verdict import NullResult, verdict
 
@@ -46,7 +46,12 @@ def row_title(row: Row) -> str:
 def row_verdict(evaluation: Evaluation, row: Row) -> str:
     """One sentence on a row of the model: inside, above or below the spread of the nulls (``statistics.verdict``)."""
     nulls = [
-        NullResult(row_title(n), n.metrics["micro_auc"], n.sd.get("micro_auc", 0.0), sees_video=n.null not in BLIND)
+        NullResult(
+            row_title(n),
+            n.metrics["micro_auc"],
+            n.sd.get("micro_auc", 0.0),
+            sees_video="video" in NULLS[n.null].needs,
+        )
         for n in evaluation.rows
         if n.null
     ]

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from ramvid_vad.runtime.text import plain_name
 from ramvid_vad.scoring.blobs import wmse
 from ramvid_vad.scoring.residuals import box_map
 from ramvid_vad.video.masks import (
+    MaskFile,
     link_tracks,
-    load_masks,
     load_tracks,
     masked_frames,
     tracked_frames,
@@ -146,15 +147,17 @@ def video_regions(
     curve = PixelCurve() if masks is not None else None
     detections = []
     order = np.argsort(frame, kind="stable")
-    for first in range(0, len(real), FRAMES_AT_ONCE):
+    edges = np.searchsorted(frame[order], np.arange(0, len(real) + FRAMES_AT_ONCE, FRAMES_AT_ONCE))
+    truths = iter(masks) if masks is not None else None
+    for part, first in enumerate(range(0, len(real), FRAMES_AT_ONCE)):
         last = min(first + FRAMES_AT_ONCE, len(real))
-        rows = order[slice(*np.searchsorted(frame[order], [first, last]))]
+        rows = order[edges[part] : edges[part + 1]]
         x, x_hat = real[frame[rows]], fake(rows)
         if curve is not None:
             maps = np.zeros((last - first, *real.shape[1:3]))
             error = box_map(x / np.float32(255), x_hat / np.float32(255))
             np.maximum.at(maps, frame[rows] - first, error)
-            curve.add(maps, masks[first:last], keep_aspect)
+            curve.add(maps, np.stack(list(islice(truths, last - first))), keep_aspect)
         if tracks is not None:
             detections.append(_detections(x, x_hat, frame[rows], blob_options))
         tick(len(rows))
@@ -208,12 +211,12 @@ def _detections(x: np.ndarray, x_hat: np.ndarray, frame: np.ndarray, blob_option
 
 def _truth(
     truth: SpatialTruth, name: str, num_frames: int, size: tuple[int, int]
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Masks (n, H, W) and tracks (m, 6) of one video, checked against its frames; None: not known."""
+) -> tuple[np.ndarray | MaskFile | None, np.ndarray | None]:
+    """Masks, n of (H, W) in order, and tracks (m, 6) of one video, checked against its frames; None: not known."""
     masks = tracks = None
     if name in truth.masks:
         path = truth.masks[name]
-        masks = load_masks(path) if path else np.broadcast_to(np.zeros(size, bool), (num_frames, *size))
+        masks = MaskFile(path) if path else np.broadcast_to(np.zeros(size, bool), (num_frames, *size))
         if masks.shape != (num_frames, *size):
             raise InputError(
                 f"{path}: masks (frames, height, width) {masks.shape}, but the video has {(num_frames, *size)}"
