@@ -86,7 +86,8 @@ class _Noise:
     def __call__(self, draw: int) -> torch.Tensor:
         for number in (draw, draw + 1):
             if number not in self._drawn and number <= max(draw, self._last):
-                self._drawn[number] = {frame: self._pool.submit(self._frame, *frame, number) for _, frame in self._at}
+                frames = dict.fromkeys(frame for _, frame in self._at)
+                self._drawn[number] = {frame: self._pool.submit(self._frame, *frame, number) for frame in frames}
         frames = self._drawn.pop(draw)
         noise = torch.zeros(self._shape)
         for (number, t), frame in self._at:

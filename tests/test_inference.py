@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from ramvid_vad import infill_videos
+from ramvid_vad import inference, infill_videos
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.errors import InputError
 from ramvid_vad.inference import generate, infill
 from ramvid_vad.infill_videos import FolderInfilling
 from ramvid_vad.options import SampleOptions
+from ramvid_vad.reconstructions import find_reconstructions
 from ramvid_vad.runtime.files import temporary_beside
+from ramvid_vad.runtime.randomness import normal
 from ramvid_vad.script_util import create_model_and_diffusion
 from ramvid_vad.video.windows import merge_max
 
 SIZE = (8, 8)
+ANCHORS = selective_anchors(30)
 
 
 class Frames:
@@ -235,7 +238,9 @@ def test_generated_samples_do_not_depend_on_ranks(network):
         none = iter([None] * 5)
         return generate(model, diffusion, none, shape, anchors, options, torch.device("cpu"), "fp32", rank, world)
 
-    whole, parts = run(0, 1), run(0, 2) | run(1, 2)
+    shares = [run(0, 2), run(1, 2)]
+    assert [set(share) for share in shares] == [{0, 2, 4}, {1, 3}]
+    whole, parts = run(0, 1), shares[0] | shares[1]
     assert whole.keys() == parts.keys() == set(range(5))
     assert all(np.array_equal(whole[i], parts[i]) for i in whole)
     assert not np.array_equal(whole[0], whole[1])
@@ -268,3 +273,136 @@ def test_a_class_conditional_model_draws_a_class_for_every_sample():
     assert len(classes) == 3 and len({*classes}) > 1
     with pytest.raises(ValueError, match="class y"):
         model(torch.zeros(1, 1, 2, *SIZE), torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"sampler": "ddim"}),
+        ({}, {"use_ddim": True}),
+        ({}, {"resample_steps": 2}),
+        ({}, {"clip_denoised": False}),
+        ({}, {"seed": 1}),
+        ({"sampler": "ddim"}, {"sampler": "ddim", "eta": 1.0}),
+        ({"sampler": "ddim"}, {"sampler": "ddim", "resample_steps": 2}),
+        ({"sampler": "ddim"}, {"sampler": "ddim", "clip_denoised": False}),
+    ],
+)
+def test_every_sampling_option_changes_the_windows(network, before, after):
+    clean, anchors = torch.zeros(1, 1, 10, *SIZE), torch.arange(10) < 2
+    first, second = (infill(*network, clean, anchors, [(1, 0)], SampleOptions(**each)) for each in (before, after))
+    assert (first - second).abs().max() > 1e-3
+
+
+def test_dropout_is_off_while_sampling(tmp_path):
+    """A network as it was trained, with dropout on, gives what the same network gives without."""
+    torch.manual_seed(0)
+    small = {"image_size": "8", "num_channels": 32, "channel_mult": "1", "num_res_blocks": 1, "rgb": False}
+    model, diffusion = create_model_and_diffusion(
+        **small, attention_resolutions="", dropout=0.9, timestep_respacing="2"
+    )
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    cpu, anchors, none = torch.device("cpu"), torch.arange(6) < 2, [None]
+    shape, options = (1, 6, *SIZE), SampleOptions(num_samples=1)
+    filled, made = [], []
+    for number, mode in enumerate((True, False)):
+        job = make(tmp_path / str(number), (30,))
+        job.run(model.train(mode), diffusion, cpu, "fp32")
+        filled.append(load(job.out_dir, job.names[0])["reconstructions"])
+        made.append(generate(model.train(mode), diffusion, iter(none), shape, anchors, options, cpu, "fp32")[0])
+    np.testing.assert_array_equal(*filled)
+    np.testing.assert_array_equal(*made)
+
+
+@pytest.mark.parametrize(
+    ("options", "draws"),
+    [
+        ({}, 3),
+        ({"resample_steps": 3}, 11),
+        ({"sampler": "ddim"}, 1),
+        ({"sampler": "ddim", "eta": 0.5}, 2),
+        ({"use_ddim": True, "eta": 0.5, "resample_steps": 3}, 8),
+    ],
+)
+def test_noise_is_drawn_for_hidden_frames_once_and_none_in_vain(network, monkeypatch, options, draws):
+    """Two steps. Ancestral: the start and each step; RePaint, r times each step and r - 1 steps back; DDIM: the start,
+    with eta each step but the last."""
+    asked, seen = [], []
+
+    def spy(shape, seed, purpose, *place):
+        asked.append(place)
+        return normal(shape, seed, purpose, *place)
+
+    def blind(x, t, **_):
+        seen.append(x.clone())
+        return torch.zeros_like(x)
+
+    monkeypatch.setattr(inference, "normal", spy)
+    anchors, sampling = torch.arange(10) % 5 < 2, SampleOptions(seed=7, **options)
+    clean = torch.full((2, 1, 10, *SIZE), 0.25)
+    infill(blind, network[1], clean, anchors, [(9, 0), (9, 5)], sampling)
+    frames = {0 + t for t in range(10) if t % 5 >= 2} | {5 + t for t in range(10) if t % 5 >= 2}
+    assert sorted(asked) == sorted((9, frame, draw) for frame in frames for draw in range(draws))
+    for number, first in enumerate((0, 5)):
+        for t in range(10):
+            start = normal((1, *SIZE), 7, "sample", 9, first + t, 0) if t % 5 >= 2 else clean[number, :, t]
+            assert torch.equal(seen[0][number, :, t], start)
+
+
+def test_a_failure_while_noise_is_drawn_ends_the_sampling(network, monkeypatch):
+    def fails(shape, seed, purpose, key, frame, draw):
+        if draw == 2:
+            raise MemoryError("no room")
+        return normal(shape, seed, purpose, key, frame, draw)
+
+    monkeypatch.setattr(inference, "normal", fails)
+    with pytest.raises(MemoryError, match="no room"):
+        infill(*network, torch.zeros(1, 1, 6, *SIZE), torch.arange(6) < 2, [(1, 0)], SampleOptions())
+
+
+def test_no_frame_is_generated_beside_a_copy_of_itself(tmp_path, network, monkeypatch):
+    """Every frame is of one value, its number: what the network is shown clean is none of what it is to generate."""
+    seen = []
+
+    def spy(model, diffusion, clean, anchors, places, *_, **__):
+        shown = torch.round((clean[:, 0, :, 0, 0] + 1) * 127.5).int()
+        for number, (_, start) in enumerate(places):
+            hidden = {start + t for t in range(30) if not ANCHORS[t] and 0 <= start + t < 47}
+            seen.append(not hidden & set(shown[number][anchors[number]].tolist()))
+            assert anchors[number].sum() >= 6
+        return clean
+
+    monkeypatch.setattr(infill_videos, "infill", spy)
+    make(tmp_path, (47,)).run(*network, torch.device("cpu"), "fp32")
+    assert len(seen) == 5 and all(seen)
+
+
+def test_a_video_file_that_does_not_open_is_made_again(tmp_path, network, monkeypatch):
+    monkeypatch.setattr(infill_videos, "infill", lambda model, diffusion, clean, *_, **__: clean)
+    job = make(tmp_path)
+    job.run(*network, torch.device("cpu"), "fp32")
+    job.finish()
+    whole = (tmp_path / f"{job.names[1]}.npz").read_bytes()
+    for damaged in (b"", whole[:-100]):
+        (tmp_path / f"{job.names[1]}.npz").write_bytes(damaged)
+        again = make(tmp_path)
+        assert again.missing() == [job.names[1]]
+        again.run(*network, torch.device("cpu"), "fp32")
+        assert (tmp_path / f"{job.names[1]}.npz").read_bytes() == whole
+
+
+def test_videos_below_a_folder_called_parts_are_kept(tmp_path, network, monkeypatch):
+    monkeypatch.setattr(infill_videos, "infill", lambda model, diffusion, clean, *_, **__: clean)
+    cache = Frames((30, 31))
+    options = SampleOptions(batch_size=3)
+    settings = {"image_size": [8, 8], "rgb": False, "keep_aspect": False}
+    job = FolderInfilling(
+        str(tmp_path), ["parts/01", "02"], ["0", "1"], cache, selective_anchors(30), options, settings
+    )
+    job.run(*network, torch.device("cpu"), "fp32")
+    job.finish()
+    assert job.missing() == []
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"settings.json", "parts/01.npz", "02.npz"}
+    assert set(find_reconstructions(str(tmp_path), ["parts/01", "02"])) == {"parts/01", "02"}

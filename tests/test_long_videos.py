@@ -84,9 +84,9 @@ class LongVideo:
 def videos(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         made = [LongVideo(tmp_path_factory.mktemp(str(frames)) / "data", frames, patch) for frames in LENGTHS]
-        # the pixel curve keeps up to 2 million scores apart, many more than these videos have: here fewer
+        # the pixel curve keeps up to 2 million scores apart before it joins neighbours: here it soon does
         patch.setattr(pixels, "_BUFFER", 1 << 14)
-        patch.setattr(spatial, "PixelCurve", partial(pixels.PixelCurve, exact_cells=1 << 14))
+        patch.setattr(spatial, "PixelCurve", partial(pixels.PixelCurve, exact_cells=1 << 8))
         yield made
 
 

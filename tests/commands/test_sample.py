@@ -1,0 +1,55 @@
+"""``video_sample.py`` between several ranks: each infills its own share of the windows."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from ramvid_vad.commands import sample
+from ramvid_vad.options import AnchorOptions, ModelOptions, SampleOptions, VideoOptions
+
+
+class Job:
+    """Stands in for the infilling of a folder: seven batches are missing, and who computes which is noted."""
+
+    def __init__(self):
+        self.computed = []
+
+    def pending(self):
+        return [1, 2, 3, 5, 7, 8, 9]
+
+    def run(self, model, diffusion, device, precision, batches, progress, stop):
+        self.computed = list(batches)
+
+    def missing(self):
+        return []
+
+    def finish(self):
+        pass
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_each_rank_infills_its_own_share(monkeypatch, tmp_path, world_size):
+    shares = []
+    for rank in range(world_size):
+        job = Job()
+        ranks = SimpleNamespace(
+            rank=lambda rank=rank: rank,
+            world_size=lambda: world_size,
+            broadcast_object=lambda mine: Job().pending(),
+            any_true=lambda mine: mine,
+            dev=lambda: "cpu",
+        )
+        monkeypatch.setattr(sample, "processes", ranks)
+        monkeypatch.setattr(sample, "_infilling", lambda *_, job=job: job)
+        monkeypatch.setattr(sample, "find_videos", lambda folder: ["01"])
+        monkeypatch.setattr(sample, "prefetch", lambda *_, **__: 0)
+        parsed = SimpleNamespace(
+            sample=SampleOptions(out_dir=str(tmp_path)),
+            video=VideoOptions(seq_len=12, data_dir="x", cache_dir=str(tmp_path)),
+            model=ModelOptions(),
+            anchors=AnchorOptions(anchors="selective"),
+        )
+        assert sample._infill_videos(parsed, {}, None, None)
+        shares.append(job.computed)
+    assert sorted(number for share in shares for number in share) == [1, 2, 3, 5, 7, 8, 9]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
