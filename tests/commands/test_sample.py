@@ -41,7 +41,7 @@ def test_each_rank_infills_its_own_share(monkeypatch, tmp_path, world_size):
         )
         monkeypatch.setattr(sample, "processes", ranks)
         monkeypatch.setattr(sample, "_infilling", lambda *_, job=job: job)
-        monkeypatch.setattr(sample, "find_videos", lambda folder: ["01"])
+        monkeypatch.setattr(sample, "find_videos", lambda *_: ["01"])
         monkeypatch.setattr(sample, "prefetch", lambda *_, **__: 0)
         parsed = SimpleNamespace(
             sample=SampleOptions(out_dir=str(tmp_path)),
