@@ -32,14 +32,15 @@ def test_each_rank_infills_its_own_share(monkeypatch, tmp_path, world_size):
     shares = []
     for rank in range(world_size):
         job = Job()
-        ranks = SimpleNamespace(
-            rank=lambda rank=rank: rank,
-            world_size=lambda: world_size,
-            broadcast_object=lambda mine: Job().pending(),
-            any_true=lambda mine: mine,
-            dev=lambda: "cpu",
-        )
-        monkeypatch.setattr(sample, "processes", ranks)
+        between_ranks = {
+            "rank": lambda rank=rank: rank,
+            "world_size": lambda: world_size,
+            "broadcast_object": lambda mine: Job().pending(),
+            "any_true": lambda mine: mine,
+            "from_rank_0": lambda function: function(),
+        }
+        for name, function in between_ranks.items():
+            monkeypatch.setattr(sample.processes, name, function)
         monkeypatch.setattr(sample, "_infilling", lambda *_, job=job: job)
         monkeypatch.setattr(sample, "find_videos", lambda *_: ["01"])
         monkeypatch.setattr(sample, "prefetch", lambda *_, **__: 0)
