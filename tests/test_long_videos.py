@@ -12,19 +12,19 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from ramvid_vad.evaluation.report.frames import pictures
 
 from ramvid_vad import infill_videos
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.evaluation.evaluate import evaluate_reconstructions
 from ramvid_vad.evaluation.from_video import evaluate_nulls
-from ramvid_vad.evaluation.report import frame_source
+from ramvid_vad.evaluation.report.pictures import frame_source, pictures
 from ramvid_vad.evaluation.statistics import pixels, spatial
 from ramvid_vad.infill_videos import FolderInfilling
 from ramvid_vad.options import DiffusionOptions, EvalOptions, SampleOptions
 from ramvid_vad.script_util import create_diffusion
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.masks import save_masks
+from ramvid_vad.video.rows import Rows, on_disk
 from ramvid_vad.video.writer import write_video
 
 SIDE = 64
@@ -48,7 +48,9 @@ class LongVideo:
         np.save(root / "labels/01.npy", labels.astype(np.uint8))
         save_masks(root / "masks/01.npz", (np.full((SIDE, SIDE), label) for label in labels))
         self.cache = FrameCache(str(root / "cache"), (SIDE, SIDE))
-        self.cache.frames(str(root / "videos/01.mp4"))
+        assert isinstance(
+            on_disk(self.cache.frames(str(root / "videos/01.mp4"))), Rows
+        )  # a map counts as no memory here
         monkeypatch.setattr(infill_videos, "infill", lambda model, diffusion, clean, *_, **__: clean * 0.9)
         anchors, video = selective_anchors(30), [str(root / "videos/01.mp4")]
         self.infilling = FolderInfilling(

@@ -108,6 +108,8 @@ def test_a_header_that_promises_more_than_the_file_holds_is_refused(tmp_path):
 def test_frames_of_the_cache_are_read_from_their_file(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (9, 4, 3, 1), dtype=np.uint8)
     np.save(tmp_path / "a.npy", frames)
+    with open(tmp_path / "a.npy", "ab") as file:  # a checksum, say
+        file.write(b"more")
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
     rows = on_disk(mapped)
     assert isinstance(rows, Rows)

@@ -4,7 +4,7 @@ A memory map would do nearly the same, but the pages that it has touched count a
 system takes them back: a day of video then looks like 50 GB, and where memory is limited, is.
 """
 
-import os
+import mmap
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -44,8 +44,8 @@ class Rows:
 
 
 def on_disk(frames: np.ndarray) -> "np.ndarray | Rows":
-    """The same frames, read row by row if ``frames`` is the memory map of a whole file."""
-    if isinstance(frames, np.memmap) and os.path.getsize(frames.filename) == frames.offset + frames.nbytes:
+    """The same frames, read row by row if ``frames`` is a memory map, and not a part of one."""
+    if isinstance(frames, np.memmap) and isinstance(frames.base, mmap.mmap):
         return Rows(open(frames.filename, "rb"), frames.offset, frames.shape)
     return frames
 
