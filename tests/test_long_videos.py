@@ -48,9 +48,7 @@ class LongVideo:
         np.save(root / "labels/01.npy", labels.astype(np.uint8))
         save_masks(root / "masks/01.npz", (np.full((SIDE, SIDE), label) for label in labels))
         self.cache = FrameCache(str(root / "cache"), (SIDE, SIDE))
-        assert isinstance(
-            on_disk(self.cache.frames(str(root / "videos/01.mp4"))), Rows
-        )  # a map counts as no memory here
+        assert isinstance(on_disk(self.cache.frames(str(root / "videos/01.mp4"))), Rows)
         monkeypatch.setattr(infill_videos, "infill", lambda model, diffusion, clean, *_, **__: clean * 0.9)
         anchors, video = selective_anchors(30), [str(root / "videos/01.mp4")]
         self.infilling = FolderInfilling(

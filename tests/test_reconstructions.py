@@ -15,6 +15,7 @@ from ramvid_vad.reconstructions import (
     write_part,
     write_reconstruction,
 )
+from ramvid_vad.runtime.files import temporary_beside
 from ramvid_vad.video.rows import Rows, on_disk
 from ramvid_vad.video.windows import covering_starts, masked_rows, times_masked
 
@@ -145,7 +146,7 @@ def test_only_our_own_files_are_removed(tmp_path):
         "01.npz.old.tmp",
         "x.npz.1.tmp",
     ]
-    left = ["01.npz.77.tmp", ".parts/parts/01/window000001.npz.5.tmp", "settings.json.3.tmp"]
+    left = [temporary_beside(name) for name in ("01.npz", "parts/01.npz", ".parts/parts/01/window000001.npz")]
     for name in theirs + left:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("kept")
