@@ -74,6 +74,7 @@ def _open(local: str) -> tuple[Any, list[Message]]:
         try:
             container = av.open(
                 os.path.abspath(local),  # a bare name with a colon in it would be taken for a protocol
+                format="mjpeg" if local.lower().endswith((".mjpeg", ".mjpg")) else None,  # or it is taken for a picture
                 options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
                 metadata_errors="replace",
             )
@@ -94,7 +95,7 @@ def _choose_stream(container, local: str, said: list[Message], note: Callable[[s
 
     found = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not found:
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
+        kinds = sorted({"a cover" if s.type == "video" else s.type for s in container.streams}) or ["nothing"]
         raise Damage(f"no video stream in it, only {', '.join(kinds)}")
     known = [stream for stream in found if stream.codec_context is not None]
     if not known:
@@ -265,7 +266,7 @@ class _Watch:
             raise Damage(f"damaged at frame {self.frames} (corrupt packet)")
         if self.tolerated and not (self.keys and self.frames):
             raise Damage(f"none of its {self.packets} pictures can be decoded ({self.tolerated})")
-        if self.without_reference > self.missing:  # pictures that come up slowly after a cut are not shown; others are
+        if self.without_reference > max(self.missing, 0):  # what comes up slowly after a cut is not shown; this was
             raise Damage("damaged at frame 0 (missing reference picture)")
         if self.fields or self.codec in HIDDEN_FRAMES:
             self.missing = 0

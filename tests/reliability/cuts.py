@@ -53,6 +53,7 @@ SOURCES = {  # codec: encodings of it
     "MPEG-4": [
         ["-c:v", "mpeg4", "-g", "20", "-bf", "2", "-q:v", "4"],
         ["-c:v", "mpeg4", "-g", "20", "-bf", "0", "-q:v", "4"],
+        ["-c:v", "libxvid", "-g", "20", "-bf", "2", "-q:v", "4"],
     ],
     "VP9": [
         ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "25", "-b:v", "300k"],

@@ -148,6 +148,7 @@ def test_damage_after_the_cut_is_still_seen(tmp_path, sources):
         ("a.gif", "gif"),
         ("a.ogv", "libvpx"),
         ("a.h264", "libx264"),
+        ("a.mjpeg", "mjpeg"),
         ("a.mp4", "libx264"),
         ("a.mov", "libx264"),
         ("a.3gp", "libx264"),
@@ -158,7 +159,7 @@ def test_damage_after_the_cut_is_still_seen(tmp_path, sources):
 )
 def test_joined_end_to_end(tmp_path, name, codec):
     """`cat a.ts b.ts`: every picture of both, or a refusal; never the first part alone."""
-    pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
+    pix_fmt = {"gif": "rgb8", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
     options = {"movflags": "frag_keyframe+empty_moov"} if "fragmented" in name else {}
     both = []
     for part in ("1", "2"):
