@@ -19,6 +19,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.remote import names_in, reaching
 from ramvid_vad.runtime.text import is_prose
 from ramvid_vad.video.files import is_folder, open_bytes
+from ramvid_vad.video.finding import SYSTEM
 from ramvid_vad.video.names import in_order, refuse_ambiguous, without_ending
 from ramvid_vad.video.number_tables import Numbers, read_numbers
 
@@ -39,7 +40,7 @@ class Labels(NamedTuple):
 
 def is_label_file(path: str) -> bool:
     """Whether a file in a folder of labels can be one: not hidden, no system's companion, no README."""
-    hidden = any(part.startswith(".") or part.lower() in ("__macosx", "@eadir") for part in path.split("/")[-2:])
+    hidden = any(part.startswith(".") or part.lower() in SYSTEM for part in path.split("/")[-2:])
     if hidden or not path.lower().endswith(EXTENSIONS):
         return False
     return path.lower().endswith(".npy") or not is_prose(_bytes(path))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 sys.path.insert(0, os.path.dirname(__file__))
 import tiny_benchmarks as tb
@@ -104,6 +105,22 @@ def test_shanghaitech(tmp_path):
     assert set(info["tracks"].values()) == {"published"}
     assert load_tracks(tmp_path / "out" / "tracks" / "12_0003.txt").tolist() == [[0, 4, 5, 6, 8, 9]]
     np.testing.assert_array_equal(load_masks(tmp_path / "out" / "masks" / "12_0003.npz"), tb.masks_of("03"))
+
+
+def test_folders_of_systems_are_no_videos_and_a_readme_is_no_label_file(tmp_path):
+    for name in ("01", "02"):
+        folder = tmp_path / "testing" / name
+        folder.mkdir(parents=True)
+        for frame in range(5):
+            Image.new("L", (32, 24), 9 * frame).save(folder / f"{frame:03d}.png")
+    shutil.copytree(tmp_path / "testing" / "01", tmp_path / "testing" / "@eaDir")
+    (tmp_path / "labels").mkdir()
+    for name in ("01", "02"):
+        (tmp_path / "labels" / f"{name}.txt").write_text("\ufeff0 1 1 0 0", encoding="utf-8")
+    (tmp_path / "labels" / "README.txt").write_text("labels of 2 videos, one number per frame")
+    checked = examined(BENCHMARKS["own"], tmp_path, partial=True)
+    assert checked.testing == {"01": 5, "02": 5} and not any("README" in note for note in checked.notes)
+    assert [y.tolist() for labels in checked.labels.values() for y in labels.values()] == [[0, 1, 1, 0, 0]] * 2
 
 
 def test_ubnormal(tmp_path):

@@ -22,6 +22,7 @@ import numpy as np
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.text import decode_text, is_prose, plain_name
+from ramvid_vad.video.finding import SYSTEM
 from ramvid_vad.video.names import in_order, natural_key, refuse_ambiguous, without_ending
 from ramvid_vad.video.number_tables import read_numbers
 
@@ -114,7 +115,7 @@ def _walk(folder: str) -> list[str]:
     """The score files at or below a folder, in natural order: none that is hidden, a system's companion or a README."""
     found = []
     for root, below, files in os.walk(folder):
-        below[:] = [name for name in below if not name.startswith(".") and name.lower() not in ("__macosx", "@eadir")]
+        below[:] = [name for name in below if not name.startswith(".") and name.lower() not in SYSTEM]
         found += [
             os.path.join(root, file) for file in files if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
         ]

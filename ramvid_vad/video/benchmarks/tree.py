@@ -6,11 +6,12 @@ from functools import cached_property
 from pathlib import Path
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.video.finding import SYSTEM
 from ramvid_vad.video.names import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, natural_key
 
 
 class Tree:
-    """All folders and files below ``source``; names that begin with a dot and ``__MACOSX`` are passed over."""
+    """All folders and files below ``source``; hidden ones and those of systems (``finding.SYSTEM``) are passed over."""
 
     def __init__(self, source: str) -> None:
         top = Path(os.path.abspath(source))
@@ -21,7 +22,7 @@ class Tree:
         seen = set()
         for folder, below, names in os.walk(top, followlinks=True):
             seen.add(os.path.realpath(folder))
-            below[:] = sorted(name for name in below if not name.startswith(".") and name != "__MACOSX")
+            below[:] = sorted(name for name in below if not name.startswith(".") and name.lower() not in SYSTEM)
             below[:] = [name for name in below if os.path.realpath(os.path.join(folder, name)) not in seen]
             self.files[Path(folder)] = sorted((name for name in names if not name.startswith(".")), key=natural_key)
 
