@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.loading import load_state
 from ramvid_vad.training.weights import convert_untrusted, load_weights, save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -215,6 +216,15 @@ def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path, valu
     for name in ("a.pt", "a.safetensors"):
         with pytest.raises(InputError, match=f"{name}: bad is not finite"):
             load_weights(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int32])
+def test_weights_of_another_type_are_not_taken_for_the_models(dtype):
+    model = torch.nn.Linear(2, 3)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    load_state(model, state, "a.pt")
+    with pytest.raises(InputError, match=rf"a\.pt: its bias is {str(dtype)[6:]} instead of float32"):
+        load_state(model, state | {"bias": state["bias"].to(dtype)}, "a.pt")
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
