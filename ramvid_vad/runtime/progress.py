@@ -18,7 +18,7 @@ class Lines:
 
     def __init__(self, **described: Any):
         self._described, self._notes = described, ""  # the first are format_meter's arguments
-        self.n = described["initial"]
+        self.n, self._shown = described["initial"], None
         self._lock = threading.Lock()  # several threads may work on one thing
         self._began = self._last = time.monotonic()
 
@@ -26,7 +26,8 @@ class Lines:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._print()
+        if self._shown != self.n:
+            self._print()
 
     def update(self, n: float = 1) -> None:
         """``n`` more units are done."""
@@ -40,7 +41,7 @@ class Lines:
         self._notes = ", ".join(f"{key}={value}" for key, value in figures.items())
 
     def _print(self) -> None:
-        self._last = time.monotonic()
+        self._last, self._shown = time.monotonic(), self.n
         elapsed = self._last - self._began
         say(tqdm.format_meter(self.n, elapsed=elapsed, ncols=0, postfix=self._notes, **self._described), sys.stderr)
 

@@ -57,6 +57,13 @@ def test_an_error_passes_and_the_last_line_says_how_far_it_came(clock, capsys):
     assert "2/5" in capsys.readouterr().err
 
 
+def test_nothing_is_said_twice(clock, capsys):
+    with progress_bar("training", "step", 3) as bar:
+        clock.now += 60
+        bar.update(2)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_a_terminal_keeps_its_bar_and_lines_do_not_tear_it(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
