@@ -184,8 +184,7 @@ class FolderInfilling:
         try:
             os.makedirs(self.out_dir, exist_ok=True)
             if os.path.exists(path):
-                with open(path, encoding="utf-8") as file:
-                    found = json.load(file)
+                found = read_settings(path)
                 names = found.keys() | self.claim.keys()
                 different = sorted(name for name in names if found.get(name) != self.claim.get(name))
                 if different:
@@ -211,3 +210,15 @@ class FolderInfilling:
 
     def _part_file(self, window: Window) -> str:
         return part_file(self.out_dir, self.names[window.video], window.number)
+
+
+def read_settings(path: str) -> dict[str, Any]:
+    """The settings.json of a folder. InputError: damaged."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+        if not isinstance(found, dict):
+            raise ValueError(f"a {type(found).__name__} in place of a table")
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged ({str(error)[:120]}); remove it, or give another --out_dir") from None
+    return found

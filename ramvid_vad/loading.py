@@ -85,7 +85,8 @@ def cache_folder(chosen: str) -> str:
 def frame_cache(video: VideoOptions, model: ModelOptions) -> FrameCache:
     """The cache of decoded frames at the model's size."""
     folder = cache_folder(video.cache_dir)
-    return FrameCache(folder, parse_image_size(model.image_size), rgb=model.rgb, keep_aspect=video.keep_aspect)
+    size = parse_image_size(model.image_size)
+    return FrameCache(folder, size, rgb=model.rgb, keep_aspect=video.keep_aspect, limit=video.cache_limit * 1e9)
 
 
 def checkpoint_config(run: RunOptions) -> dict[str, Any]:

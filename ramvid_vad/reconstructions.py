@@ -15,7 +15,6 @@ import shutil
 import struct
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,8 +36,6 @@ PARTS = ".parts"
 WINDOWS_AT_ONCE = 256  # of the tables of a file that is being written
 OTHER_RESULTS = re.compile(r"scores|(samples|gt)_[0-9x]+")
 """Files of evaluations and of RaMViD's samples, which may share the folder."""
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-"""What opening a file that is no npz, or a damaged one, raises."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +80,40 @@ def find_reconstructions(folder: str, names: Sequence[str], partial: bool = Fals
 def load_reconstruction(path: str, *, frames: bool = True) -> Reconstruction:
     """One file, checked. frames=False leaves the frames out, shape (R, 0): quick, for settings and counts."""
     try:
+        _refuse_bombs(path)
         with np.load(path, allow_pickle=False) as file:
             fields = {name: file[name] for name in (*ROWS, "starts", "anchors")}
             num_frames, settings = int(file["num_frames"]), json.loads(str(file["settings"]))
         images = _open_frames(path) if frames else np.zeros((len(fields["frame"]), 0), np.uint8)
-    except UNREADABLE as error:
-        raise InputError(f"{path}: not a reconstruction written by video_sample.py ({error})") from None
+    except Exception as error:  # a damaged file surfaces as any of a dozen types
+        raise InputError(f"{path}: not a reconstruction written by video_sample.py ({_reason(error)})") from None
     loaded = Reconstruction(images, num_frames=num_frames, settings=settings, **fields)
     wrong = _wrong(loaded, frames)
     if wrong:
         raise InputError(f"{path}: not a reconstruction written by video_sample.py ({wrong})")
     return loaded
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def is_reconstruction(path: str) -> bool:
+    """Whether there is a file with generated frames in it, whole or not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "reconstructions.npy" in archive.namelist()
+    except Exception:  # no file, or a damaged one: any of a dozen types
+        return False
+
+
+def _refuse_bombs(path: str) -> None:
+    """ValueError: the tables claim more bytes than so many frames need: they would be unpacked into memory."""
+    with zipfile.ZipFile(path) as archive:
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+    frames = sizes.pop("reconstructions.npy")
+    if sum(sizes.values()) > 64 * frames + 1_000_000:
+        raise ValueError(f"tables of {sum(sizes.values())} bytes for frames of {frames}")
 
 
 def _open_frames(path: str) -> Rows:
@@ -195,10 +215,10 @@ def read_part(path: str, rows: int) -> np.ndarray:
             frames = part["frames"]
         if frames.dtype != np.uint8 or frames.ndim != 4 or len(frames) != rows:
             raise ValueError(f"{frames.dtype} {frames.shape} in place of {rows} frames")
-    except UNREADABLE as error:
+    except Exception as error:  # a damaged file surfaces as any of a dozen types
         with suppress(OSError):
             os.remove(path)
-        raise InputError(f"{path}: damaged ({error}), and removed: run the same command again") from None
+        raise InputError(f"{path}: damaged ({_reason(error)}), and removed: run the same command again") from None
     return frames
 
 

@@ -406,3 +406,10 @@ def test_videos_below_a_folder_called_parts_are_kept(tmp_path, network, monkeypa
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {"settings.json", "parts/01.npz", "02.npz"}
     assert set(find_reconstructions(str(tmp_path), ["parts/01", "02"])) == {"parts/01", "02"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '"a"', "[" * 100_000, "\0", "1e999"])
+def test_settings_that_are_damaged_are_one_line(tmp_path, text):
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(InputError, match=r"settings\.json: damaged \(.*\); remove it, or give another --out_dir"):
+        make(tmp_path)

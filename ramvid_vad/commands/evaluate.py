@@ -15,6 +15,7 @@ from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.evaluation.statistics.comparison import compare
 from ramvid_vad.loading import cache_folder
 from ramvid_vad.options import EvalOptions, RunOptions
+from ramvid_vad.reconstructions import is_reconstruction
 from ramvid_vad.runtime.logger import result_dir
 
 
@@ -34,6 +35,11 @@ def evaluate(parsed: RunOptions) -> None:
         compare_runs(options)
         return
     result_dir(options.out_dir, make=False)
+    if is_reconstruction(os.path.join(options.out_dir, "scores.npz")):
+        raise InputError(
+            f"--out_dir {options.out_dir}: scores.npz there is the reconstruction of a video called 'scores': give "
+            "another folder"
+        )
     source = None
     if options.scores:
         evaluation = evaluate_file(options)

@@ -9,7 +9,7 @@ from ramvid_vad.options.evaluation import EvalOptions
 from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOptions
 from ramvid_vad.options.sampling import DemoOptions, SampleOptions
 from ramvid_vad.options.training import TrainOptions
-from ramvid_vad.options.video import PrepareOptions, VideoOptions
+from ramvid_vad.options.video import CacheOptions, PrepareOptions, VideoOptions
 
 GROUPS = {
     "model": ModelOptions,
@@ -21,6 +21,7 @@ GROUPS = {
     "eval": EvalOptions,
     "demo": DemoOptions,
     "prepare": PrepareOptions,
+    "cache": CacheOptions,
 }
 
 
@@ -46,6 +47,7 @@ class RunOptions:
     eval: EvalOptions = field(default_factory=EvalOptions)
     demo: DemoOptions = field(default_factory=DemoOptions)
     prepare: PrepareOptions = field(default_factory=PrepareOptions)
+    cache: CacheOptions = field(default_factory=CacheOptions)
 
     def but(self, section: str, **values: Any) -> "RunOptions":
         """The same with other values in one group."""

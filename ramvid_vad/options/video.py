@@ -14,6 +14,12 @@ class VideoOptions:
     seq_len: int = option(30, "frames of one window (T)", unit="frames", at_least=1, at_most=MOST_FRAMES)
     keep_aspect: bool = option(False, "keep the aspect ratio and crop the centre; False: squeeze to --image_size")
     cache_dir: str = option("", "decoded frames; empty: $XDG_CACHE_HOME or ~/.cache, ramvid_vad/frames")
+    cache_limit: float = option(
+        100.0,
+        "above this, decoded frames that no run used for a day are removed, the longest unused first; 0: never",
+        unit="GB",
+        at_least=0,
+    )
     num_workers: int = option(
         0, "processes that decode, threads that prepare batches; 0: all cores, and none", at_least=0, at_most=1024
     )
@@ -24,6 +30,19 @@ class VideoOptions:
         above=0,
         at_most=1e6,
     )
+
+
+@dataclass
+class CacheOptions:
+    """The folder of decoded frames."""
+
+    action: str = option(
+        "list",
+        "list: what is there; prune: remove the longest unused down to --limit; clear: remove all",
+        choices=("list", "prune", "clear"),
+    )
+    cache_dir: str = option("", "the folder; empty: $XDG_CACHE_HOME or ~/.cache, ramvid_vad/frames")
+    limit: float = option(100.0, "prune: what may stay", unit="GB", at_least=0)
 
 
 @dataclass

@@ -72,16 +72,20 @@ class FrameCache:
 
     cache_dir: folder for the entries, created if missing.  size: (H, W) in pixels.  rgb: 3 channels, or 1 (luma).
     keep_aspect: scale until the frame covers the target and crop its centre, instead of squeezing it.
+    limit: bytes in the folder above which a run that decodes makes room afterwards; 0: none.
     An object sees each video in the state it had when first asked for; it can be pickled and used after a fork.
     """
 
-    def __init__(self, cache_dir: str, size: tuple[int, int], rgb: bool = True, keep_aspect: bool = False):
+    def __init__(
+        self, cache_dir: str, size: tuple[int, int], rgb: bool = True, keep_aspect: bool = False, limit: float = 0
+    ):
         if len(size) != 2 or min(size) < 1:
             raise InputError(f"frame size {size!r}: two positive numbers, height and width, are needed")
         self.cache_dir = os.path.abspath(cache_dir)
         self.size = (int(size[0]), int(size[1]))
         self.rgb = bool(rgb)
         self.keep_aspect = bool(keep_aspect)
+        self.limit = float(limit)
         self._entries: dict[str, str] = {}
         self._verified: set[str] = set()
         try:

@@ -21,6 +21,7 @@ from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.runtime.files import ABANDONED, clear_abandoned
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.video.cache import CacheUnwritable, FrameCache
+from ramvid_vad.video.cache_folder import IN_USE, remove
 
 TIMEOUT = 120.0
 """Seconds without a new frame after which a worker is ended."""
@@ -48,6 +49,7 @@ def prefetch(
     raises: InputError for a cache folder that cannot be written, RunError for a worker that was killed, of memory for
     example.
     """
+    paths = list(paths)
     todo = cache.missing(paths)
     if not todo:
         return 0
@@ -76,6 +78,9 @@ def prefetch(
             worker.dismiss()
         for thread in threads:
             thread.join()
+    if cache.limit:
+        own = {cache.entry(path) for path in paths if path not in (failures or {})}
+        remove(cache.cache_dir, cache.limit, keep=own, unused_for=IN_USE)
     return len(todo)
 
 

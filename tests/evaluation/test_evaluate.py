@@ -1,9 +1,13 @@
 """The whole evaluation on a small run whose residuals are known, and every mismatch that must not pass."""
 
+import zipfile
+
 import numpy as np
 import pytest
 from known_run import ANCHORS, LENGTHS, SIZE, error
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
+from ramvid_vad.commands.evaluate import evaluate
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import frame_metrics
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS, choose
@@ -220,3 +224,13 @@ def test_what_does_not_belong_together_is_refused(run, damage, message):
 def test_options_that_do_not_fit_are_named(run, changes, message):
     with pytest.raises(InputError, match=message):
         run.evaluate(**changes)
+
+
+def test_results_do_not_take_the_place_of_a_video_called_scores(tmp_path):
+    with zipfile.ZipFile(tmp_path / "scores.npz", "w") as archive:
+        archive.writestr("reconstructions.npy", b"frames")
+    before = (tmp_path / "scores.npz").read_bytes()
+    flags = ["--reconstructions", str(tmp_path), "--out_dir", str(tmp_path), "--data_dir", "d", "--labels", "l"]
+    with pytest.raises(InputError, match=r"--out_dir .*: scores\.npz there is the reconstruction of a video called"):
+        evaluate(parse_command("vad_eval", COMMAND_SECTIONS["vad_eval"], flags))
+    assert (tmp_path / "scores.npz").read_bytes() == before

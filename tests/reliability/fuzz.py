@@ -26,6 +26,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ VIDEOS = {  # name: codec, pixel format, options of the container, options of th
     "mpeg2.mpg": ("mpeg2video", "yuv420p", {}, {}),
     "animation.gif": ("gif", "rgb8", {}, {}),
 }
-GROUPS = ("video", "pictures", "labels", "scores", "settings", "weights")
+GROUPS = ("video", "pictures", "labels", "scores", "settings", "weights", "reconstructions", "caches")
 OUTCOMES = ("read", "refused", "exception", "crash", "hang", "memory", "shorter")
 
 Seed = tuple[str, str, bytes, Callable[[str], object]]
@@ -69,7 +70,15 @@ Seed = tuple[str, str, bytes, Callable[[str], object]]
 
 def seeds(folder: Path) -> list[Seed]:
     """A real file of every kind that is read, made in ``folder``."""
-    return [*_videos(folder), *_pictures(folder), *_labels(folder), *_scores(folder), *_others(folder)]
+    return [
+        *_videos(folder),
+        *_pictures(folder),
+        *_labels(folder),
+        *_scores(folder),
+        *_others(folder),
+        *_reconstructions(folder),
+        *_caches(folder),
+    ]
 
 
 def scene(frames: int = FRAMES) -> np.ndarray:
@@ -173,7 +182,10 @@ def _others(folder: Path) -> Iterator[Seed]:
     from safetensors.torch import save_file
 
     from ramvid_vad.cli import read_config
-    from ramvid_vad.training.weights import load_weights
+    from ramvid_vad.infill_videos import read_settings
+    from ramvid_vad.loading import known_config
+    from ramvid_vad.options import GROUPS as SECTIONS
+    from ramvid_vad.training.weights import load_weights, read_json
 
     (folder / "config.yaml").write_text(
         "model:\n  image_size: 128x192\n  rgb: false\ntrain:\n  lr: 1.0e-4\n  seed: 3\n"
@@ -182,8 +194,59 @@ def _others(folder: Path) -> Iterator[Seed]:
     save_file(tensors, folder / "model.safetensors", metadata={"config": '{"model": {"rgb": true}}'})
     torch.save(tensors, folder / "model.pt")
     yield "settings", "config.yaml", (folder / "config.yaml").read_bytes(), read_config
+    config = {name: asdict(SECTIONS[name]()) for name in ("model", "diffusion", "video", "anchors")}
+    for name, read in {
+        "checkpoint.json": lambda path: known_config(read_json(Path(path).read_text("utf-8", "replace"), path), path),
+        "settings.json": read_settings,
+    }.items():
+        yield "settings", name, json.dumps(config, indent=1).encode(), read
     for name in ("model.safetensors", "model.pt"):
         yield "weights", name, (folder / name).read_bytes(), load_weights
+
+
+def _reconstructions(folder: Path) -> Iterator[Seed]:
+    from ramvid_vad.diffusion.anchors import selective_anchors
+    from ramvid_vad.reconstructions import load_reconstruction, read_part, write_part, write_reconstruction
+    from ramvid_vad.video.windows import covering_starts, masked_rows
+
+    anchors, settings = selective_anchors(8).numpy(), {"image_size": "8x8", "rgb": True, "keep_aspect": False}
+    starts = covering_starts(20, 8, 4, anchors)
+    counts = [len(masked_rows(20, [start], anchors)[0]) for start in starts]
+    frames = [np.full((count, 8, 8, 3), 7, np.uint8) for count in counts]
+    write_reconstruction(str(folder / "01.npz"), frames, starts, anchors, 20, settings)
+    with np.load(folder / "01.npz") as whole:
+        np.savez_compressed(folder / "old.npz", **whole)
+    write_part(str(folder / "part.npz"), frames[0])
+
+    def load(path: str) -> object:
+        read = load_reconstruction(path)
+        return read.frames[np.arange(len(read.frames))]
+
+    for name in ("01.npz", "old.npz"):
+        yield "reconstructions", name, (folder / name).read_bytes(), load
+    yield "reconstructions", "part.npz", (folder / "part.npz").read_bytes(), lambda path: read_part(path, counts[0])
+
+
+def _caches(folder: Path) -> Iterator[Seed]:
+    """An entry of the frame cache in the place of a whole one: it is taken if it is that, else decoded again."""
+    from PIL import Image
+
+    from ramvid_vad.video.cache import FrameCache
+
+    (folder / "video").mkdir()
+    for number, frame in enumerate(scene(3)):
+        Image.fromarray(frame).save(folder / "video" / f"{number}.png")
+    video = str(folder / "video")
+    cache = FrameCache(str(folder / "cache"), (12, 16))
+    expected = np.array(cache.frames(video))
+
+    def read(path: str) -> object:
+        os.replace(path, cache.entry(video))
+        if not np.array_equal(FrameCache(cache.cache_dir, (12, 16)).frames(video), expected):
+            raise AssertionError("other frames than the video's")
+        return expected
+
+    yield "caches", "entry.npy", Path(cache.entry(video)).read_bytes(), read
 
 
 # --- damage

@@ -33,7 +33,7 @@ def read_info(folder: str | Path) -> dict[str, Any] | None:
         return None
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}); prepare the data set again") from None
     if not isinstance(info, dict) or info.get("schema") != SCHEMA:
         raise InputError(f"{path}: not of schema {SCHEMA}; prepare the data set again")
