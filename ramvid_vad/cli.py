@@ -25,6 +25,8 @@ COMMAND_SECTIONS = {
     "demo": ("demo",),
     "prepare_data": ("prepare",),
     "cache": ("cache",),
+    "fit": ("fit",),
+    "score": ("score",),
 }
 
 
@@ -121,8 +123,15 @@ def parse_command(description: str, sections: Sequence[str], argv: Sequence[str]
     )
 
 
-def run_command(name: str, description: str | None, command: Callable[[RunOptions], None]) -> None:
-    """Parse the command line of one of COMMAND_SECTIONS and run it.
+def run_command(
+    name: str,
+    description: str | None,
+    command: Callable[[RunOptions], None],
+    argv: Sequence[str] | None = None,
+    shown: str = "",
+) -> None:
+    """Parse a command line as that of one of COMMAND_SECTIONS and run it. argv: None: the process's own; shown: what
+    the command is called in its messages, "": ``name``.
 
     An InputError becomes one line on stderr and exit code 2, a RunError exit code 1. SIGINT (Ctrl-C) and SIGTERM where
     the command does not handle them itself become one line and exit code 130 and 143.
@@ -131,9 +140,9 @@ def run_command(name: str, description: str | None, command: Callable[[RunOption
     with unfailing_output():
         try:
             with ending():
-                command(parse_command(description or name, COMMAND_SECTIONS[name]))
+                command(parse_command(description or name, COMMAND_SECTIONS[name], argv))
         except (InputError, RunError) as error:
-            processes.fail(f"{name}: error: {error}", 2 if isinstance(error, InputError) else 1)
+            processes.fail(f"{shown or name}: error: {error}", 2 if isinstance(error, InputError) else 1)
         except KeyboardInterrupt as signal:
             code = 143 if isinstance(signal, Terminated) else 130
-            processes.fail(f"{name}: stopped; the same command goes on from what is finished", code)
+            processes.fail(f"{shown or name}: stopped; the same command goes on from what is finished", code)

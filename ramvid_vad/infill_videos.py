@@ -10,7 +10,7 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ramvid_vad.diffusion.samplers import Callback
 from ramvid_vad.errors import InputError
 from ramvid_vad.inference import infill
 from ramvid_vad.models.unet import UNet
-from ramvid_vad.options import SampleOptions
+from ramvid_vad.options import RunOptions, SampleOptions, parse_image_size
 from ramvid_vad.reconstructions import (
     load_reconstruction,
     part_file,
@@ -222,3 +222,24 @@ def read_settings(path: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged ({str(error)[:120]}); remove it, or give another --out_dir") from None
     return found
+
+
+def sampling_settings(
+    run: RunOptions, weights: dict[str, str], anchors: torch.Tensor, precision: str
+) -> dict[str, Any]:
+    """What makes reconstructions what they are, for their files. weights: name and checksum of the checkpoint."""
+    kept = ("sampler", "eta", "clip_denoised", "resample_steps", "stride", "extra_windows", "seed")
+    return {
+        "image_size": list(parse_image_size(run.model.image_size)),
+        "rgb": run.model.rgb,
+        "keep_aspect": run.video.keep_aspect,
+        "seq_len": run.video.seq_len,
+        "anchors": torch.nonzero(anchors).flatten().tolist(),
+        "timestep_respacing": run.diffusion.timestep_respacing,
+        "padding": "mirror",
+        "precision": precision,
+        "model_options": asdict(run.model),
+        "diffusion_options": asdict(run.diffusion),
+        **{name: getattr(run.sample, name) for name in kept},
+        **weights,
+    }

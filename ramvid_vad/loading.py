@@ -18,6 +18,7 @@ from ramvid_vad.options.option import convert_all
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.remote import names_in
 from ramvid_vad.script_util import create_diffusion, create_model
+from ramvid_vad.training.checkpoints import find_latest
 from ramvid_vad.training.weights import load_weights
 from ramvid_vad.video.cache import FrameCache
 
@@ -136,6 +137,17 @@ def check_state(model: UNet, state: dict[str, torch.Tensor], path: str) -> None:
         raise InputError(
             f"{path}: a checkpoint of another architecture ({difference}): give the model flags it was made with"
         )
+
+
+def weights_in(path: str, use_ema: bool = True) -> str:
+    """The file to load: of a training run's folder the newest, and of raw weights the averaged ones beside them, if
+    ``use_ema`` and there are any. InputError: no checkpoint in the folder."""
+    if os.path.isdir(path):
+        latest = find_latest(path)
+        if latest is None:
+            raise InputError(f"--model_path {path}: no checkpoint in this folder")
+        path = os.path.join(path, f"model{latest.step:06d}.safetensors")
+    return (averaged_beside(path) if use_ema else "") or path
 
 
 def averaged_beside(path: str) -> str:

@@ -1,7 +1,6 @@
 """``video_sample.py``: options and a checkpoint -> reconstructions of whole videos, or RaMViD's samples."""
 
 import os
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,13 @@ from ramvid_vad.diffusion.anchors import explicit_anchors
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
 from ramvid_vad.inference import generate
-from ramvid_vad.infill_videos import FolderInfilling
+from ramvid_vad.infill_videos import FolderInfilling, sampling_settings
 from ramvid_vad.loading import (
     anchor_pattern,
-    averaged_beside,
     frame_cache,
     join_ranks,
     load_model,
+    weights_in,
     with_anchor_kind,
 )
 from ramvid_vad.models.precision import resolve_precision, slow_precision
@@ -28,7 +27,6 @@ from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.runtime.logger import result_dir, warn
 from ramvid_vad.runtime.remote import local_copy
 from ramvid_vad.runtime.signals import finishing
-from ramvid_vad.training.checkpoints import find_latest
 from ramvid_vad.video.datasets import VideoWindows, to_uint8, window_order
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
@@ -73,15 +71,10 @@ def _weights_path(parsed: RunOptions) -> str:
     path = parsed.sample.model_path
     if not path:
         raise InputError("--model_path: give a checkpoint, e.g. runs/NAME/ema_0.9999_100000.safetensors")
-    if os.path.isdir(path):
-        latest = find_latest(path)
-        if latest is None:
-            raise InputError(f"--model_path {path}: no checkpoint in this folder")
-        path = os.path.join(path, f"model{latest.step:06d}.safetensors")
-    averaged = averaged_beside(path) if parsed.sample.use_ema else ""
-    if averaged:
-        print(f"using the averaged weights {averaged} (--use_ema False: the raw ones)")
-    return averaged or path
+    found = weights_in(path, parsed.sample.use_ema)
+    if os.path.basename(found).startswith("ema_") and found != path:
+        print(f"using the averaged weights {found} (--use_ema False: the raw ones)")
+    return found
 
 
 def _infill_videos(parsed: RunOptions, weights: dict[str, str], model: UNet, diffusion: GaussianDiffusion) -> bool:
@@ -140,25 +133,8 @@ def _infilling(
     anchors: torch.Tensor,
     precision: str,
 ) -> FolderInfilling:
-    options = parsed.sample
-    kept = ("sampler", "eta", "clip_denoised", "resample_steps", "stride", "extra_windows", "seed")
-    settings = (
-        {
-            "image_size": list(parse_image_size(parsed.model.image_size)),
-            "rgb": parsed.model.rgb,
-            "keep_aspect": parsed.video.keep_aspect,
-            "seq_len": parsed.video.seq_len,
-            "anchors": torch.nonzero(anchors).flatten().tolist(),
-            "timestep_respacing": parsed.diffusion.timestep_respacing,
-            "padding": "mirror",
-            "precision": precision,
-            "model_options": asdict(parsed.model),
-            "diffusion_options": asdict(parsed.diffusion),
-        }
-        | {name: value for name, value in asdict(options).items() if name in kept}
-        | weights
-    )
-    return FolderInfilling(out_dir, names, paths, cache, anchors, options, settings)
+    settings = sampling_settings(parsed, weights, anchors, precision)
+    return FolderInfilling(out_dir, names, paths, cache, anchors, parsed.sample, settings)
 
 
 def _generate_samples(parsed: RunOptions, model: UNet, diffusion: GaussianDiffusion) -> None:

@@ -1,4 +1,4 @@
-"""Frozen features as a null baseline: how far is each patch from the nearest patch of normal video?
+"""Frozen features: how far is each patch from the nearest patch of normal video?
 
 The network is an EfficientNet-Lite0 that was trained to name things in photographs and sees no video and no training
 here (``spaces.backbones``). Deep features and the nearest neighbour are the simplest use of normal video there is
@@ -9,10 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
+from ramvid_vad.detectors.detector import Clip, Detector, Scores, colour_and_grey
+from ramvid_vad.runtime.progress import progress_bar
+from ramvid_vad.spaces.backbones import FrozenFeatures
 from ramvid_vad.spaces.space import reduced
+from ramvid_vad.video.frame_rate import frame_rate
 from ramvid_vad.video.reader import read_frames
 
 PATCHES = 20_000  # of normal video, among which the nearest is looked for
@@ -27,6 +32,7 @@ class PatchMemory:
     """Patches of normal video (m, channels), each channel divided by its standard deviation over them."""
 
     def __init__(self, patches: torch.Tensor) -> None:
+        self.patches = patches
         self._scale = patches.std(dim=0).clamp_min(1e-6)
         bank = patches / self._scale
         self._bank, self._norms = bank.T.contiguous(), bank.square().sum(dim=1)
@@ -49,16 +55,16 @@ class PatchMemory:
 
 
 def patch_memory(
-    paths: Sequence[str], network: Callable[[np.ndarray], torch.Tensor], tick: Callable[[int], Any], seed: int = 0
+    clips: Sequence[Clip], network: Callable[[np.ndarray], torch.Tensor], tick: Callable[[int], Any], seed: int = 0
 ) -> PatchMemory:
-    """PATCHES patches of about FRAMES frames, evenly spread over the normal videos and drawn at random in each frame.
+    """PATCHES patches of about FRAMES frames, evenly spread over the normal clips and drawn at random in each frame.
 
-    network: such as ``spaces.backbones.FrozenFeatures``. tick: called with 1 per frame chosen. At most VIDEOS videos
-    are read, evenly spread. A pure function of the videos and the seed.
+    network: such as ``spaces.backbones.FrozenFeatures``. tick: called with 1 per frame chosen. At most VIDEOS clips
+    are read, evenly spread. A pure function of the clips and the seed.
     """
-    paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, VIDEOS).round().astype(int))]
+    clips = [clips[i] for i in np.unique(np.linspace(0, len(clips) - 1, VIDEOS).round().astype(int))]
     rng = np.random.default_rng(seed)
-    chosen = [evenly(read_frames(path), -(-FRAMES // len(paths))) for path in paths]
+    chosen = [evenly(clip.frames(), -(-FRAMES // len(clips))) for clip in clips]
     per_frame = -(-PATCHES // sum(map(len, chosen)))
     kept = []
     for frames in chosen:
@@ -69,21 +75,21 @@ def patch_memory(
     return PatchMemory(patches[torch.from_numpy(rng.permutation(len(patches))[:PATCHES])])
 
 
-def feature_scores(
+def distance_maps(
     frames: Iterable[np.ndarray],
     network: Callable[[np.ndarray], torch.Tensor],
     memory: PatchMemory,
     tick: Callable[[int], Any],
-) -> np.ndarray:
-    """The farthest place of each frame: highest mean over BOX x BOX cells of the distance to memory, float64 (n,).
+) -> Iterator[torch.Tensor]:
+    """Distance to memory at each cell of each frame, (h, w).
 
-    frames: colour, uint8 (H, W, 3), of one video in order. tick: called with 1 per frame.
+    frames: colour, uint8 (H, W, 3), of one video in order. tick: called with the number of frames just done.
     """
-    return np.array([_farthest(memory.distances(maps)) for maps in in_batches(network, frames, tick)], np.float64)
+    return (memory.distances(maps) for maps in in_batches(network, frames, tick))
 
 
-def _farthest(distances: torch.Tensor) -> float:
-    """Highest mean over the boxes that lie wholly in the map (h, w)."""
+def farthest(distances: torch.Tensor) -> float:
+    """The farthest place of a frame: highest mean over the boxes of BOX x BOX cells that lie in the map (h, w)."""
     box = [min(BOX, side) for side in distances.shape]
     return float(torch.nn.functional.avg_pool2d(distances[None], box, stride=1).amax())
 
@@ -110,3 +116,47 @@ def in_batches(
     while batch := [reduced(frame) for frame in islice(frames, _BATCH)]:
         yield from network(np.stack(batch))
         tick(len(batch))
+
+
+class NearestFeature(Detector):
+    """Distance of each patch to the nearest one of normal video."""
+
+    name, title, needs = "features", "nearest frozen feature", ("normal video", "features")
+
+    def __init__(self, network: Callable[[np.ndarray], torch.Tensor], memory: PatchMemory) -> None:
+        self.network, self.memory, self.card = network, memory, {}
+
+    @classmethod
+    def fit(cls, normal: Sequence[str], progress: bool = True) -> "NearestFeature":
+        network = FrozenFeatures()
+        with progress_bar("features of normal video", "frame", shown=progress) as bar:
+            return cls(network, patch_memory([Clip(path) for path in normal], network, bar.update))
+
+    def score(
+        self,
+        video: "str | Iterable[np.ndarray]",
+        maps: bool = True,
+        tick: Callable[[int], Any] = lambda frames: None,
+    ) -> Scores:
+        frames, where = [], []
+        colour = read_frames(video) if isinstance(video, str) else (rgb for rgb, _ in colour_and_grey(video))
+        for distances in distance_maps(colour, self.network, self.memory, tick):
+            frames.append(farthest(distances))
+            if maps:
+                where.append(cv2.blur(distances.numpy(), (BOX, BOX)))
+        scores = np.array(frames, np.float64)
+        return Scores(scores, np.array(where) if maps else None, {self.name: scores}, frame_rate(video))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {"patches": self.memory.patches}
+
+    @classmethod
+    def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "NearestFeature":
+        return cls(FrozenFeatures(), memory_of(tensors["patches"]))
+
+
+def memory_of(patches: torch.Tensor) -> PatchMemory:
+    """Patches that were read back. ValueError: they are none."""
+    if patches.dtype != torch.float32 or patches.ndim != 2 or len(patches) < 2:
+        raise ValueError(f"patches are {patches.dtype} {tuple(patches.shape)}")
+    return PatchMemory(patches)

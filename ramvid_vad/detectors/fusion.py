@@ -1,26 +1,30 @@
 """The calibrated sum: what moves and what looks strange, on one scale, without any training.
 
-Each score's logarithm is standardised by its mean and standard deviation on held-out *normal* training video, and the
+Each score's logarithm is standardised by its mean and standard deviation on held-out *normal* video, and the
 standardised logarithms are added. No test frame and no label takes part in the calibration.
 """
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import tee
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 
-from ramvid_vad.detectors.appearance import PatchMemory, feature_scores, patch_memory
-from ramvid_vad.detectors.motion import motion
+from ramvid_vad.detectors.appearance import BOX, PatchMemory, distance_maps, farthest, memory_of, patch_memory
+from ramvid_vad.detectors.detector import Clip, Detector, Scores, cells, colour_and_grey
+from ramvid_vad.detectors.motion import FIELDS, motion_fields
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.spaces.backbones import FrozenFeatures
+from ramvid_vad.video.frame_rate import frame_rate
 from ramvid_vad.video.reader import read_frames
 
-PARTS = ("frame_difference", "optical_flow", "features")
+PARTS = (*FIELDS, "features")
 HELD_OUT = 2  # normal videos, the last by name, that calibrate and give no patch
+SHARE = 5  # of fewer videos than that, the last fifth of each calibrates
+FEWEST = 50  # frames of normal video: fewer say nothing about what is usual
 
 
 class LogScale(NamedTuple):
@@ -47,44 +51,107 @@ def calibrated_sum(scores: Mapping[str, np.ndarray], scales: Mapping[str, LogSca
     return np.sum([scale(scores[part]) for part, scale in scales.items()], axis=0)
 
 
-@dataclass(frozen=True)
-class NormalReference:
-    """What is known of normal video: its patches, and the scales of three scores. held_out: videos that set these."""
+class CalibratedSum(Detector):
+    """Frame difference, optical flow and the distance to the nearest frozen feature of normal video.
 
-    network: Callable[[np.ndarray], torch.Tensor]
-    memory: PatchMemory
-    scales: dict[str, LogScale]
-    held_out: list[str]
+    held_out: names of the clips that set the scales.  normal: sums (n,) of these, what is usual.
+    """
 
-    def features(self, path: str, tick: Callable[[int], Any]) -> np.ndarray:
-        """Feature score of each frame of a video, float64 (n,)."""
-        return feature_scores(read_frames(path), self.network, self.memory, tick)
+    name, title, needs = "calibrated", "difference + flow + feature", ("normal video", "features")
+
+    def __init__(
+        self,
+        network: Callable[[np.ndarray], torch.Tensor],
+        memory: PatchMemory,
+        scales: dict[str, LogScale],
+        held_out: list[str],
+        normal: list[np.ndarray],
+    ) -> None:
+        self.network, self.memory, self.scales = network, memory, scales
+        self.held_out, self.normal, self.card = held_out, normal, {}
+
+    @classmethod
+    def fit(cls, normal: Sequence[str], progress: bool = True) -> "CalibratedSum":
+        """Patches of all normal videos but the last HELD_OUT, which set the scales; of fewer videos the last fifth of
+        each does. About 0.1 s per frame on one core. InputError: fewer than FEWEST frames."""
+        network = FrozenFeatures()
+        learning, held_out = split(normal)
+        with progress_bar("features of normal video", "frame", shown=progress) as bar:
+            memory = patch_memory(learning, network, bar.update)
+            seen = [_parts(clip, network, memory, bar.update) for clip in held_out]
+        scales = {part: log_scale(np.concatenate([scores[part] for scores in seen])) for part in PARTS}
+        sums = [calibrated_sum(scores, scales) for scores in seen]
+        return cls(network, memory, scales, [str(clip) for clip in held_out], sums)
+
+    def score(
+        self,
+        video: "str | Iterable[np.ndarray]",
+        maps: bool = True,
+        tick: Callable[[int], Any] = lambda frames: None,
+    ) -> Scores:
+        """Scores; ``maps`` hold the calibrated sum at each cell."""
+        where: list[np.ndarray] = []
+        parts = _parts(video, self.network, self.memory, tick, where.append if maps else None, self.scales)
+        return Scores(calibrated_sum(parts, self.scales), np.array(where) if maps else None, parts, frame_rate(video))
 
     def about(self) -> dict[str, Any]:
-        """For the provenance."""
         scales = {part: scale._asdict() for part, scale in self.scales.items()}
         return {"patches": len(self.memory), "held_out": self.held_out, "log_scales": scales}
 
+    def settings(self) -> dict[str, Any]:
+        return self.about()
 
-def learn_normal(paths: Sequence[str], progress: bool = True) -> NormalReference:
-    """Patches of all normal videos but the last HELD_OUT, which set the scales. About 0.1 s per frame on one core.
+    def tensors(self) -> dict[str, torch.Tensor]:
+        sums = {f"normal.{i:04d}": torch.from_numpy(scores) for i, scores in enumerate(self.normal)}
+        return {"patches": self.memory.patches, **sums}
 
-    InputError: too few videos, or the packages of the frozen network are not installed.
-    """
-    if len(paths) <= HELD_OUT:
-        raise InputError(
-            f"--normal_dir: {len(paths)} videos; the nulls 'features' and 'calibrated' need at least {HELD_OUT + 1} "
-            f"({HELD_OUT} are held out to calibrate): cut one into several, or leave the two out of --nulls"
-        )
-    network = FrozenFeatures()
-    with progress_bar("features of normal video", "frame", shown=progress) as bar:
-        memory = patch_memory(paths[:-HELD_OUT], network, bar.update)
-        seen: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
-        for path in paths[-HELD_OUT:]:
-            scores = motion(read_frames(path, rgb=False))
-            scores["features"] = feature_scores(read_frames(path), network, memory, bar.update)
-            for part in PARTS:
-                seen[part].append(scores[part])
-    scales = {part: log_scale(np.concatenate(values)) for part, values in seen.items()}
-    held_out = [os.path.basename(path.rstrip("/")) for path in paths[-HELD_OUT:]]
-    return NormalReference(network, memory, scales, held_out)
+    @classmethod
+    def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "CalibratedSum":
+        scales = {part: LogScale(**{k: float(v) for k, v in settings["log_scales"][part].items()}) for part in PARTS}
+        if any(scale.sd <= 0 or scale.floor <= 0 for scale in scales.values()):
+            raise ValueError("a scale that is not above 0")
+        held_out = [str(name) for name in settings["held_out"]]
+        sums = [tensors[f"normal.{i:04d}"].numpy() for i in range(len(held_out))]
+        return cls(FrozenFeatures(), memory_of(tensors["patches"]), scales, held_out, sums)
+
+
+def split(normal: Sequence[str]) -> tuple[list[Clip], list[Clip]]:
+    """Normal videos to learn from, and those held out to calibrate. InputError: too few frames."""
+    if len(normal) > HELD_OUT:
+        clips = [Clip(path) for path in normal]
+        return clips[:-HELD_OUT], clips[-HELD_OUT:]
+    counts = [sum(1 for _ in read_frames(path, rgb=False)) for path in normal]
+    if sum(counts) < FEWEST:
+        raise InputError(f"{sum(counts)} frames of normal video: give at least {FEWEST}, better some minutes")
+    ends = [count - -(-count // SHARE) for count in counts]
+    learning = [Clip(path, 0, end) for path, end in zip(normal, ends, strict=True) if end]
+    return learning, [Clip(path, end) for path, end in zip(normal, ends, strict=True)]
+
+
+def _parts(
+    video: "Clip | str | Iterable[np.ndarray]",
+    network: Callable[[np.ndarray], torch.Tensor],
+    memory: PatchMemory,
+    tick: Callable[[int], Any],
+    see: Callable[[np.ndarray], Any] | None = None,
+    scales: Mapping[str, LogScale] | None = None,
+) -> dict[str, np.ndarray]:
+    """Name of PARTS -> scores (n,), in one pass over the frames. see: gets the map of each frame, summed over
+    ``scales``."""
+    if isinstance(video, Clip):
+        pairs = zip(video.frames(), video.frames(rgb=False), strict=True)
+    else:
+        pairs = colour_and_grey(video)
+    colour, grey = tee(pairs)
+    distances = distance_maps((frame for frame, _ in colour), network, memory, tick)
+    moving = motion_fields(frame for _, frame in grey)
+    scores: dict[str, list[float]] = {part: [] for part in PARTS}
+    for distance, fields in zip(distances, moving, strict=True):
+        for name, field in fields.items():
+            scores[name].append(float(field.max()))
+        scores["features"].append(farthest(distance))
+        if see is not None:
+            maps = {name: cells(field) for name, field in fields.items()}
+            maps["features"] = cv2.blur(distance.numpy(), (BOX, BOX))
+            see(calibrated_sum(maps, scales).astype(np.float32))
+    return {part: np.array(values, np.float64) for part, values in scores.items()}

@@ -1,36 +1,85 @@
 """How much moves in the busiest place of each frame: difference of two frames, and optical flow. Nothing is learnt."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
+from ramvid_vad.detectors.detector import Detector, Scores, cells, grey
 from ramvid_vad.spaces.motion import flow_between
 from ramvid_vad.spaces.space import reduced
+from ramvid_vad.video.frame_rate import frame_rate
 
 BOX = 21  # pixels, side of the box whose mean is taken
 
 
-def motion(frames: Iterable[np.ndarray], *, flow: bool = True) -> dict[str, np.ndarray]:
-    """How much moves in the busiest place of each frame, from grey frames uint8 (H, W, 1) in order.
+def difference(now: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """|now - before| of grey frames uint8 (H, W), in grey levels."""
+    return cv2.absdiff(now, before).astype(np.float32)
 
-    frame_difference: highest mean over a BOX x BOX box of abs(frame_t - frame_(t-1)), grey levels.
-    optical_flow: the same of the length of OpenCV's DIS flow (medium preset) from frame t to t - 1, in pixels.
-    Frames with a shorter side above 240 pixels are reduced to it by area averaging. The first frame takes the score of
-    the second; a video of one frame scores 0. Returns float64 (n,) each.
+
+def speed(now: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Length of OpenCV's DIS flow (medium preset) from a grey frame to the one before, in pixels: it then lies where
+    the object is now."""
+    return cv2.magnitude(*cv2.split(flow_between(now, before)))
+
+
+FIELDS = {"frame_difference": difference, "optical_flow": speed}
+
+
+def motion_fields(
+    frames: Iterable[np.ndarray], names: Sequence[str] = tuple(FIELDS)
+) -> Iterator[dict[str, np.ndarray]]:
+    """Per frame and name of FIELDS the mean over a BOX x BOX box around each pixel, float32 (H, W).
+
+    frames: grey, uint8 (H, W, 1), in order; a shorter side above 240 pixels is reduced to it by area averaging. The
+    first frame takes the fields of the second; those of a single frame are 0.
     """
-    scores: dict[str, list[float]] = {"frame_difference": [], **({"optical_flow": []} if flow else {})}
-    before = None
-    for frame in frames:
+    before, number = None, 0
+    for number, frame in enumerate(frames):
         now = reduced(frame)[..., 0]
-        if before is not None:
-            scores["frame_difference"].append(_busiest(cv2.absdiff(now, before).astype(np.float32)))
-            if flow:
-                u, v = cv2.split(flow_between(now, before))
-                scores["optical_flow"].append(_busiest(cv2.magnitude(u, v)))
+        if number:
+            fields = {name: cv2.blur(FIELDS[name](now, before), (BOX, BOX)) for name in names}
+            yield from [fields] * (2 if number == 1 else 1)
         before = now
-    return {name: np.array([*values[:1], *values] or [0.0]) for name, values in scores.items()}
+    if before is not None and not number:
+        yield {name: np.zeros(before.shape, np.float32) for name in names}
 
 
-def _busiest(field: np.ndarray) -> float:
-    return float(cv2.blur(field, (BOX, BOX)).max())
+class _Moving(Detector):
+    """The busiest place of each frame: highest mean of one field over a box. Knows nothing of normal video."""
+
+    def __init__(self) -> None:
+        self.card = {}
+
+    @classmethod
+    def fit(cls, normal: Sequence[str] = (), progress: bool = True) -> "Detector":
+        return cls()
+
+    def score(
+        self,
+        video: "str | Iterable[np.ndarray]",
+        maps: bool = True,
+        tick: Callable[[int], Any] = lambda frames: None,
+    ) -> Scores:
+        frames, where = [], []
+        for fields in motion_fields(grey(video), [self.name]):
+            frames.append(float(fields[self.name].max()))
+            if maps:
+                where.append(cells(fields[self.name]))
+            tick(1)
+        scores = np.array(frames)
+        return Scores(scores, np.array(where) if maps else None, {self.name: scores}, frame_rate(video))
+
+
+class FrameDifference(_Moving):
+    """Difference of a frame and the one before, in grey levels."""
+
+    name, title = "frame_difference", "frame difference, 240 lines"
+
+
+class OpticalFlow(_Moving):
+    """Length of the optical flow (DIS), in pixels per frame."""
+
+    name, title = "optical_flow", "optical flow (DIS), 240 lines"

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ramvid_vad.detectors.registry import DETECTORS
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.nulls.registry import BLIND, DETECTORS, NULLS, STAND_INS, blind_draws
+from ramvid_vad.evaluation.nulls.registry import BLIND, NULLS, STAND_INS, blind_draws
 from ramvid_vad.evaluation.provenance import code, environment, last_name, settings
 from ramvid_vad.evaluation.schema import SCHEMA, Evaluation, Row, Scores
 from ramvid_vad.evaluation.statistics.bootstrap import intervals

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ramvid_vad.detectors.fusion import learn_normal
+from ramvid_vad.detectors.fusion import CalibratedSum
+from ramvid_vad.detectors.registry import DETECTORS
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.assemble import assemble, check, chosen_protocol
 from ramvid_vad.evaluation.normal import normal_scores
 from ramvid_vad.evaluation.nulls.registry import BLIND, choose, chosen_names
 from ramvid_vad.evaluation.provenance import frames_sha256, joined_sha256
-from ramvid_vad.evaluation.raw_scores import NORMAL, VideoScorer, in_threads
+from ramvid_vad.evaluation.raw_scores import VideoScorer, in_threads
 from ramvid_vad.evaluation.schema import Evaluation
 from ramvid_vad.evaluation.statistics.spatial import VideoRegions, find_truth, spatial_metrics, video_regions
 from ramvid_vad.options import EvalOptions
@@ -97,7 +98,7 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
         **normal_about,
         "nulls_left_out": left_out,
         **({"spatial": places.about()} if places else {}),
-        **({"normal": scorer.normal.about()} if scorer.normal else {}),
+        **scorer.about_normal(),
     }
     evaluation = assemble(options, names, truth, raw, protocol, null_names, provenance, normal=normal)
     spatial = {null: spatial_metrics([regions[null] for _, _, regions, _ in scored]) for null in scored[0][2]}
@@ -135,8 +136,12 @@ def make_scorer(
     """The scorer of the options; learns normal video if a null needs it."""
     wmse = {"threshold": options.tau, "min_area": options.min_area, "weight": options.weight}
     seeing = [null for null in null_names if null not in BLIND]
-    normal = learn_normal(find_videos(options.normal_dir), progress) if set(seeing) & set(NORMAL) else None
-    return VideoScorer(measures, seeing, wmse, normal, model)
+    asked = [detector for name, detector in DETECTORS.items() if name in seeing]
+    if any(detector.needs for detector in asked):  # the sum knows all the others too, from one pass over the video
+        detectors = [CalibratedSum.fit(find_videos(options.normal_dir), progress)]
+    else:
+        detectors = [detector.fit((), progress) for detector in asked]
+    return VideoScorer(measures, seeing, wmse, detectors, model)
 
 
 def _bar(scorer: VideoScorer, files: dict[str, str], regions: bool, progress: bool) -> Any:

@@ -81,8 +81,7 @@ def null_scores(
     raw = {key: [scores[key] for _, scores, _ in scored] for key in scored[0][1]}
     made_from: dict[str, Any] = {"frames_sha256": joined_sha256(digest for *_, digest in scored)}
     made_from |= {"stand_ins": STAND_IN_SETTINGS} if measures else {}
-    if scorer.normal:
-        made_from["normal"] = scorer.normal.about()
+    made_from |= scorer.about_normal()
     return [video_name(path, options.data_dir) for path in paths], [length for length, *_ in scored], raw, made_from
 
 

@@ -4,7 +4,7 @@ Residual of each reconstructed frame, then the largest of each frame's residuals
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,17 +14,14 @@ import cv2
 import numpy as np
 import torch
 
-from ramvid_vad.detectors.fusion import NormalReference, calibrated_sum
-from ramvid_vad.detectors.motion import motion
+from ramvid_vad.detectors.detector import Detector
+from ramvid_vad.detectors.registry import DETECTORS
 from ramvid_vad.evaluation.nulls import stand_ins
 from ramvid_vad.reconstructions import Reconstruction
 from ramvid_vad.scoring.blobs import wmse_scores
 from ramvid_vad.scoring.residuals import MEASURES, PERFECT
-from ramvid_vad.video.reader import read_frames
 from ramvid_vad.video.windows import merge_max
 
-MOTION = ("frame_difference", "optical_flow")
-NORMAL = ("features", "calibrated")  # know normal video
 _BATCH = 32  # frames scored at once
 _MOST_WORKERS = 8
 
@@ -34,28 +31,25 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 @dataclass(frozen=True)
 class VideoScorer:
     """What to score. measures: names of MEASURES.  nulls: stand-ins and detectors.  wmse: arguments of
-    wmse_scores.  normal: what the nulls of NORMAL need.  model: False where there is none, but its windows.
+    wmse_scores.  detectors: they score the video by themselves.  model: False where there is none, but its windows.
     """
 
     measures: list[str]
     nulls: list[str]
     wmse: dict[str, Any]
-    normal: NormalReference | None = None
+    detectors: Sequence[Detector] = ()
     model: bool = True
 
-    @property
-    def _moving(self) -> bool:
-        return "calibrated" in self.nulls or bool(set(self.nulls) & set(MOTION))
-
-    @property
-    def _feature(self) -> bool:
-        return bool(set(self.nulls) & set(NORMAL))
+    def about_normal(self) -> dict[str, Any]:
+        """What the detectors know of normal video, for the provenance."""
+        known = [about for detector in self.detectors if (about := detector.about())]
+        return {"normal": known[0]} if known else {}
 
     def steps(self, made: Reconstruction, regions: bool = False) -> int:
         """Frames that one video makes to score, for a progress bar. regions: maps and blobs are asked for too."""
         stand_ins = len(made.frame) * (self.model + ("linear_blend" in self.nulls))
         stand_ins += made.num_frames * ("previous_frame" in self.nulls)
-        return stand_ins * (1 + regions) + made.num_frames * (self._moving + self._feature)
+        return stand_ins * (1 + regions) + made.num_frames * len(self.detectors)
 
     def __call__(
         self, path: str, real: np.ndarray, made: Reconstruction, tick: Callable[[int], Any]
@@ -73,14 +67,10 @@ class VideoScorer:
                 merged = merge_max(values[measure], rows, len(real), fill=PERFECT[measure] if self.model else np.nan)
                 scores[measure, null] = merged if self.model else _from_neighbours(merged)
         alone = {}
-        if self._moving:
-            frames = ticking(read_frames(path, rgb=False), tick)
-            alone |= motion(frames, flow="calibrated" in self.nulls or "optical_flow" in self.nulls)
-        if self._feature:
-            alone["features"] = self.normal.features(path, tick)
-        if "calibrated" in self.nulls:
-            alone["calibrated"] = calibrated_sum(alone, self.normal.scales)
-        return scores | {("", null): alone[null] for null in (*MOTION, *NORMAL) if null in self.nulls}
+        for detector in self.detectors:
+            scored = detector.score(path, maps=False, tick=tick)
+            alone |= scored.parts | {detector.name: scored.frames}
+        return scores | {("", null): alone[null] for null in DETECTORS if null in self.nulls}
 
     def reconstructions(
         self, real: np.ndarray, made: Reconstruction

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from ramvid_vad.options.detection import FitOptions, ScoreOptions
 from ramvid_vad.options.evaluation import EvalOptions
 from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOptions
 from ramvid_vad.options.sampling import DemoOptions, SampleOptions
@@ -22,6 +23,8 @@ GROUPS = {
     "demo": DemoOptions,
     "prepare": PrepareOptions,
     "cache": CacheOptions,
+    "fit": FitOptions,
+    "score": ScoreOptions,
 }
 
 
@@ -48,6 +51,8 @@ class RunOptions:
     demo: DemoOptions = field(default_factory=DemoOptions)
     prepare: PrepareOptions = field(default_factory=PrepareOptions)
     cache: CacheOptions = field(default_factory=CacheOptions)
+    fit: FitOptions = field(default_factory=FitOptions)
+    score: ScoreOptions = field(default_factory=ScoreOptions)
 
     def but(self, section: str, **values: Any) -> "RunOptions":
         """The same with other values in one group."""

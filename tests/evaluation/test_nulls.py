@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ramvid_vad.detectors.motion import motion
+from ramvid_vad.detectors.motion import FrameDifference, OpticalFlow
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import frame_metrics
 from ramvid_vad.evaluation.nulls.blind import constant, noise, ramp, triangle
@@ -65,11 +65,12 @@ def test_motion_by_hand():
     frames = np.zeros((4, 120, 160, 1), np.uint8)
     for t in range(2, 4):
         frames[t, 40:61, 21 * t : 21 * t + 21] = 100
-    scores = motion(iter(frames))
-    np.testing.assert_allclose(scores["frame_difference"], [0, 0, 100, 100], atol=1e-3)
+    scored = FrameDifference().score(iter(frames))
+    np.testing.assert_allclose(scored.frames, [0, 0, 100, 100], atol=1e-3)
+    assert scored.maps.shape == (4, 15, 20)
+    assert np.unravel_index(scored.maps[3].argmax(), (15, 20)) == (6, 7)  # row 50 / 8; columns 52 to 73, / 8
     frames[:, 40:54] = 0  # a third of the box is left
-    np.testing.assert_allclose(motion(iter(frames))["frame_difference"], [0, 0, 100 / 3, 100 / 3], atol=1e-3)
-    assert set(motion(iter(frames), flow=False)) == {"frame_difference"}
+    np.testing.assert_allclose(FrameDifference().score(iter(frames)).frames, [0, 0, 100 / 3, 100 / 3], atol=1e-3)
 
 
 def test_optical_flow_measures_pixels_per_frame():
@@ -77,7 +78,7 @@ def test_optical_flow_measures_pixels_per_frame():
     texture = cv2.GaussianBlur(rng.integers(0, 256, (120, 400)).astype(np.float32), (0, 0), 2)
     texture = ((texture - texture.min()) / (texture.max() - texture.min()) * 255).astype(np.uint8)
     frames = np.stack([texture[:, 3 * t : 3 * t + 160] for t in range(4)])[..., None]
-    flow = motion(iter(frames))["optical_flow"]
+    flow = OpticalFlow().score(iter(frames), maps=False).frames
     np.testing.assert_allclose(flow, 3, atol=0.3)
     assert flow[0] == flow[1]
 
@@ -85,15 +86,15 @@ def test_optical_flow_measures_pixels_per_frame():
 @pytest.mark.parametrize("size", [(480, 640), (8, 9)])
 def test_motion_takes_any_size(size):
     rng = np.random.default_rng(0)
-    scores = motion(rng.integers(0, 256, (3, *size, 1), dtype=np.uint8))
-    assert all(len(s) == 3 and np.isfinite(s).all() for s in scores.values())
+    frames = rng.integers(0, 256, (3, *size, 1), dtype=np.uint8)
+    for detector in (FrameDifference(), OpticalFlow()):
+        scores = detector.score(frames).frames
+        assert len(scores) == 3 and np.isfinite(scores).all()
 
 
 def test_one_frame_scores_nothing():
-    assert {k: v.tolist() for k, v in motion(np.zeros((1, 40, 40, 1), np.uint8)).items()} == {
-        "frame_difference": [0],
-        "optical_flow": [0],
-    }
+    for detector in (FrameDifference(), OpticalFlow()):
+        assert detector.score(np.zeros((1, 40, 40, 1), np.uint8)).frames.tolist() == [0]
 
 
 @pytest.mark.parametrize(("folder", "expected"), [("ped2/labels", 84.0), ("avenue_part/labels_liu2018", 73.0)])

@@ -2,13 +2,14 @@
 
 A new one is a function and an entry here; options, help, order of the rows and titles follow. Three kinds: the blind
 ones need no video and know only how long each is; stand-ins put frames of their own in the place of the model's, and
-every measure scores them; detectors score the video by themselves.
+every measure scores them; detectors (``ramvid_vad.detectors``) score the video by themselves.
 """
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ramvid_vad.detectors.registry import DETECTORS
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.nulls import blind
 
@@ -41,10 +42,7 @@ NULLS = {
     for null in (
         Null("linear_blend", "linear blend of the anchors", ("video",), by_measure=True),
         Null("previous_frame", "previous frame", ("video",), by_measure=True),
-        Null("frame_difference", "frame difference, 240 lines", ("video",)),
-        Null("optical_flow", "optical flow (DIS), 240 lines", ("video",)),
-        Null("features", "nearest frozen feature", ("video", "normal video", "features")),
-        Null("calibrated", "difference + flow + feature", ("video", "normal video", "features")),
+        *(Null(d.name, d.title, ("video", *d.needs)) for d in DETECTORS.values()),
         Null("coverage", "reconstructions per frame", ("reconstructions",)),
         Null("constant", "constant", function=blind.constant),
         Null("noise", "noise", function=blind.noise, seeded=True),
@@ -56,7 +54,6 @@ NULLS = {
 
 STAND_INS = tuple(null.name for null in NULLS.values() if null.by_measure)
 BLIND = tuple(null.name for null in NULLS.values() if not null.needs)
-DETECTORS = tuple(null.name for null in NULLS.values() if null.needs and not null.by_measure)
 
 
 def choose(text: str, there: Collection[str]) -> tuple[list[str], dict[str, str]]:

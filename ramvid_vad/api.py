@@ -1,0 +1,124 @@
+"""The Python interface: fit a detector on normal video, load it, score video; load a diffusion model, infill video."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import torch
+
+from ramvid_vad import __version__
+from ramvid_vad.detectors import detector as detectors
+from ramvid_vad.detectors.detector import Detector
+from ramvid_vad.detectors.registry import DETECTORS, RECIPES
+from ramvid_vad.diffusion.gaussian import GaussianDiffusion
+from ramvid_vad.errors import InputError
+from ramvid_vad.infill_videos import FolderInfilling, sampling_settings
+from ramvid_vad.loading import anchor_pattern, frame_cache, weights_in, with_anchor_kind
+from ramvid_vad.loading import load_model as load_weights_and_options
+from ramvid_vad.models.precision import resolve_precision
+from ramvid_vad.models.unet import UNet
+from ramvid_vad.options import GROUPS, RunOptions
+from ramvid_vad.options.aliases import spelled_out
+from ramvid_vad.options.option import convert_all, nearest
+from ramvid_vad.reconstructions import Reconstruction, load_reconstruction
+from ramvid_vad.runtime.files import sha256_of
+from ramvid_vad.video.prefetch import prefetch
+from ramvid_vad.video.reader import find_videos, video_name
+
+
+def fit(
+    normal: str | Sequence[str],
+    out: str | None = None,
+    recipe: str = "fast",
+    progress: bool = True,
+) -> Detector:
+    """Learn what is usual from normal video, without labels.
+
+    normal: a video file, a folder of videos (or of folders of frames), or several of these.  out: folder to save the
+    detector to; None: it is only returned.  recipe: "fast", the training-free calibrated sum of frame difference,
+    optical flow and nearest frozen feature.  progress: show a bar.
+    InputError: no such video, too little of it, an unknown recipe.
+    """
+    if recipe not in RECIPES:
+        raise InputError(f"recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
+    places = [normal] if isinstance(normal, str | os.PathLike) else list(normal)
+    paths = [path for place in places for path in find_videos(os.fspath(place))]
+    if len(set(paths)) < len(paths):
+        raise InputError(f"{next(path for path in paths if paths.count(path) > 1)}: given twice")
+    found = RECIPES[recipe].fit(paths, progress)
+    found.card = {
+        "recipe": recipe,
+        "version": __version__,
+        "fitted": date.today().isoformat(),
+        "normal_videos": [os.path.basename(path.rstrip("/")) for path in paths],
+    }
+    if out is not None:
+        found.save(out)
+    return found
+
+
+def load(folder: str) -> Detector:
+    """A detector that :func:`fit` saved. InputError: there is none, or it is damaged."""
+    return detectors.load(folder, DETECTORS)
+
+
+class Infiller:
+    """A diffusion model of normal video: hides frames of a video and fills them in.
+
+    model, diffusion: network and process of the checkpoint.  options: as resolved, the checkpoint's own ones included.
+    """
+
+    def __init__(self, path: str, model: UNet, diffusion: GaussianDiffusion, options: RunOptions) -> None:
+        self.path, self.model, self.diffusion, self.options = path, model, diffusion, options
+        pattern = anchor_pattern(options.anchors, options.video.seq_len, options.sample.seed)
+        if pattern.fixed is None:
+            raise InputError("anchors='random': infilling needs the same anchors in every window: use e.g. selective")
+        self.anchors = pattern.fixed
+
+    def infill(self, video: str, out: str | None = None, progress: bool = False) -> Reconstruction:
+        """Every frame of a video file or folder of frames that a window hides, filled in.
+
+        out: folder that keeps the file (as of video_sample.py), and from which an interrupted call goes on; None: none
+        is kept.  Returns the generated frames uint8 (R, H, W, C) at the model's size, and the true index of each.
+        """
+        if out is None:
+            with tempfile.TemporaryDirectory() as folder:
+                made = self.infill(video, folder, progress)
+                rows = np.asarray(made.frames[np.arange(len(made.frame))])
+                return Reconstruction(**vars(made) | {"frames": rows})
+        device = next(self.model.parameters()).device
+        precision = resolve_precision(self.options.sample.precision, device)
+        cache = frame_cache(self.options.video, self.options.model)
+        prefetch(cache, [video], progress=progress)
+        name = video_name(video, os.path.dirname(video.rstrip("/")))
+        weights = {"model": os.path.basename(self.path), "model_sha256": sha256_of([self.path])}
+        settings = sampling_settings(self.options, weights, self.anchors, precision)
+        work = FolderInfilling(out, [name], [video], cache, self.anchors, self.options.sample, settings)
+        work.run(self.model, self.diffusion, device, precision, progress=progress)
+        work.finish()
+        return load_reconstruction(os.path.join(out, f"{name}.npz"))
+
+
+def load_model(checkpoint: str, device: str | torch.device = "cpu", **options: Any) -> Infiller:
+    """A trained diffusion model: a checkpoint file or the folder of a training run, whose newest averaged weights it
+    takes.
+
+    options: of DiffusionOptions, VideoOptions, AnchorOptions and SampleOptions by name, e.g. timestep_respacing="10",
+    sampler="ddim", stride=15; and ModelOptions for files that do not carry their own (RaMViD's).
+    InputError: no such checkpoint, an unknown option, one that contradicts the checkpoint.
+    """
+    sections = ("model", "diffusion", "video", "anchors", "sample")
+    plain = spelled_out({k: v for name in sections for k, v in convert_all(GROUPS[name], options, "").items()})
+    known = {spec for name in sections for spec in GROUPS[name].__dataclass_fields__}
+    for name in options:
+        if name not in known:
+            raise InputError(f"unknown option {name!r}: did you mean {nearest(name, sorted(known))!r}?")
+    run = RunOptions(sections, given=frozenset(plain))
+    for name in sections:
+        run = run.but(name, **{k: v for k, v in plain.items() if k in GROUPS[name].__dataclass_fields__})
+    path = weights_in(checkpoint, run.sample.use_ema)
+    model, diffusion, run = load_weights_and_options(path, run)
+    return Infiller(path, model.to(device).requires_grad_(False).eval(), diffusion, with_anchor_kind(run))

@@ -1,0 +1,172 @@
+"""What knows normal video and says how far a new one is from it. It needs no labels, and one folder holds it.
+
+A folder has ``detector.json`` (which detector, its settings, the card: what it was fitted on and when) and
+``detector.safetensors`` (what it learned). The JSON is written last: without it there is no detector.
+"""
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.files import replacing_together, write_text
+from ramvid_vad.video.reader import read_frames
+
+FORMAT = 1  # of the folder: one that older versions cannot read raises it
+CELL = 8  # pixels of the reduced frame, side of one cell of a map
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames ``first`` to ``end`` (exclusive; None: the last) of a video."""
+
+    path: str
+    first: int = 0
+    end: int | None = None
+
+    def frames(self, rgb: bool = True) -> Iterator[np.ndarray]:
+        """As ``read_frames``."""
+        return islice(read_frames(self.path, rgb), self.first, self.end)
+
+    def __str__(self) -> str:
+        name = os.path.basename(self.path.rstrip("/"))
+        return name if not self.first and self.end is None else f"{name} from frame {self.first}"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How unusual each frame of one video is.
+
+    frames: (n,) float64, higher = more unusual.  maps: (n, h, w) float32, where in the frame, in cells of CELL pixels
+    of the frame reduced to 240 lines; None where they were not asked for.  parts: name -> (n,), what ``frames`` was
+    made from.  fps: frames per second as the file says; 0: not known.
+    """
+
+    frames: np.ndarray
+    maps: np.ndarray | None = None
+    parts: dict[str, np.ndarray] = field(default_factory=dict)
+    fps: float = 0.0
+
+
+class Detector(ABC):
+    """One way to know normal video.
+
+    name: in files, tables and --nulls.  title: in tables.  needs: what it must be given besides the video.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    card: dict[str, Any]
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, normal: Sequence[str], progress: bool = True) -> "Detector":
+        """From normal videos (paths), a pure function of them. InputError: too little of it."""
+
+    @abstractmethod
+    def score(
+        self,
+        video: "str | Iterable[np.ndarray]",
+        maps: bool = True,
+        tick: Callable[[int], Any] = lambda frames: None,
+    ) -> Scores:
+        """Scores of a video file, a folder of frames, or frames uint8 (H, W, 3 or 1) in order; memory, but for the
+        scores and maps, does not depend on its length. tick: called with the number of frames just scored."""
+
+    def about(self) -> dict[str, Any]:
+        """What it knows of normal video, for a result's provenance; {}: nothing."""
+        return {}
+
+    def settings(self) -> dict[str, Any]:
+        """What the detector is besides its tensors, fit for JSON."""
+        return {}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What it learned."""
+        return {}
+
+    @classmethod
+    def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "Detector":
+        """The detector of these; KeyError, TypeError or ValueError where they are not of one."""
+        return cls()
+
+    def save(self, folder: str) -> None:
+        """Into a folder, made where it is missing; each file is whole or absent. InputError: it cannot be written."""
+        about = {"format": FORMAT, "detector": self.name, "settings": self.settings(), "card": self.card}
+        text = json.dumps(about, indent=1, sort_keys=True, allow_nan=False)
+        tensors = {name: value.contiguous() for name, value in self.tensors().items()}
+        try:
+            with replacing_together(folder, last="detector.json") as place:
+                save_file(tensors, os.path.join(place, "detector.safetensors"))
+                write_text(os.path.join(place, "detector.json"), text + "\n")
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{folder}: cannot be written ({error}): name another folder, or free space") from None
+
+
+def load(folder: str, known: dict[str, type[Detector]]) -> Detector:
+    """The detector that :meth:`Detector.save` wrote. InputError: no such folder, damaged, or of a newer version."""
+    path = os.path.join(folder, "detector.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            about = json.load(file)
+        if about["format"] > FORMAT:
+            raise InputError(f"{path}: written by a newer version of ramvid_vad (format {about['format']}): update")
+        tensors = load_file(os.path.join(folder, "detector.safetensors"))
+        for name, value in tensors.items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise ValueError(f"{name} is not finite")
+        detector = known[about["detector"]].restore(about["settings"], tensors)
+        detector.card = dict(about["card"])
+    except OSError as error:
+        raise InputError(f"{folder}: no fitted detector there ({error}): give the --out folder of a fit") from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, SafetensorError) as error:
+        raise InputError(f"{folder}: not a whole detector ({error!r}): fit it again") from None
+    return detector
+
+
+def grey(video: "str | Iterable[np.ndarray]") -> Iterator[np.ndarray]:
+    """Each frame's luma, uint8 (H, W, 1): a file's own, else that of ITU-R BT.601."""
+    return read_frames(video, rgb=False) if isinstance(video, str) else (luma for _, luma in colour_and_grey(video))
+
+
+def colour_and_grey(video: "str | Iterable[np.ndarray]") -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each frame as uint8 (H, W, 3) and as :func:`grey`."""
+    if isinstance(video, str):
+        yield from zip(read_frames(video), read_frames(video, rgb=False), strict=True)
+        return
+    size = None
+    for number, frame in enumerate(video):
+        frame = np.asarray(frame)
+        frame = frame[..., None] if frame.ndim == 2 else frame
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] not in (1, 3) or 0 in frame.shape:
+            raise InputError(
+                f"frame {number} is {frame.dtype} {frame.shape}: give uint8 (H, W, 3), (H, W, 1) or (H, W)"
+            )
+        size = size or frame.shape
+        if frame.shape != size:
+            raise InputError(f"frame {number} is {frame.shape}, the first one {size}: all must have one size")
+        if frame.shape[2] == 1:
+            yield np.repeat(frame, 3, axis=2), frame
+        else:
+            yield frame, cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None]
+
+
+def cells(field: np.ndarray) -> np.ndarray:
+    """A field over pixels, float32 (H, W) -> its mean in each cell, (h, w), the last cells cut off by the border."""
+    height, width = field.shape
+    size = (-(-width // CELL), -(-height // CELL))
+    padded = cv2.copyMakeBorder(
+        field, 0, size[1] * CELL - height, 0, size[0] * CELL - width, borderType=cv2.BORDER_REPLICATE
+    )
+    return cv2.resize(padded, size, interpolation=cv2.INTER_AREA)

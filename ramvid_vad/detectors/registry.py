@@ -1,0 +1,14 @@
+"""All detectors, each once. A new one is a class and its name here; options, tables and files follow."""
+
+from ramvid_vad.detectors.appearance import NearestFeature
+from ramvid_vad.detectors.detector import Detector
+from ramvid_vad.detectors.fusion import CalibratedSum
+from ramvid_vad.detectors.motion import FrameDifference, OpticalFlow
+
+DETECTORS: dict[str, type[Detector]] = {
+    detector.name: detector for detector in (FrameDifference, OpticalFlow, NearestFeature, CalibratedSum)
+}
+"""In the order of a table's rows."""
+
+RECIPES: dict[str, type[Detector]] = {"fast": CalibratedSum}
+"""What ``fit`` makes of normal video, by the name of its recipe."""

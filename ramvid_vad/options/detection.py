@@ -1,0 +1,25 @@
+"""Fitting a detector on normal video, and scoring with it."""
+
+from dataclasses import dataclass
+
+from ramvid_vad.options.option import option
+
+
+@dataclass
+class FitOptions:
+    """Learning what is usual from normal video, without labels."""
+
+    normal: str = option(
+        "", "normal video: files or folders; they may stand first, without --normal; several are separated by :"
+    )
+    out: str = option("", "folder for the detector, e.g. camera/")
+    recipe: str = option("fast", "what to fit; fast: training-free, minutes", choices=("fast",))
+
+
+@dataclass
+class ScoreOptions:
+    """Scoring video with a fitted detector."""
+
+    input: str = option("", "videos: files or folders; they may stand first, without --input; several separated by :")
+    model: str = option("", "folder that ramvid-vad fit wrote")
+    out: str = option("", "folder for NAME.scores.csv, one per video; empty: here")
