@@ -23,8 +23,8 @@ from measure import machine, own_process, peak_gigabytes, print_table, write_rep
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.evaluation.evaluate import evaluate_reconstructions
 from ramvid_vad.evaluation.from_video import evaluate_nulls
-from ramvid_vad.evaluation.report.pictures import frame_source
 from ramvid_vad.evaluation.report.files import write_results
+from ramvid_vad.evaluation.report.pictures import frame_source
 from ramvid_vad.infill_videos import FolderInfilling
 from ramvid_vad.options import DiffusionOptions, EvalOptions, SampleOptions
 from ramvid_vad.script_util import create_diffusion
