@@ -100,10 +100,8 @@ class _Noise:
 
 def _draws(sampling: SampleOptions, steps: int) -> int:
     """How many draws a whole walk asks for: the start, each move that adds noise, each step back of RePaint."""
-    moves = steps * sampling.resample_steps
-    if sampling.sampler == "ddim":
-        moves = moves - sampling.resample_steps if sampling.eta > 0 else 0  # none at t = 0
-    return 1 + moves + steps * (sampling.resample_steps - 1)
+    moves = {"ancestral": steps, "ddim": steps - 1 if sampling.eta > 0 else 0}.get(sampling.sampler, 0)
+    return 1 + moves * sampling.resample_steps + steps * (sampling.resample_steps - 1)
 
 
 @torch.no_grad()

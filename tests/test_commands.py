@@ -18,6 +18,7 @@ from ramvid_vad.commands.train import train
 from ramvid_vad.demo.street import generate
 from ramvid_vad.errors import InputError
 from ramvid_vad.training.weights import load_weights
+from ramvid_vad.video.cache import FrameCache
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "--image_size 16x24 --num_channels 32 --channel_mult 1,1 --num_res_blocks 1 --attention_resolutions 8"
@@ -102,6 +103,18 @@ def test_the_same_training_command_goes_on(made, tmp_path):
     run("video_train", *arguments, tmp_path / "parts", "--max_steps", 6)
     for name in ("model000006.safetensors", "ema_0.9_000006.safetensors", "opt000006.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_the_checkpoint_says_how_frames_are_cut(made, tmp_path, capsys):
+    """Trained on the middle of each frame, a model infills the middle of each frame, unasked."""
+    places = ["--cache_dir", made / "cache", "--data_dir", made / "scene/training", "--log_dir", tmp_path / "cut"]
+    run("video_train", *TRAIN, *places, "--max_steps", 1, "--image_size", "24x24", "--keep_aspect", "True")
+    testing = ["--data_dir", made / "scene/testing", "--cache_dir", made / "cache", "--timestep_respacing", "1"]
+    run("video_sample", *testing, "--model_path", tmp_path / "cut", "--stride", 12, "--out_dir", tmp_path / "filled")
+    assert json.loads((tmp_path / "filled/settings.json").read_text())["keep_aspect"] is True
+    middle = FrameCache(str(tmp_path / "own"), (24, 24), keep_aspect=True).frames(str(made / "scene/testing/01.mp4"))
+    real = json.loads((tmp_path / "filled/settings.json").read_text())["videos"]["01"]
+    np.testing.assert_array_equal(np.load(made / "cache" / real), middle)
 
 
 def test_raw_weights_on_request(made, tmp_path, capsys):
