@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from ramvid_vad.__main__ import COMMANDS, main
 from ramvid_vad.detectors.fusion import PARTS, split
 from ramvid_vad.video.reader import read_frames
 from ramvid_vad.video.writer import write_video
+
+SMALL = ["--image_size=16", "--num_channels=32", "--num_res_blocks=1", "--channel_mult=1", "--attention_resolutions=16"]
 
 
 def street(first: int, frames: int = 60) -> np.ndarray:
@@ -202,3 +206,34 @@ def test_help_and_version(capsys):
         with pytest.raises(SystemExit) as end:
             main([name, "--help"])
         assert end.value.code == 0 and "--" in capsys.readouterr().out
+
+
+def test_the_ten_lines_of_the_page_run(camera, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).resolve().parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    top, _ = camera
+    shutil.copytree(top / "normal", tmp_path / "normal")
+    shutil.copy(top / "odd.mp4", tmp_path / "today.mp4")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/api.md", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"frame (29|3\d|40|41), \d\.\d s, cell \d, [1-6]", said[0])
+    assert [line.split(":")[0] for line in said[1:]] == list(PARTS)
+
+
+def test_a_model_infills_from_python_what_the_command_infills(tmp_path):
+    for folder in ("normal", "videos"):
+        (tmp_path / folder).mkdir()
+        write_video(str(tmp_path / folder / "a.mp4"), iter(street(0, 40)), 10)
+    model, out, cache = (str(tmp_path / name) for name in ("model", "out", "cache"))
+    data = ["--cache_dir", cache, "--data_dir"]
+    main(["train", *SMALL, *data, str(tmp_path / "normal"), "--log_dir", model, "--max_steps", "1"])
+    words = ["--timestep_respacing", "2", "--batch_size", "2", "--model_path", model, "--out_dir", out]
+    main(["sample", *words, *data, str(tmp_path / "videos")])
+    infiller = ramvid_vad.load_model(model, timestep_respacing="2", batch_size=2, cache_dir=cache)
+    made = infiller.infill(str(tmp_path / "videos" / "a.mp4"))
+    with np.load(tmp_path / "out" / "a.npz") as expected:
+        np.testing.assert_array_equal(made.frames, expected["reconstructions"])
+        np.testing.assert_array_equal(made.frame, expected["frame"])
+    with pytest.raises(ramvid_vad.InputError, match="unknown option 'strid': did you mean 'stride'"):
+        ramvid_vad.load_model(model, strid=1)

@@ -15,7 +15,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 # of pip, torchrun, mpirun and sbatch
 FOREIGN_FLAGS = {"no-build-isolation", "nproc_per_node", "max-restarts", "nnodes", "hostfile", "nodes", "signal"}
 FOREIGN_FLAGS |= {"ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue"}
-FOREIGN_FLAGS |= {"rdzv-backend", "rdzv-endpoint"}
+FOREIGN_FLAGS |= {"rdzv-backend", "rdzv-endpoint", "index-url"}
 
 
 def commands(text: str) -> list[tuple[str, str]]:
