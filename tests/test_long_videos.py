@@ -15,8 +15,8 @@ import torch
 
 from ramvid_vad import infill_videos
 from ramvid_vad.diffusion.anchors import selective_anchors
-from ramvid_vad.evaluation.evaluate import evaluate_reconstructions
-from ramvid_vad.evaluation.from_video import evaluate_nulls
+from ramvid_vad.evaluation.from_reconstructions import evaluate_reconstructions
+from ramvid_vad.evaluation.from_videos import evaluate_nulls
 from ramvid_vad.evaluation.report.pictures import frame_source, pictures
 from ramvid_vad.evaluation.statistics import pixels, spatial
 from ramvid_vad.infill_videos import FolderInfilling

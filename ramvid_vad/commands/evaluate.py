@@ -3,9 +3,9 @@
 import os
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.evaluate import evaluate_reconstructions
+from ramvid_vad.evaluation.from_reconstructions import evaluate_reconstructions
 from ramvid_vad.evaluation.from_scores import evaluate_file
-from ramvid_vad.evaluation.from_video import evaluate_nulls
+from ramvid_vad.evaluation.from_videos import evaluate_nulls
 from ramvid_vad.evaluation.inputs.finished_runs import read_run
 from ramvid_vad.evaluation.report.comparison import format_comparison, write_comparison
 from ramvid_vad.evaluation.report.files import write_results

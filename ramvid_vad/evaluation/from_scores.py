@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.assemble import assemble, check, chosen_protocol
-from ramvid_vad.evaluation.evaluate import check_measures, chosen_nulls
-from ramvid_vad.evaluation.from_video import null_scores
+from ramvid_vad.evaluation.from_reconstructions import check_measures, chosen_nulls
+from ramvid_vad.evaluation.from_videos import null_scores
 from ramvid_vad.evaluation.inputs.ground_truth import GroundTruth, ground_truth
 from ramvid_vad.evaluation.inputs.score_files import (
     ScoreFile,
@@ -22,8 +21,9 @@ from ramvid_vad.evaluation.inputs.score_files import (
     refuse_unordered,
 )
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
-from ramvid_vad.evaluation.schema import Evaluation, Scores
-from ramvid_vad.evaluation.statistics.metrics import frame_metrics
+from ramvid_vad.evaluation.results import Evaluation
+from ramvid_vad.evaluation.rows import assemble, check, chosen_protocol
+from ramvid_vad.evaluation.statistics.metrics import PerVideo, frame_metrics
 from ramvid_vad.evaluation.statistics.protocols import PROTOCOLS, Protocol
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.video.benchmarks import BENCHMARKS, LabelSetName
@@ -57,7 +57,7 @@ def evaluate_scores(
     raw, full_labels, protocol = _aligned(given, found, truth, protocol)
     stem = os.path.splitext(os.path.basename(os.path.normpath(scores)))[0] if isinstance(scores, str) else "scores"
     method = given.method or stem
-    rows: dict[tuple[str, str], Scores] = {(method, ""): raw}
+    rows: dict[tuple[str, str], PerVideo] = {(method, ""): raw}
     null_names, left_out, seen, made_from = _nulls(given, truth, protocol, progress)
     provenance = {"scores_sha256": found.sha256, "label_notes": truth.notes, "nulls_left_out": left_out, **made_from}
     normal_scores = None
@@ -137,7 +137,7 @@ def _truth(options: EvalOptions, labels: ByVideo | str, found: ScoreFile, protoc
 
 
 def _only(options: EvalOptions, found: ScoreFile, truth: GroundTruth) -> tuple[ScoreFile, GroundTruth]:
-    """Scores and labels of the videos that --only asks for."""
+    """PerVideo and labels of the videos that --only asks for."""
     if not options.only:
         return found, truth
     if not found.scores:
@@ -151,8 +151,8 @@ def _only(options: EvalOptions, found: ScoreFile, truth: GroundTruth) -> tuple[S
 
 def _aligned(
     options: EvalOptions, found: ScoreFile, truth: GroundTruth, protocol: Protocol
-) -> tuple[Scores, Scores, Protocol]:
-    """Scores and labels of the same frames, per video; a protocol that knows if the dropped frames are absent."""
+) -> tuple[PerVideo, PerVideo, Protocol]:
+    """PerVideo and labels of the same frames, per video; a protocol that knows if the dropped frames are absent."""
     labels = {name: np.asarray(y) for name, y in zip(truth.names, truth.labels.values, strict=True)}
     full = [len(y) for y in labels.values()]
     kept = [n - protocol.first - protocol.last for n in full]
@@ -197,7 +197,7 @@ def _explain(source: str, what: str, scores: int, labels: int, videos: int) -> s
 
 def _nulls(
     options: EvalOptions, truth: GroundTruth, protocol: Protocol, progress: bool
-) -> tuple[list[str], dict[str, str], dict[tuple[str, str], Scores], dict[str, Any]]:
+) -> tuple[list[str], dict[str, str], dict[tuple[str, str], PerVideo], dict[str, Any]]:
     """Baselines to set beside the scores: their names, those left out, and raw scores of those that see the video."""
     names, left_out = chosen_nulls(options)
     if not set(names) - set(BLIND):

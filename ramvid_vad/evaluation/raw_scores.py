@@ -16,7 +16,7 @@ import torch
 
 from ramvid_vad.detectors.detector import Detector
 from ramvid_vad.detectors.registry import DETECTORS
-from ramvid_vad.evaluation.nulls import stand_ins
+from ramvid_vad.evaluation.nulls.registry import NULLS, OF_WINDOWS, STAND_INS
 from ramvid_vad.reconstructions import Reconstruction
 from ramvid_vad.scoring.blobs import wmse_scores
 from ramvid_vad.scoring.residuals import MEASURES, PERFECT
@@ -47,9 +47,8 @@ class VideoScorer:
 
     def steps(self, made: Reconstruction, regions: bool = False) -> int:
         """Frames that one video makes to score, for a progress bar. regions: maps and blobs are asked for too."""
-        stand_ins = len(made.frame) * (self.model + ("linear_blend" in self.nulls))
-        stand_ins += made.num_frames * ("previous_frame" in self.nulls)
-        return stand_ins * (1 + regions) + made.num_frames * len(self.detectors)
+        rows = sum(len(frame) for _, frame, _ in self.reconstructions(np.zeros(0), made))
+        return rows * (1 + regions) + made.num_frames * len(self.detectors)
 
     def __call__(
         self, path: str, real: np.ndarray, made: Reconstruction, tick: Callable[[int], Any]
@@ -66,11 +65,11 @@ class VideoScorer:
             for measure in self.measures:
                 merged = merge_max(values[measure], rows, len(real), fill=PERFECT[measure] if self.model else np.nan)
                 scores[measure, null] = merged if self.model else _from_neighbours(merged)
-        alone = {}
+        alone = {null: NULLS[null].function(made) for null in OF_WINDOWS}
         for detector in self.detectors:
             scored = detector.score(path, maps=False, tick=tick)
             alone |= scored.parts | {detector.name: scored.frames}
-        return scores | {("", null): alone[null] for null in DETECTORS if null in self.nulls}
+        return scores | {("", null): alone[null] for null in (*DETECTORS, *OF_WINDOWS) if null in self.nulls}
 
     def reconstructions(
         self, real: np.ndarray, made: Reconstruction
@@ -78,16 +77,9 @@ class VideoScorer:
         """(null, true frame of each row, rows -> reconstructed frames): the model's, then its stand-ins."""
         if self.model:
             yield "", made.frame, lambda rows: made.frames[rows]
-        if "linear_blend" in self.nulls:
-            windows = real, made.starts, made.anchors
-            yield (
-                "linear_blend",
-                made.frame,
-                lambda rows: stand_ins.linear_blend(*windows, made.window[rows], made.index[rows]),
-            )
-        if "previous_frame" in self.nulls:
-            before = stand_ins.previous_frames(len(real))
-            yield "previous_frame", np.arange(len(real)), lambda rows: real[before[rows]]
+        for null in STAND_INS:
+            if null in self.nulls:
+                yield null, *NULLS[null].function(real, made)
 
     def _residuals(
         self, real: np.ndarray, frame: np.ndarray, fake: Callable[[slice], np.ndarray], tick: Callable[[int], Any]

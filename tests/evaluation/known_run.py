@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ramvid_vad.evaluation.evaluate import evaluate_reconstructions
+from ramvid_vad.evaluation.from_reconstructions import evaluate_reconstructions
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.windows import covering_starts, masked_rows, times_masked

@@ -1,4 +1,4 @@
-"""Null baselines by hand on small input. The rows measured on real frames are in test_from_video.py."""
+"""Null baselines by hand on small input. The rows measured on real frames are in test_from_videos.py."""
 
 import cv2
 import numpy as np

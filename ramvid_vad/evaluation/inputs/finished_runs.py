@@ -7,8 +7,8 @@ from typing import Any
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.inputs.score_files import arrays_in
-from ramvid_vad.evaluation.schema import SCHEMA, Scores
-from ramvid_vad.evaluation.statistics.metrics import frame_metrics
+from ramvid_vad.evaluation.results import SCHEMA
+from ramvid_vad.evaluation.statistics.metrics import PerVideo, frame_metrics
 from ramvid_vad.evaluation.statistics.protocols import Protocol
 
 
@@ -21,8 +21,8 @@ class FinishedRun:
     folder: str
     row: str
     names: list[str]
-    labels: Scores
-    scores: Scores
+    labels: PerVideo
+    scores: PerVideo
     first: int
     document: dict[str, Any]
 

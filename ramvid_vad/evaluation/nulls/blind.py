@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ramvid_vad.reconstructions import Reconstruction
+
 
 def constant(lengths: Sequence[int]) -> list[np.ndarray]:
     """The same score everywhere: what the post-processing alone is worth."""
@@ -27,3 +29,8 @@ def triangle(lengths: Sequence[int]) -> list[np.ndarray]:
 def ramp(lengths: Sequence[int]) -> list[np.ndarray]:
     """From 0 to 1 over each video."""
     return [np.linspace(0, 1, n) for n in lengths]
+
+
+def coverage(made: Reconstruction) -> np.ndarray:
+    """How often each frame was reconstructed, float64 (n,): what the choice of windows alone gives away."""
+    return np.bincount(made.frame, minlength=made.num_frames).astype(np.float64)

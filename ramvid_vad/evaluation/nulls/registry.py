@@ -11,7 +11,7 @@ from typing import Any
 
 from ramvid_vad.detectors.registry import DETECTORS
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.nulls import blind
+from ramvid_vad.evaluation.nulls import blind, stand_ins
 
 REMEDIES = {
     "video": "give --data_dir, the test videos",
@@ -26,7 +26,8 @@ REMEDIES = {
 class Null:
     """One entry. name: in --nulls and in files.  title: in tables.  needs: of REMEDIES.  by_measure: a stand-in.
 
-    function: of a blind one, lengths -> scores (n_i,) per video; of a seeded one, (lengths, seed) -> the same.
+    function: of a blind one, lengths -> scores (n_i,) per video; of a seeded one, (lengths, seed) -> the same; of a
+    stand-in, as ``stand_ins`` says; of one that needs reconstructions alone, reconstruction -> scores (n,).
     """
 
     name: str
@@ -40,10 +41,10 @@ class Null:
 NULLS = {
     null.name: null
     for null in (
-        Null("linear_blend", "linear blend of the anchors", ("video",), by_measure=True),
-        Null("previous_frame", "previous frame", ("video",), by_measure=True),
+        Null("linear_blend", "linear blend of the anchors", ("video",), True, function=stand_ins.blend_of_anchors),
+        Null("previous_frame", "previous frame", ("video",), True, function=stand_ins.frame_before),
         *(Null(d.name, d.title, ("video", *d.needs)) for d in DETECTORS.values()),
-        Null("coverage", "reconstructions per frame", ("reconstructions",)),
+        Null("coverage", "reconstructions per frame", ("reconstructions",), function=blind.coverage),
         Null("constant", "constant", function=blind.constant),
         Null("noise", "noise", function=blind.noise, seeded=True),
         Null("triangle", "triangle, mid-video", function=blind.triangle),
@@ -54,6 +55,7 @@ NULLS = {
 
 STAND_INS = tuple(null.name for null in NULLS.values() if null.by_measure)
 BLIND = tuple(null.name for null in NULLS.values() if not null.needs)
+OF_WINDOWS = tuple(null.name for null in NULLS.values() if null.needs == ("reconstructions",))
 
 
 def choose(text: str, there: Collection[str]) -> tuple[list[str], dict[str, str]]:

@@ -1,9 +1,31 @@
-"""Reconstructions that no model made: a straight blend of the anchors, the frame before. Every measure scores them."""
+"""Reconstructions that no model made: a straight blend of the anchors, the frame before. Every measure scores them.
+
+A stand-in is a function of the real frames, uint8 (n, H, W, C), and a reconstruction, whose windows it takes: the true
+frame of each row (R,), and a function of rows that gives their frames, uint8 (k, H, W, C).
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.reconstructions import Reconstruction
 from ramvid_vad.video.windows import mirrored, window_anchors
+
+Rows = slice | np.ndarray
+StandIn = tuple[np.ndarray, Callable[[Rows], np.ndarray]]
+
+
+def blend_of_anchors(real: np.ndarray, made: Reconstruction) -> StandIn:
+    """:func:`linear_blend` in the place of every generated frame."""
+    windows = real, made.starts, made.anchors
+    return made.frame, lambda rows: linear_blend(*windows, made.window[rows], made.index[rows])
+
+
+def frame_before(real: np.ndarray, made: Reconstruction) -> StandIn:
+    """:func:`previous_frames` in the place of every frame."""
+    before = previous_frames(made.num_frames)
+    return np.arange(made.num_frames), lambda rows: real[before[rows]]
 
 
 def previous_frames(num_frames: int) -> np.ndarray:

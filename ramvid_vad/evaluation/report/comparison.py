@@ -10,9 +10,9 @@ from ramvid_vad.evaluation.provenance import code
 from ramvid_vad.evaluation.report.files import as_json
 from ramvid_vad.evaluation.report.page import render
 from ramvid_vad.evaluation.report.wording import percent, wrapped
-from ramvid_vad.evaluation.schema import Scores
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.comparison import METRICS, Comparison, Difference, reading
+from ramvid_vad.evaluation.statistics.metrics import PerVideo
 from ramvid_vad.runtime.files import write_text
 
 SCHEMA = 1  # of comparison.json: a new key leaves it, a key that changes its meaning or goes away raises it
@@ -131,7 +131,7 @@ def _run(run: FinishedRun, name: str, scale: list[float]) -> dict[str, Any]:
     return {"folder": name, "row": run.row, "protocol": run.protocol_line, "scale": scale, "about": about}
 
 
-def _scale(scores: Scores) -> list[float]:
+def _scale(scores: PerVideo) -> list[float]:
     """Lowest and highest score."""
     return [float(min(map(np.min, scores))), float(max(map(np.max, scores)))]
 

@@ -14,7 +14,7 @@ from ramvid_vad.evaluation.report.page import report_page
 from ramvid_vad.evaluation.report.pictures import FrameSource
 from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.evaluation.report.wording import row_key, row_verdict
-from ramvid_vad.evaluation.schema import Evaluation, Row
+from ramvid_vad.evaluation.results import Evaluation, Row
 from ramvid_vad.evaluation.statistics.metrics import undefined
 from ramvid_vad.runtime.files import replacing_together, write_text
 from ramvid_vad.runtime.text import csv_cell

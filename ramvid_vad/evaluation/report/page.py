@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from ramvid_vad.evaluation.report.page_data import report_data
 from ramvid_vad.evaluation.report.pictures import BUDGET, FrameSource
-from ramvid_vad.evaluation.schema import Evaluation
+from ramvid_vad.evaluation.results import Evaluation
 
 
 def report_page(evaluation: Evaluation, source: FrameSource | None = None, budget: int = BUDGET) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ramvid_vad.evaluation.report.pictures import BUDGET, FrameSource, pictures
 from ramvid_vad.evaluation.report.wording import COLUMNS, row_key, row_title, summary
-from ramvid_vad.evaluation.schema import Evaluation, Row
+from ramvid_vad.evaluation.results import Evaluation, Row
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.metrics import video_auc
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from ramvid_vad.evaluation.report.wording import row_title
-from ramvid_vad.evaluation.schema import Evaluation, Row
+from ramvid_vad.evaluation.results import Evaluation, Row
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.runtime.progress import tracked
 

@@ -17,7 +17,7 @@ from ramvid_vad.evaluation.raw_scores import ticking
 from ramvid_vad.evaluation.report.pictures import FrameSource, VideoFrames, boxes, brightest, residual_image
 from ramvid_vad.evaluation.report.plots import MODEL
 from ramvid_vad.evaluation.report.wording import row_key
-from ramvid_vad.evaluation.schema import Evaluation
+from ramvid_vad.evaluation.results import Evaluation
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.metrics import video_auc
 from ramvid_vad.runtime.files import sha256_of

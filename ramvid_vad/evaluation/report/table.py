@@ -4,7 +4,8 @@ from typing import Any
 
 from ramvid_vad.evaluation.nulls.registry import BLIND, NULLS
 from ramvid_vad.evaluation.report.wording import COLUMNS, percent, row_key, row_title, summary, wrapped
-from ramvid_vad.evaluation.schema import Evaluation, Operating, Row
+from ramvid_vad.evaluation.results import Evaluation, Row
+from ramvid_vad.evaluation.statistics.operating_points import Operating
 from ramvid_vad.evaluation.statistics.verdict import DEVIATIONS
 
 TITLE = 35  # columns of a row's name in the short table

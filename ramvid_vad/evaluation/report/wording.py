@@ -3,7 +3,7 @@
 import textwrap
 
 from ramvid_vad.evaluation.nulls.registry import NULLS
-from ramvid_vad.evaluation.schema import Evaluation, Row
+from ramvid_vad.evaluation.results import Evaluation, Row
 from ramvid_vad.evaluation.statistics.verdict import NullResult, verdict
 
 COLUMNS = (  # heading, metric; * marks a threshold chosen on the test labels

@@ -11,6 +11,8 @@ import numpy as np
 
 from ramvid_vad.errors import InputError
 
+PerVideo = list[np.ndarray]  # scores or labels, one array (n_i,) per video
+
 
 class Counts(NamedTuple):
     """Abnormal frames of a set of scores, cut at each distinct score from the highest down ("abnormal" = score >= cut).

@@ -1,13 +1,32 @@
 """Thresholds that follow from normal video alone, and what a row does at them: nothing is chosen on test labels."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.schema import Operating, Scores
 from ramvid_vad.evaluation.statistics.alarms import alarm_figures
+from ramvid_vad.evaluation.statistics.metrics import PerVideo
 from ramvid_vad.evaluation.statistics.protocols import Protocol
 from ramvid_vad.scoring.curves import threshold_from_normal
 from ramvid_vad.scoring.extremes import extreme_value_threshold
+
+
+@dataclass(frozen=True)
+class Operating:
+    """What a row does at one alarm threshold. Nothing here is chosen on test labels.
+
+    rule: "quantile" or "extreme_value", how the threshold follows from *normal* video.  threshold: on the processed
+    scale, an alarm is a score strictly above it; None where it cannot be set, with the cause in ``reason``.
+    settings: numbers behind the rule (quantile, fitted shape ...).  figures: of ``alarms.alarm_figures``: accuracy, f1,
+    precision, recall, false_alarms_per_hour, missed_events, mean_delay_seconds ...; None where undefined.
+    """
+
+    rule: str
+    threshold: float | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, float | int | None] = field(default_factory=dict)
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,7 +52,7 @@ class AlarmRules:
 
 
 def operating_points(
-    processed: Scores, labels: Scores, normal: Scores | None, protocol: Protocol, rules: AlarmRules
+    processed: PerVideo, labels: PerVideo, normal: PerVideo | None, protocol: Protocol, rules: AlarmRules
 ) -> tuple[Operating, ...]:
     """Both rules at work. processed, labels: of the test videos after the protocol.  normal: raw scores of normal
     training videos, None without any, which gives no point at all.
@@ -63,8 +82,8 @@ def _at(
     rule: str,
     threshold: float | None,
     settings: dict[str, float | int | None],
-    processed: Scores,
-    labels: Scores,
+    processed: PerVideo,
+    labels: PerVideo,
     rules: AlarmRules,
     reason: str = "",
 ) -> Operating:

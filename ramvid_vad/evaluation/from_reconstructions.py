@@ -13,12 +13,12 @@ import numpy as np
 from ramvid_vad.detectors.fusion import CalibratedSum
 from ramvid_vad.detectors.registry import DETECTORS
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.assemble import assemble, check, chosen_protocol
-from ramvid_vad.evaluation.normal import normal_scores
+from ramvid_vad.evaluation.normal_reconstructions import normal_scores
 from ramvid_vad.evaluation.nulls.registry import BLIND, choose, chosen_names
 from ramvid_vad.evaluation.provenance import frames_sha256, joined_sha256
 from ramvid_vad.evaluation.raw_scores import VideoScorer, in_threads
-from ramvid_vad.evaluation.schema import Evaluation
+from ramvid_vad.evaluation.results import Evaluation
+from ramvid_vad.evaluation.rows import assemble, check, chosen_protocol
 from ramvid_vad.evaluation.statistics.spatial import VideoRegions, find_truth, spatial_metrics, video_regions
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import common_settings, find_reconstructions, load_reconstruction
@@ -74,7 +74,7 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
             real, made = on_disk(cache.frames(path)), load_reconstruction(files[name])
             if made.frames.shape[1:] != real.shape[1:]:
                 raise InputError(f"{files[name]}: frames {made.frames.shape[1:]}, but {path} gives {real.shape[1:]}")
-            coverage = np.bincount(made.frame, minlength=made.num_frames)
+            uncovered = made.num_frames - len(np.unique(made.frame))
             regions = {}
             if places:
                 aspect = settings["keep_aspect"]
@@ -82,10 +82,7 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
                     regions[null] = video_regions(
                         places, name, path, real, frame, fake, scorer.wmse, aspect, bar.update
                     )
-            scores = scorer(path, real, made, bar.update)
-            if "coverage" in scorer.nulls:
-                scores["", "coverage"] = coverage.astype(np.float64)
-            return scores, int((coverage == 0).sum()), regions, frames_sha256(real)
+            return scorer(path, real, made, bar.update), uncovered, regions, frames_sha256(real)
 
         scored = in_threads(score, list(zip(paths, names, strict=True)))
     raw = {key: [scores[key] for scores, *_ in scored] for key in scored[0][0]}

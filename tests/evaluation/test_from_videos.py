@@ -15,7 +15,7 @@ from ramvid_vad.detectors.detector import Clip
 from ramvid_vad.detectors.fusion import PARTS, CalibratedSum, calibrated_sum, log_scale
 from ramvid_vad.detectors.motion import FrameDifference
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.from_video import evaluate_nulls
+from ramvid_vad.evaluation.from_videos import evaluate_nulls
 from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.options import EvalOptions
@@ -172,7 +172,7 @@ def test_log_scale_standardises_normal_scores_and_bears_zeros():
 
 def test_the_calibrated_row_adds_its_three_parts(data, monkeypatch):
     monkeypatch.setattr("ramvid_vad.detectors.fusion.FrozenFeatures", lambda: pooled)
-    monkeypatch.setattr("ramvid_vad.evaluation.evaluate.installed", lambda: True)
+    monkeypatch.setattr("ramvid_vad.evaluation.from_reconstructions.installed", lambda: True)
     options = options_for(data, normal_dir=str(data / "training"), measures="mse")
     evaluation = evaluate_nulls(options, progress=False)
     assert {row.null for row in evaluation.rows} == set(NULLS) - {"coverage"}  # that one needs a model
@@ -192,7 +192,7 @@ def test_too_little_normal_video_is_refused(data):
 
 
 def test_a_missing_package_is_left_out_or_named(data, monkeypatch):
-    monkeypatch.setattr("ramvid_vad.evaluation.evaluate.installed", lambda: False)
+    monkeypatch.setattr("ramvid_vad.evaluation.from_reconstructions.installed", lambda: False)
     options = {"normal_dir": str(data / "training"), "measures": "mse"}
     evaluation = evaluate_nulls(options_for(data, **options), progress=False)
     assert "pip install" in evaluation.provenance["nulls_left_out"]["features"]

@@ -1,4 +1,4 @@
-"""Scores of normal training video by the model itself: what alarm thresholds are calibrated on."""
+"""PerVideo of normal training video by the model itself: what alarm thresholds are calibrated on."""
 
 import os
 from dataclasses import replace
@@ -6,7 +6,7 @@ from typing import Any
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.raw_scores import VideoScorer, in_threads
-from ramvid_vad.evaluation.schema import Scores
+from ramvid_vad.evaluation.statistics.metrics import PerVideo
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import common_settings, find_reconstructions, first_difference, load_reconstruction
 from ramvid_vad.runtime.files import sha256_of
@@ -18,7 +18,7 @@ from ramvid_vad.video.rows import on_disk
 
 def normal_scores(
     options: EvalOptions, settings: dict[str, Any], scorer: VideoScorer, cache: FrameCache, progress: bool
-) -> tuple[dict[str, Scores] | None, dict[str, Any]]:
+) -> tuple[dict[str, PerVideo] | None, dict[str, Any]]:
     """measure -> raw scores of the normal videos, and what they were made from; None without --normal_reconstructions.
 
     settings: of the test reconstructions.  scorer, cache: those of the test videos. InputError: reconstructions of

@@ -13,12 +13,13 @@ import numpy as np
 
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.assemble import assemble, chosen_protocol
-from ramvid_vad.evaluation.evaluate import check_measures, chosen_nulls, make_scorer, residual_settings
+from ramvid_vad.evaluation.from_reconstructions import check_measures, chosen_nulls, make_scorer, residual_settings
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
 from ramvid_vad.evaluation.provenance import frames_sha256, joined_sha256
 from ramvid_vad.evaluation.raw_scores import in_threads
-from ramvid_vad.evaluation.schema import Evaluation, Scores
+from ramvid_vad.evaluation.results import Evaluation
+from ramvid_vad.evaluation.rows import assemble, chosen_protocol
+from ramvid_vad.evaluation.statistics.metrics import PerVideo
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import windows_alone
 from ramvid_vad.runtime.progress import progress_bar
@@ -55,7 +56,7 @@ def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
 
 def null_scores(
     options: EvalOptions, null_names: list[str], measures: list[str], progress: bool
-) -> tuple[list[str], list[int], dict[tuple[str, str], Scores], dict[str, Any]]:
+) -> tuple[list[str], list[int], dict[tuple[str, str], PerVideo], dict[str, Any]]:
     """Names and lengths of the videos of --data_dir, (measure, null) -> raw scores of each baseline that sees them,
     and what these were made from, for the provenance.
 

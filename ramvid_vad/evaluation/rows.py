@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from ramvid_vad.detectors.registry import DETECTORS
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.nulls.registry import BLIND, NULLS, STAND_INS, blind_draws
 from ramvid_vad.evaluation.provenance import code, environment, last_name, settings
-from ramvid_vad.evaluation.schema import SCHEMA, Evaluation, Row, Scores
+from ramvid_vad.evaluation.results import SCHEMA, Evaluation, Row
 from ramvid_vad.evaluation.statistics.bootstrap import intervals
-from ramvid_vad.evaluation.statistics.metrics import frame_metrics
+from ramvid_vad.evaluation.statistics.metrics import PerVideo, frame_metrics
 from ramvid_vad.evaluation.statistics.operating_points import AlarmRules, operating_points
 from ramvid_vad.evaluation.statistics.protocols import Protocol, choose
 from ramvid_vad.options import EvalOptions
@@ -25,12 +24,12 @@ def assemble(
     options: EvalOptions,
     names: list[str],
     truth: Labels,
-    raw: dict[tuple[str, str], Scores],
+    raw: dict[tuple[str, str], PerVideo],
     protocol: Protocol,
     null_names: list[str],
     provenance: dict[str, Any],
     published: LabelSetName | None = None,
-    normal: dict[str, Scores] | None = None,
+    normal: dict[str, PerVideo] | None = None,
 ) -> Evaluation:
     """Raw scores of every row that looks at the video, and the blind rows -> the evaluation.
 
@@ -104,18 +103,18 @@ def chosen_protocol(options: EvalOptions) -> Protocol:
     return choose(options.protocol, options.sigma, options.per_video_min_max, (first, last))
 
 
-def _ordered(raw: dict[tuple[str, str], Scores], measures: list[str]) -> list[tuple[tuple[str, str], Scores]]:
+def _ordered(raw: dict[tuple[str, str], PerVideo], measures: list[str]) -> list[tuple[tuple[str, str], PerVideo]]:
     """The model's row of each measure, each followed by its nulls; then the nulls that have no measure."""
     keys = [(measure, null) for measure in measures for null in ("", *STAND_INS)]
-    keys += [("", null) for null in DETECTORS]
+    keys += [("", null) for null in NULLS if null not in (*STAND_INS, *BLIND)]
     return [(key, raw[key]) for key in keys if key in raw]
 
 
 def _row(
     key: tuple[str, str],
-    raw: Scores,
-    full_labels: Scores,
-    labels: Scores,
+    raw: PerVideo,
+    full_labels: PerVideo,
+    labels: PerVideo,
     protocol: Protocol,
     names: list[str],
     scenes: list[str] | None = None,
@@ -126,7 +125,7 @@ def _row(
 
 
 def _blind_row(
-    null: str, full_labels: Scores, labels: Scores, protocol: Protocol, seeds: int, scenes: list[str] | None
+    null: str, full_labels: PerVideo, labels: PerVideo, protocol: Protocol, seeds: int, scenes: list[str] | None
 ) -> Row:
     """A baseline that knows the lengths only; of a seeded one, mean and standard deviation of its metrics."""
     draws = blind_draws(NULLS[null], [len(y) for y in full_labels], seeds)

@@ -6,34 +6,14 @@ same (docs/evaluation.md describes them key by key); a new key leaves ``SCHEMA``
 meaning or goes away raises it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
+from ramvid_vad.evaluation.statistics.metrics import PerVideo
+from ramvid_vad.evaluation.statistics.operating_points import Operating
 from ramvid_vad.evaluation.statistics.protocols import Protocol
 
 SCHEMA = 2
-
-Scores = list[np.ndarray]  # one array (n_i,) per video
-
-
-@dataclass(frozen=True)
-class Operating:
-    """What a row does at one alarm threshold. Nothing here is chosen on test labels.
-
-    rule: "quantile" or "extreme_value", how the threshold follows from *normal* video.  threshold: on the processed
-    scale, an alarm is a score strictly above it; None where it cannot be set, with the cause in ``reason``.
-    settings: numbers behind the rule (quantile, fitted shape ...).  figures: of ``alarms.alarm_figures``: accuracy, f1,
-    precision, recall, false_alarms_per_hour, missed_events, mean_delay_seconds ...; None where undefined.
-    """
-
-    rule: str
-    threshold: float | None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    figures: Mapping[str, float | int | None] = field(default_factory=dict)
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,8 +28,8 @@ class Row:
 
     measure: str
     null: str
-    raw: Scores
-    processed: Scores
+    raw: PerVideo
+    processed: PerVideo
     metrics: dict[str, Any]
     raw_metrics: dict[str, Any]
     sd: dict[str, float]
@@ -67,15 +47,15 @@ class Evaluation:
     protocol: post-processing; ``protocol.describe()`` is its line.  provenance: what made the result (schema and code
     version, commit, settings, hashes), fit for JSON, without paths of this machine or times.
     spatial: of the model ("") and of its stand-ins, where masks or tracks lie beside the labels: pixel_auc, aupro,
-    rbdc, tbdc (``evaluation.spatial``).
+    rbdc, tbdc (``statistics.spatial``).
 
     Frame numbers in the video: ``raw[v][i]`` is of frame ``first_raw + i``, ``processed[v][i]`` of
     ``first_processed + i``.
     """
 
     names: list[str]
-    labels: Scores
-    full_labels: Scores
+    labels: PerVideo
+    full_labels: PerVideo
     rows: list[Row]
     protocol: Protocol
     provenance: dict[str, Any]
