@@ -21,8 +21,8 @@ import torch
 from measure import machine, own_process, peak_gigabytes, print_table, write_report
 
 from ramvid_vad.diffusion.anchors import selective_anchors
-from ramvid_vad.evaluation.evaluate import evaluate_reconstructions
-from ramvid_vad.evaluation.from_video import evaluate_nulls
+from ramvid_vad.evaluation.from_reconstructions import evaluate_reconstructions
+from ramvid_vad.evaluation.from_videos import evaluate_nulls
 from ramvid_vad.evaluation.report.files import write_results
 from ramvid_vad.evaluation.report.pictures import frame_source
 from ramvid_vad.infill_videos import FolderInfilling
