@@ -19,7 +19,7 @@ from ramvid_vad.runtime.signals import Terminated, ending
 
 MOST_YAML = 1_000_000
 COMMAND_SECTIONS = {
-    "video_train": ("model", "diffusion", "video", "anchors", "train"),
+    "video_train": ("model", "diffusion", "video", "anchors", "space", "train"),
     "video_sample": ("model", "diffusion", "video", "anchors", "sample"),
     "vad_eval": ("eval",),
     "demo": ("demo",),
@@ -41,7 +41,7 @@ class _Plain(yaml.BaseLoader):
 
 
 def read_config(path: str) -> dict[str, dict[str, Any]]:
-    """A YAML file of sections (model, diffusion, video, anchors, train, sample, eval); every key is checked."""
+    """A YAML file of sections (model, diffusion, video, anchors, space, train, sample, eval); every key is checked."""
     try:
         with open(find_recipe(path), encoding="utf-8") as file:
             text = file.read(MOST_YAML + 1)

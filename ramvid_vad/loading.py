@@ -12,17 +12,28 @@ from ramvid_vad.diffusion.anchors import AnchorPattern
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
 from ramvid_vad.models.unet import UNet
-from ramvid_vad.options import GROUPS, AnchorOptions, ModelOptions, RunOptions, VideoOptions, int_list, parse_image_size
+from ramvid_vad.options import (
+    GROUPS,
+    AnchorOptions,
+    ModelOptions,
+    RunOptions,
+    SpaceOptions,
+    VideoOptions,
+    int_list,
+    parse_image_size,
+)
 from ramvid_vad.options.aliases import ALIASES, spelled_out
 from ramvid_vad.options.option import convert_all
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.remote import names_in
 from ramvid_vad.script_util import create_diffusion, create_model
+from ramvid_vad.spaces.motion import CHANNELS
 from ramvid_vad.training.checkpoints import find_latest
 from ramvid_vad.training.weights import load_weights
 from ramvid_vad.video.cache import FrameCache
 
 LONGEST_WAIT = 7 * 24 * 60  # minutes that a rank waits for slower ones; a dead one is noticed within seconds
+SPACE_FILE = "space.safetensors"  # beside the checkpoints that were trained in it
 SECTIONS = ("model", "diffusion", "video", "anchors")  # of options that a checkpoint carries
 OWN_TO_A_RANK = ("cache_dir", "num_workers")  # options that may differ from machine to machine
 RANDOM_FLAGS = ("max_num_mask_frames", "mask_range", "uncondition_rate")
@@ -57,8 +68,23 @@ def with_anchor_kind(run: RunOptions) -> RunOptions:
     return run.but("anchors", anchors=kind)
 
 
-def anchor_pattern(anchors: AnchorOptions, seq_len: int, seed: int) -> AnchorPattern:
-    """The anchors of the resolved options (``anchors.anchors`` is not empty)."""
+def groups_of(options: SpaceOptions) -> dict[str, int]:
+    """Channels of each group of the feature space; none for pixels, where all are one."""
+    return {"appearance": options.space_channels, "motion": CHANNELS} if options.space == "features" else {}
+
+
+def anchor_pattern(
+    anchors: AnchorOptions,
+    seq_len: int,
+    seed: int,
+    space: SpaceOptions | None = None,
+    grid: tuple[int, int] = (1, 1),
+) -> AnchorPattern:
+    """The anchors of the resolved options (``anchors.anchors`` is not empty), in a space whose maps are ``grid``."""
+    space = space or SpaceOptions()
+    tube = int_list(space.tube_cells, "tube_cells")
+    if len(tube) != 2:
+        raise InputError(f"--tube_cells {space.tube_cells!r}: expected LEAST,MOST, e.g. 5,10")
     frame_range = None
     if anchors.mask_range not in ("", "None"):
         ends = int_list(anchors.mask_range, "mask_range")
@@ -74,6 +100,9 @@ def anchor_pattern(anchors: AnchorOptions, seq_len: int, seed: int) -> AnchorPat
         frame_range=frame_range,
         unconditional_rate=anchors.uncondition_rate,
         seed=seed,
+        groups=tuple(groups_of(space)) or ("pixels",),
+        grid=grid,
+        tube=(tube[0], tube[1]),
     )
 
 
@@ -94,6 +123,8 @@ def checkpoint_config(run: RunOptions) -> dict[str, Any]:
     """What a checkpoint says of itself: all that sampling needs to know."""
     config = {name: asdict(getattr(run, name)) for name in SECTIONS}
     config["video"] = {name: config["video"][name] for name in ("seq_len", "keep_aspect")}  # no paths of this machine
+    if run.space.space != "pixels":  # as it was before there were other spaces
+        config["space"] = {name: value for name, value in asdict(run.space).items() if name != "backbone_weights"}
     return config
 
 
@@ -175,6 +206,10 @@ def known_config(config: Any, path: str) -> dict[str, dict[str, Any]]:
 def check_config(run: RunOptions, config: dict[str, Any], path: str, names: Collection[str] | None = None) -> None:
     """InputError: one of the options ``names`` (None: any) contradicts what a checkpoint says it was made with."""
     trained = known_config(config, path)
+    space = config.get("space", {"space": "pixels"})
+    for name in ("space", "backbone", "space_channels") if names is None else ("space",):
+        if name in space and space[name] != getattr(run.space, name):
+            raise InputError(f"--{name} {getattr(run.space, name)!r}: {path} was made with {space[name]!r}: use that")
     for section in ("model", "diffusion"):
         now = asdict(getattr(run, section))
         for name, value in trained[section].items():
@@ -188,8 +223,10 @@ def _plain(name: str, value: Any) -> Any:
     """Values that are spelt differently and mean the same become equal."""
     if name == "image_size":
         return parse_image_size(value)
-    if name in ("channel_mult", "attention_resolutions"):
+    if name == "channel_mult":
         return int_list(value, name)
+    if name == "attention_resolutions":
+        return [part.strip() for part in value.split(",") if part.strip()]
     return value
 
 

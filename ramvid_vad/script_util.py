@@ -36,8 +36,13 @@ def create_model_and_diffusion(**settings: Any) -> tuple[UNet, GaussianDiffusion
     return create_model(model, learn_sigma=diffusion.learn_sigma), create_diffusion(diffusion)
 
 
-def create_model(model: ModelOptions, learn_sigma: bool = False) -> UNet:
-    """The U-Net of the options; sizes that do not fit are refused here."""
+def create_model(model: ModelOptions, learn_sigma: bool = False, groups: tuple[int, ...] = ()) -> UNet:
+    """The U-Net of the options; sizes that do not fit are refused here.
+
+    groups: channels of each group of another space than pixels; its maps may have any size.
+    """
+    if groups:
+        return _create_for_groups(model, groups)
     height, width = parse_image_size(model.image_size)
     if height % model.patch_size or width % model.patch_size:
         raise InputError(f"--patch_size {model.patch_size} does not divide --image_size {model.image_size}")
@@ -50,20 +55,52 @@ def create_model(model: ModelOptions, learn_sigma: bool = False) -> UNet:
             f"--image_size {model.image_size}: with {len(channel_mult)} levels (--channel_mult) both sides must be "
             f"multiples of {factor * model.patch_size}"
         )
+    frame_channels = (3 if model.rgb else 1) * model.patch_size**2
+    return _unet(
+        model,
+        channel_mult,
+        in_channels=frame_channels,
+        out_channels=frame_channels * (2 if learn_sigma else 1),
+        mixer_downsamplings=_mixer_downsamplings(model.attention_resolutions, side),
+        patch_size=model.patch_size,
+    )
+
+
+def _create_for_groups(model: ModelOptions, groups: tuple[int, ...]) -> UNet:
+    """The U-Net over maps of a space with groups of channels."""
+    if model.patch_size != 1:
+        raise InputError(f"--patch_size {model.patch_size}: must be 1 with --space features")
+    if model.class_cond:
+        raise InputError("--class_cond True: needs --space pixels")
+    channel_mult = tuple(int_list(model.channel_mult, "channel_mult")) or (1, 2)
+    return _unet(
+        model,
+        channel_mult,
+        in_channels=sum(groups),
+        out_channels=sum(groups),
+        mixer_downsamplings=_mixer_downsamplings(model.attention_resolutions),
+        groups=groups,
+    )
+
+
+def _mixer_downsamplings(text: str, side: int = 0) -> tuple[int, ...]:
+    """Factors of downsampling at which a mixer stands: "/2" is 2; "16" is side // 16, where a side is known."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    shares = int_list(",".join(part[1:] for part in parts if part.startswith("/")), "attention_resolutions")
+    resolutions = int_list(",".join(part for part in parts if not part.startswith("/")), "attention_resolutions")
+    return (*(side // res for res in resolutions if res > 0 and side), *shares)
+
+
+def _unet(model: ModelOptions, channel_mult: tuple[int, ...], **sizes: Any) -> UNet:
+    """The part that all spaces share."""
     for mult in channel_mult:
         if mult < 1:
             raise InputError(f"--channel_mult {model.channel_mult!r}: every factor must be at least 1")
         if model.num_channels * mult % 32:
             raise InputError(f"--num_channels {model.num_channels} x {mult} is not a multiple of 32 (group norm)")
-    frame_channels = (3 if model.rgb else 1) * model.patch_size**2
     return UNet(
-        in_channels=frame_channels,
-        out_channels=frame_channels * (2 if learn_sigma else 1),
         model_channels=model.num_channels,
         num_res_blocks=model.num_res_blocks,
-        mixer_downsamplings=tuple(
-            side // res for res in int_list(model.attention_resolutions, "attention_resolutions") if res > 0
-        ),
         channel_mult=channel_mult,
         mixer=model.mixer,
         num_heads=model.num_heads,
@@ -71,7 +108,6 @@ def create_model(model: ModelOptions, learn_sigma: bool = False) -> UNet:
         scan_order=model.scan_order,
         scan_merge=model.scan_merge,
         d_state=model.d_state,
-        patch_size=model.patch_size,
         factorized_conv=model.factorized_conv,
         dropout=model.dropout,
         num_classes=NUM_CLASSES if model.class_cond else None,
@@ -79,14 +115,16 @@ def create_model(model: ModelOptions, learn_sigma: bool = False) -> UNet:
         use_scale_shift_norm=model.use_scale_shift_norm,
         scale_time_dim=model.scale_time_dim,
         mask_channel=model.mask_channel,
+        **sizes,
     )
 
 
 def create_diffusion(diffusion: DiffusionOptions) -> GaussianDiffusion:
     """The diffusion process of the options; ``--timestep_respacing`` keeps a subset of its steps."""
+    betas = named_betas(diffusion.noise_schedule, diffusion.diffusion_steps)
     return GaussianDiffusion(
-        betas=named_betas(diffusion.noise_schedule, diffusion.diffusion_steps),
-        timesteps=respaced_timesteps(diffusion.diffusion_steps, diffusion.timestep_respacing),
+        betas=betas,
+        timesteps=respaced_timesteps(diffusion.diffusion_steps, diffusion.timestep_respacing, betas),
         prediction=diffusion.prediction,
         learn_sigma=diffusion.learn_sigma,
         sigma_small=diffusion.sigma_small,

@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import write_text
-from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.names import video_name
-from ramvid_vad.video.prefetch import TIMEOUT, prefetch
 
 RECORD = "quarantine.json"
 """In the log directory: the number of videos, and of each that was left out its fault and the state of its file."""
@@ -19,21 +17,20 @@ Record = dict[str, dict[str, str]]
 
 
 def decode_or_leave_out(
-    cache: FrameCache,
+    decode: Callable[[list[str], dict[str, str] | None], object],
     data_dir: str,
     paths: Sequence[str],
     log_dir: str,
     max_share: float,
     warn: Callable[[str], None],
-    workers: int | None = None,
-    timeout: float = TIMEOUT,
 ) -> dict[str, str]:
-    """Decode every video into the cache; path -> what is wrong, of those that are damaged and left out.
+    """Decode every video; path -> what is wrong, of those that are damaged and left out.
 
     Which windows a step draws depends on the list of videos. So a run that goes on in ``log_dir`` leaves out the videos
     it left out before without trying them again, as long as their files are the same; ``warn`` gets one line per video
     left out, and one more if the list is not that of before.
-    max_share: of the videos, 0 to 1; 0: the first damaged one raises.  workers, timeout (seconds): see ``prefetch``.
+    decode(paths, failures): such as ``prefetch`` into a cache.  max_share: of the videos, 0 to 1; 0: the first damaged
+    one raises.
     Raises InputError when more are damaged; RunError when a decoding process was killed, which is no video's fault.
     """
     names = {path: video_name(path, data_dir) for path in paths}
@@ -45,7 +42,7 @@ def decode_or_leave_out(
             if known and known["state"] == _state(path):
                 failures[path] = known["fault"]
     rest = [path for path in paths if path not in failures]
-    prefetch(cache, rest, workers=workers, timeout=timeout, failures=failures if max_share > 0 else None)
+    decode(rest, failures if max_share > 0 else None)
     left_out = {path: failures[path] for path in paths if path in failures}
     for fault in left_out.values():
         warn(f"left out of the training: {fault}")

@@ -1,10 +1,12 @@
 """``video_train.py``: options -> data, model, loop."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
+from ramvid_vad.commands.feature_data import encoded_videos, read_all
 from ramvid_vad.commands.quarantine import decode_or_leave_out, report
 from ramvid_vad.commands.resume import begun_without_warm_up, find_resumed, run_config
 from ramvid_vad.errors import InputError
@@ -12,6 +14,7 @@ from ramvid_vad.loading import (
     anchor_pattern,
     check_state,
     frame_cache,
+    groups_of,
     join_ranks,
     load_state,
     with_anchor_kind,
@@ -21,8 +24,10 @@ from ramvid_vad.options import RunOptions
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.script_util import NUM_CLASSES, create_diffusion, create_model
+from ramvid_vad.training.held_out import HeldOut, evenly_spread
 from ramvid_vad.training.loop import Batches, TrainLoop
-from ramvid_vad.video.datasets import VideoWindows, training_batches
+from ramvid_vad.video.datasets import VideoWindows, to_float, training_batches
+from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
 
 
@@ -40,7 +45,8 @@ def train(parsed: RunOptions) -> bool:
     if slow := slow_precision(precision, processes.dev()):
         logger.warn(slow)
     torch.manual_seed(options.seed)  # the initial weights
-    model = create_model(parsed.model, parsed.diffusion.learn_sigma)
+    groups = tuple(groups_of(parsed.space).values())
+    model = create_model(parsed.model, parsed.diffusion.learn_sigma, groups)
     fewest = model.fewest_frames or parsed.video.seq_len
     if backward_may_hang(precision, processes.dev(), fewest):
         torch.set_num_threads(1)
@@ -49,8 +55,11 @@ def train(parsed: RunOptions) -> bool:
             "training on one thread; --precision fp32 uses all"
         )
     diffusion = create_diffusion(replace(parsed.diffusion, timestep_respacing=""))
-    pattern = anchor_pattern(parsed.anchors, parsed.video.seq_len, options.seed)
-    batches, names, left_out = training_data(parsed, logger)
+    data = training_data(parsed, logger)
+    pattern = anchor_pattern(parsed.anchors, parsed.video.seq_len, options.seed, parsed.space, data.grid)
+    held_out = None
+    if data.held_out is not None:
+        held_out = HeldOut(data.held_out.to(processes.dev()), pattern, groups, options.seed)
 
     resumed = find_resumed(parsed, logger)
     if begun_without_warm_up(resumed) and "ema_warmup" not in parsed.given:
@@ -65,7 +74,7 @@ def train(parsed: RunOptions) -> bool:
     loop = TrainLoop(
         model,
         diffusion,
-        batches,
+        data.batches,
         pattern,
         options,
         precision=precision,
@@ -73,13 +82,15 @@ def train(parsed: RunOptions) -> bool:
         logger=logger,
         config=run_config(parsed),
         resumed=resumed,
-        names=names,
+        names=data.names,
+        channels=groups,
+        held_out=held_out,
     )
     logger.start(parsed.as_sections(), resumed_step=loop.step)
     count = sum(parameter.numel() for parameter in model.parameters())
     logger.log(f"{count / 1e6:.2f} M parameters, mixer {parsed.model.mixer}, anchors {parsed.anchors.anchors}")
     step = loop.run()
-    report(left_out, logger.log)
+    report(data.left_out, logger.log)
     logger.log(f"ended at step {step}; the same command goes on from there; checkpoints are in {logger.dir}")
     logger.close()
     processes.cleanup()
@@ -90,10 +101,14 @@ def checked(parsed: RunOptions) -> RunOptions:
     """What options leave open resolved, and what cannot work refused, before anything is written."""
     options, video = parsed.train, parsed.video
     parsed = with_anchor_kind(parsed)
-    anchor_pattern(parsed.anchors, video.seq_len, options.seed)
+    anchor_pattern(parsed.anchors, video.seq_len, options.seed, parsed.space, (64, 64))
     create_diffusion(parsed.diffusion)
     with torch.device("meta"):
-        create_model(parsed.model, parsed.diffusion.learn_sigma)
+        create_model(parsed.model, parsed.diffusion.learn_sigma, tuple(groups_of(parsed.space).values()))
+    if parsed.space.space != "pixels":
+        for name in ("learn_sigma", "use_kl"):  # the likelihood of 8-bit values
+            if getattr(parsed.diffusion, name):
+                raise InputError(f"--{name} True: needs --space pixels")
     scale = parsed.model.scale_time_dim
     if scale and scale != video.seq_len:
         raise InputError(f"--scale_time_dim {scale} must equal --seq_len {video.seq_len}, or be 0")
@@ -111,31 +126,45 @@ def checked(parsed: RunOptions) -> RunOptions:
     return parsed
 
 
-def training_data(parsed: RunOptions, logger: Logger) -> tuple[Batches, list[str], dict[str, str]]:
-    """Windows of all videos, decoded into the cache once: a function from the first step to this rank's batches.
+@dataclass(frozen=True)
+class TrainingData:
+    """batches: from the first step on, this rank's.  names: of the videos.  left_out: damaged videos, path -> fault.
+    grid: (h, w) of what the model sees.  held_out: windows (N, C, T, h, w) of videos that are kept back, or None."""
 
-    And the videos' names; and the damaged ones that are left out, path -> fault: rank 0 looks, so that all ranks have
-    the same windows.
-    """
+    batches: Batches
+    names: list[str]
+    left_out: dict[str, str]
+    grid: tuple[int, int]
+    held_out: torch.Tensor | None
+
+
+def training_data(parsed: RunOptions, logger: Logger) -> TrainingData:
+    """Windows of all videos, decoded or encoded into the cache once. Rank 0 looks for damaged ones, so that all ranks
+    have the same windows."""
     video, options = parsed.video, parsed.train
     found = find_videos(video.data_dir, video.only)
     cache = frame_cache(video, parsed.model)
+    workers, timeout = video.num_workers or None, video.decode_timeout
+
+    def decode(paths: list[str], failures: dict[str, str] | None) -> None:
+        prefetch(cache, paths, workers=workers, timeout=timeout, failures=failures)
+
+    read = read_all if parsed.space.space == "features" else decode
     left_out = processes.from_rank_0(
-        lambda: decode_or_leave_out(
-            cache,
-            video.data_dir,
-            found,
-            logger.dir,
-            options.max_damaged_share,
-            logger.warn,
-            workers=video.num_workers or None,
-            timeout=video.decode_timeout,
-        )
+        lambda: decode_or_leave_out(read, video.data_dir, found, logger.dir, options.max_damaged_share, logger.warn)
     )
     paths = [path for path in found if path not in left_out]
-    dataset = VideoWindows(paths, cache, video.seq_len)
-    names = {path: video_name(path, video.data_dir) for path in paths}
-    if not processes.agree((len(dataset), *names.values())):
+    if options.held_out >= len(paths):
+        raise InputError(f"--held_out {options.held_out}: leaves none of the {len(paths)} videos to train on")
+    last = len(paths) - options.held_out
+    paths, kept_back = paths[:last], paths[last:]
+    to_input, mirrored = to_float, partial(torch.flip, dims=[-1])
+    if parsed.space.space == "features":
+        cache = encoded_videos(parsed, paths, kept_back, logger)
+        to_input, mirrored = cache.model_input, cache.space.mirrored
+    dataset = VideoWindows(paths, cache, video.seq_len, to_input)
+    names = [video_name(path, video.data_dir) for path in paths]
+    if not processes.agree((len(dataset), *names)):
         raise InputError(f"--data_dir {video.data_dir}: the ranks find different videos there")
     logger.log(f"{len(paths)} videos, {len(dataset)} windows of {video.seq_len} frames in {video.data_dir}")
     classes = None
@@ -157,7 +186,9 @@ def training_data(parsed: RunOptions, logger: Logger) -> tuple[Batches, list[str
             rank=processes.rank(),
             world_size=processes.world_size(),
             num_workers=video.num_workers,
+            mirrored=mirrored if options.mirror_windows else None,
         ):
             yield frames, cond if classes is None else cond | {"y": classes[cond["video"]]}, samples
 
-    return batches, list(names.values()), left_out
+    held_out = evenly_spread(VideoWindows(kept_back, cache, video.seq_len, to_input)) if kept_back else None
+    return TrainingData(batches, names, left_out, tuple(dataset[0][0].shape[-2:]), held_out)

@@ -174,7 +174,11 @@ class AnchorPattern:
 
     def __call__(self, step: int, sample: int) -> torch.Tensor:
         """Anchors of one training sample, bool (T,) or (T, groups, h, w) with 1 for what it does not tell apart."""
-        chosen = self._of[self.kind(step, sample)]
+        return self.of(self.kind(step, sample), step, sample)
+
+    def of(self, kind: str, step: int, sample: int) -> torch.Tensor:
+        """The same of one of its ``kinds``, whichever is drawn for the sample."""
+        chosen = self._of[kind]
         return chosen if isinstance(chosen, torch.Tensor) else chosen(step, sample)
 
 

@@ -10,6 +10,7 @@ from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOpt
 from ramvid_vad.options.option import describe, int_list, option, parse_image_size, str2bool
 from ramvid_vad.options.run import GROUPS, RunOptions
 from ramvid_vad.options.sampling import DemoOptions, SampleOptions
+from ramvid_vad.options.space import SpaceOptions
 from ramvid_vad.options.training import TrainOptions
 from ramvid_vad.options.video import CacheOptions, PrepareOptions, VideoOptions
 
@@ -26,6 +27,7 @@ __all__ = [
     "RunOptions",
     "SampleOptions",
     "ScoreOptions",
+    "SpaceOptions",
     "TrainOptions",
     "VideoOptions",
     "describe",

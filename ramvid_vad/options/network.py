@@ -18,9 +18,11 @@ class ModelOptions:
         -1, "attention heads on the way up; -1: as --num_heads", at_least=1, at_most=1024, also=(-1,)
     )
     attention_resolutions: str = option(
-        "16,8", "resolutions of the shorter side that get a token mixer, e.g. 16,8", unit="pixels"
+        "16,8",
+        "where the U-Net gets a token mixer: resolutions of the shorter side, 16,8, or shares of the full one, /2,/4",
+        unit="pixels",
     )
-    mixer: str = option("mamba", "token mixer of the U-Net", choices=("mamba", "attention"))
+    mixer: str = option("mamba", "token mixer of the U-Net", choices=("mamba", "attention", "none"))
     scan_order: str = option(
         "space", "token order of the Mamba scan: space or time runs fastest", choices=("space", "time", "alternate")
     )
@@ -42,7 +44,7 @@ class ModelOptions:
         at_most=MOST_FRAMES,
     )
     rgb: bool = option(True, "colour frames; False: grey")
-    mask_channel: bool = option(False, "an input channel that says which frames are anchors")
+    mask_channel: bool = option(False, "an input channel (one for each group of channels) that says what is given")
 
 
 @dataclass
@@ -51,7 +53,7 @@ class DiffusionOptions:
 
     diffusion_steps: int = option(1000, "steps of the noise schedule", unit="steps", at_least=1, at_most=100_000)
     noise_schedule: str = option("linear", "betas", choices=("linear", "cosine"))
-    timestep_respacing: str = option("", "steps kept for sampling: 200, ddim50 or 10,15,20; empty: all")
+    timestep_respacing: str = option("", "steps kept for sampling: 200, ddim50, logsnr10 or 10,15,20; empty: all")
     prediction: str = option("epsilon", "what the network predicts", choices=("epsilon", "xstart", "v"))
     predict_xstart: bool = option(False, "RaMViD's name for --prediction xstart")
     learn_sigma: bool = option(False, "learn the reverse variance")
@@ -68,8 +70,9 @@ class AnchorOptions:
 
     anchors: str = option(
         "",
-        "pattern of given frames; empty: random if a RaMViD mask flag is given, else selective",
-        choices=("", "selective", "random", "prediction", "explicit"),
+        "what is given clean: selective, random, prediction, explicit, infill (first and last frame), none, tube (all "
+        "but a box), motion_given_appearance, appearance_given_motion; or a mixture with shares, none:2,tube:1; empty: "
+        "random if a RaMViD mask flag is given, else selective",
     )
     cond_frames: str = option("", "explicit anchors: frame indices of a window, e.g. 0,1,2")
     num_prediction_anchors: int = option(

@@ -9,6 +9,7 @@ from ramvid_vad.options.detection import FitOptions, ScoreOptions
 from ramvid_vad.options.evaluation import EvalOptions
 from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOptions
 from ramvid_vad.options.sampling import DemoOptions, SampleOptions
+from ramvid_vad.options.space import SpaceOptions
 from ramvid_vad.options.training import TrainOptions
 from ramvid_vad.options.video import CacheOptions, PrepareOptions, VideoOptions
 
@@ -17,6 +18,7 @@ GROUPS = {
     "diffusion": DiffusionOptions,
     "video": VideoOptions,
     "anchors": AnchorOptions,
+    "space": SpaceOptions,
     "train": TrainOptions,
     "sample": SampleOptions,
     "eval": EvalOptions,
@@ -45,6 +47,7 @@ class RunOptions:
     diffusion: DiffusionOptions = field(default_factory=DiffusionOptions)
     video: VideoOptions = field(default_factory=VideoOptions)
     anchors: AnchorOptions = field(default_factory=AnchorOptions)
+    space: SpaceOptions = field(default_factory=SpaceOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
     sample: SampleOptions = field(default_factory=SampleOptions)
     eval: EvalOptions = field(default_factory=EvalOptions)

@@ -18,7 +18,9 @@ class SampleOptions:
         choices=("", "windows", "generation"),
     )
     out_dir: str = option("", "where the result goes; empty: $OPENAI_LOGDIR, else a dated folder in runs/")
-    sampler: str = option("ancestral", "how the reverse process is walked", choices=("ancestral", "ddim"))
+    sampler: str = option(
+        "ancestral", "how the reverse process is walked", choices=("ancestral", "ddim", "dpmpp_2m", "heun")
+    )
     use_ddim: bool = option(False, "RaMViD's name for --sampler ddim")
     eta: float = option(0.0, "noise of the DDIM sampler; 0: none, 1: as much as ancestral", at_least=0, at_most=1)
     clip_denoised: bool = option(True, "clip the predicted frames to [-1, 1] at each step")

@@ -24,8 +24,21 @@ class TrainOptions:
         -1, "windows per forward pass; -1: the whole batch", unit="windows", at_least=1, also=(-1,)
     )
     max_steps: int = option(0, "end after this many steps; 0: never", unit="steps", at_least=0)
+    max_minutes: float = option(
+        0.0,
+        "end after so many minutes of training, over which the rate falls to 0 along half a cosine; 0: never",
+        unit="minutes",
+        at_least=0,
+    )
     max_hours: float = option(0.0, "save and end after this long; 0: never", unit="hours", at_least=0)
     schedule_sampler: str = option("uniform", "how timesteps are drawn", choices=("uniform", "loss-second-moment"))
+    mirror_windows: bool = option(
+        False, "half of the windows are seen in a mirror; flow to the left is then to the right"
+    )
+    held_out: int = option(
+        0, "normal videos, the last by name, kept back: their loss tells when more training does not help", at_least=0
+    )
+    held_out_interval: int = option(500, "steps between two looks at the held-out loss", unit="steps", at_least=1)
     ema_rate: str = option("0.9999", "rates of the averaged weights, comma-separated")
     ema_warmup: bool = option(
         True, "averages forget the random start: at step t the rate is at most (1+t)/(10+t); False: RaMViD's"

@@ -1,8 +1,8 @@
-"""What every space offers, and how it is stored.
+"""What every space offers.
 
 A space turns frames into maps (C, h, w), float32, each channel near zero mean and unit variance on normal video; its
 channels lie in named groups, one group after the other. It is fitted on the training videos alone, a pure function of
-them, and stored as one safetensors file with its settings as JSON inside.
+them.
 """
 
 import hashlib
@@ -14,11 +14,6 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-
-from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.files import replacing
 
 LINES = 240  # pixels, larger frames are first reduced to this shorter side
 LEAST = 16  # pixels, smaller frames are enlarged to this shorter side: optical flow needs as much
@@ -71,35 +66,6 @@ class Space(ABC):
         for name, tensor in sorted(self.tensors().items()):
             digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()[:40]
-
-
-def save_space(space: Space, path: str) -> None:
-    """Write one .safetensors file, whole or not at all. OSError: it could not be written."""
-    about = {"space": json.dumps({"name": space.name, "settings": space.settings()}, sort_keys=True)}
-    tensors = {name: tensor.contiguous() for name, tensor in space.tensors().items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=about)
-
-
-def load_space(path: str, **here: str) -> Space:
-    """The space that ``save_space`` wrote. here: what it needs of this machine, such as ``weights``, the backbone's.
-
-    InputError: missing, damaged, or of a kind that this version does not know.
-    """
-    from ramvid_vad.spaces.features import FeatureSpace
-    from ramvid_vad.spaces.pixels import PixelSpace
-
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            about = json.loads((file.metadata() or {})["space"])
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        kind = {space.name: space for space in (PixelSpace, FeatureSpace)}[about["name"]]
-        return kind(**about["settings"], **tensors, **here)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file: it lies beside the checkpoint that was trained in it") from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a space of this version, or damaged ({reason}); copy it again") from None
 
 
 def reduced(frame: np.ndarray, lines: int = LINES) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from ramvid_vad.diffusion.anchors import AnchorPattern
+from ramvid_vad.diffusion.anchors import AnchorPattern, batch_of
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.models.precision import network_autocast
@@ -25,6 +25,7 @@ from ramvid_vad.runtime.randomness import normal, stream
 from ramvid_vad.runtime.signals import Stop, finishing
 from ramvid_vad.training.checkpoints import Loaded, save_checkpoint
 from ramvid_vad.training.ema import EMA
+from ramvid_vad.training.held_out import HeldOut
 from ramvid_vad.training.optimizer_state import restore_optimizer
 from ramvid_vad.training.schedules import TIMESTEP_SAMPLERS, LossScale, global_norm, learning_rate
 
@@ -36,7 +37,8 @@ class TrainLoop:
 
     batches(start_step) yields (frames (B,C,T,H,W) in [-1,1], cond, sample ids (B,)) of this rank from that step on.
     resumed: the checkpoint to go on from, or None.  config: written into the checkpoints.  names: of the videos that
-    cond["video"] counts, for the dump of a run that ends with numbers that are not finite.
+    cond["video"] counts, for the dump of a run that ends with numbers that are not finite.  channels: of each group of
+    the space.  held_out: normal windows whose loss the log tells now and then.
     """
 
     def __init__(
@@ -53,10 +55,16 @@ class TrainLoop:
         config: dict[str, Any],
         resumed: Loaded | None = None,
         names: Sequence[str] = (),
+        channels: Sequence[int] = (),
+        held_out: HeldOut | None = None,
     ):
         self.diffusion, self.batches, self.anchors, self.options = diffusion, batches, anchors, options
         self.precision, self.exclude_conditional = precision, exclude_conditional
         self.logger, self.config, self.names = logger, config, names
+        self.channels, self.held_out = channels, held_out
+        self.seconds = (
+            resumed.extra.get("seconds", 0.0) if resumed is not None else 0.0
+        )  # of training, earlier runs too
         self.device = processes.dev()
         self.model = model.to(self.device).train()
         self.optimizer = torch.optim.AdamW(
@@ -91,7 +99,7 @@ class TrainLoop:
         A checkpoint is of the last step that was not skipped: a run that goes on meets the skipped ones again, with the
         same numbers, and counts them again. RunError: the run has diverged, or its last checkpoint cannot be saved.
         """
-        options = self.options
+        options, before = self.options, self.seconds
         started = last_log = time.monotonic()
         batches = self.batches(self.step)
         with (
@@ -100,7 +108,8 @@ class TrainLoop:
         ):
             while not self._finished(started):
                 frames, cond, samples = next(batches)
-                rate = learning_rate(self.step, options)  # of this step
+                self.seconds = before + time.monotonic() - started
+                rate = learning_rate(self.step, options, self._share_of_time())  # of this step
                 self._train_step(frames, cond, samples.tolist(), rate)
                 self.step += 1
                 if not self.skipped:
@@ -123,7 +132,7 @@ class TrainLoop:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         torch.manual_seed(int(stream(options.seed, "dropout", step, processes.rank()).integers(2**63)))
         t, weight = self.timesteps.draw(step, samples)
-        anchors = torch.stack([self.anchors(step, sample) for sample in samples])  # (B, T), True = given
+        anchors = batch_of([self.anchors(step, sample) for sample in samples], self.channels)  # True = given
         self.optimizer.zero_grad(set_to_none=True)
 
         size = len(samples) if options.microbatch < 1 else options.microbatch
@@ -162,8 +171,16 @@ class TrainLoop:
             for average in self.ema.values():
                 average.update(weights, step if options.ema_warmup else None)
         self._record(t.tolist(), losses, norm, finite)
+        if len(self.anchors.kinds) > 1:
+            for sample, loss in zip(samples, losses, strict=True):
+                self.logger.logkv_mean(f"loss_{self.anchors.kind(step, sample)}", loss)
         self._count_skip(finite, samples, cond, {"timesteps": t.tolist(), "losses": losses, "gradient_norm": norm})
         self.scale.update(finite)
+
+    def _share_of_time(self) -> float:
+        """Of --max_minutes, earlier runs included; rank 0's clock is everybody's."""
+        minutes = self.options.max_minutes
+        return processes.from_rank_0(lambda: self.seconds / 60 / minutes) if minutes else 0.0
 
     def _call_network(self, *inputs: torch.Tensor, **keywords: torch.Tensor | None) -> torch.Tensor:
         with network_autocast(self.precision, self.device):
@@ -218,6 +235,12 @@ class TrainLoop:
             self.logger.logkv_mean("loss", loss)
             self.logger.logkv_mean(f"loss_q{4 * timestep // self.diffusion.num_timesteps}", loss)
         self.pending = []
+        every = self.options.held_out_interval
+        if self.held_out is not None and self.step // every > (self.step - self.options.log_interval) // every:
+            self.model.eval()
+            for kind, loss in self.held_out.losses(self._call_network, self.diffusion).items():
+                self.logger.logkv(f"held_out_{kind}", loss)
+            self.model.train()
         self.logger.logkv("step", self.step)
         self.logger.logkv("lr", rate)
         self.logger.logkv("steps_per_second", steps_per_second)
@@ -233,6 +256,8 @@ class TrainLoop:
             "timestep_sampler": self.timesteps.state(),
             "global_batch": self.options.batch_size * processes.world_size(),
         }
+        if self.options.max_minutes:
+            self.extra["seconds"] = self.seconds
 
     def _save(self, last: bool = False) -> bool:
         """Write the checkpoint of the last good step on rank 0, unless there is one; False: that failed, and training
@@ -289,6 +314,8 @@ class TrainLoop:
 
     def _finished(self, started: float) -> bool:
         if self._last_step() is not None and self.step >= self._last_step():
+            return True
+        if self._share_of_time() >= 1:
             return True
         hours = self.options.max_hours
         return processes.any_true(bool(self.stop) or bool(hours and time.monotonic() - started > hours * 3600))

@@ -10,13 +10,15 @@ from ramvid_vad.options import TrainOptions
 from ramvid_vad.runtime.randomness import stream
 
 
-def learning_rate(step: int, options: TrainOptions) -> float:
+def learning_rate(step: int, options: TrainOptions, share: float = 0.0) -> float:
     """Learning rate of the step after ``step`` completed ones; 0 once a linear decay has ended.
+
+    share: of --max_minutes that are over, 0 to 1: the rate falls along half a cosine, lr * (1 + cos(pi share)) / 2.
 
     linear: lr * (1 - step / lr_anneal_steps).  step: lr * drop^(step // steps_drop).  time_based: lr / (1 + decay *
     step). As in improved-diffusion, lr_anneal_steps > 0 alone means linear.
     """
-    lr = options.lr
+    lr = options.lr * (1 + math.cos(math.pi * min(share, 1.0))) / 2
     if options.lr_warmup and step < options.lr_warmup:
         lr *= (step + 1) / options.lr_warmup
     if options.anneal_type == "linear" or (options.anneal_type in ("", "None") and options.lr_anneal_steps):

@@ -1,7 +1,7 @@
 """Windows of videos as training samples, in an order that is a pure function of (seed, position)."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import count
@@ -42,13 +42,20 @@ class VideoWindows(torch.utils.data.Dataset):
 
     paths: videos, as find_videos returns them.  cache: gives their frames (those not cached are decoded here).
     A video of n frames has n - seq_len + 1 windows; a shorter one has one, padded by repeating its last frame.
+    to_input: windows (..., T, H, W, C), or maps of another space, as the model sees them, float (..., C, T, H, W).
     A sample is (float32 (C, T, H, W) in [-1, 1], {"video": index into paths, "start": first frame}).
     """
 
-    def __init__(self, paths: Sequence[str], cache: FrameCache, seq_len: int):
+    def __init__(
+        self,
+        paths: Sequence[str],
+        cache: FrameCache,
+        seq_len: int,
+        to_input: Callable[[np.ndarray], torch.Tensor] = to_float,
+    ):
         if seq_len < 1:
             raise InputError(f"seq_len {seq_len}: a window needs at least one frame")
-        self.paths, self.cache, self.seq_len = list(paths), cache, seq_len
+        self.paths, self.cache, self.seq_len, self.to_input = list(paths), cache, seq_len, to_input
         self.lengths = [len(cache.frames(path)) for path in self.paths]
         windows = [max(length - seq_len + 1, 1) for length in self.lengths]
         self._ends = np.cumsum(windows, dtype=np.int64)
@@ -70,7 +77,7 @@ class VideoWindows(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, dict[str, int]]:
         video, start = self.locate(index)
-        return to_float(self.window(index)), {"video": video, "start": start}
+        return self.to_input(self.window(index)), {"video": video, "start": start}
 
 
 def window_order(num_windows: int, seed: int, epoch: int) -> np.ndarray:
@@ -87,6 +94,7 @@ def training_batches(
     rank: int = 0,
     world_size: int = 1,
     num_workers: int = 0,
+    mirrored: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]]:
     """Endless batches (frames (B, C, T, H, W) float32, {"video", "start"} int64 (B,), sample ids int64 (B,)).
 
@@ -96,6 +104,7 @@ def training_batches(
     one process with the global batch would.
     num_workers: threads that prepare the batches ahead (reading and conversion release the interpreter's lock, and
     threads need no copies between processes); 0 prepares each when asked for.
+    mirrored: (C, T, H, W) -> the same seen in a mirror, for half of the samples; None: none are.
     Raises InputError when there are fewer windows than one global batch holds.
     """
     num_windows, global_batch = len(dataset), batch_size * world_size
@@ -113,7 +122,11 @@ def training_batches(
         samples = range(first, first + batch_size)
         windows = [int(order(p // num_windows)[p % num_windows]) for p in samples]
         video, start = np.array([dataset.locate(window) for window in windows]).T
-        frames = to_float(np.stack([dataset.window(window) for window in windows]))
+        frames = dataset.to_input(np.stack([dataset.window(window) for window in windows]))
+        if mirrored is not None:
+            for row, sample in enumerate(samples):
+                if stream(seed, "mirror", sample).random() < 0.5:
+                    frames[row] = mirrored(frames[row])
         where = {"video": torch.tensor(video), "start": torch.tensor(start)}
         return frames, where, torch.tensor(samples)
 

@@ -14,7 +14,7 @@ from ramvid_vad.spaces import features as features_module
 from ramvid_vad.spaces.cache import EncodedVideos
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.spaces.pixels import PixelSpace
-from ramvid_vad.spaces.space import load_space, save_space
+from ramvid_vad.spaces.stored import load_space, save_space
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.datasets import to_float
 from ramvid_vad.video.reader import read_frames

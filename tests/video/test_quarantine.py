@@ -9,7 +9,6 @@ import pytest
 from clips import pictures, write_video
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
-from ramvid_vad.commands import quarantine as quarantine_module
 from ramvid_vad.commands.quarantine import RECORD, decode_or_leave_out
 from ramvid_vad.commands.sample import sample
 from ramvid_vad.commands.train import train
@@ -46,7 +45,12 @@ def look(tmp_path, data):
         cache = FrameCache(str(tmp_path / "cache"), (16, 16))
         (tmp_path / "log").mkdir(exist_ok=True)
         left_out = decode_or_leave_out(
-            cache, str(data), paths, str(tmp_path / "log"), max_share, warnings.append, workers=1, **options
+            lambda some, failures: prefetch_module.prefetch(cache, some, workers=1, failures=failures, **options),
+            str(data),
+            paths,
+            str(tmp_path / "log"),
+            max_share,
+            warnings.append,
         )
         return [path.rsplit("/")[-1] for path in left_out], warnings
 
@@ -165,7 +169,7 @@ def test_a_killed_decoder_is_no_damage(look, monkeypatch):
     def killed(*arguments, **options):
         raise RunError("0.mkv: its decoding process was killed")
 
-    monkeypatch.setattr(quarantine_module, "prefetch", killed)
+    monkeypatch.setattr(prefetch_module, "prefetch", killed)
     with pytest.raises(RunError, match="killed"):
         look()
 

