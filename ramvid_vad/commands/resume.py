@@ -23,7 +23,8 @@ from ramvid_vad.training.checkpoints import (
 
 MAY_CHANGE = (  # of the options of training, when a run goes on; docs/reliability.md lists them
     *("lr", "weight_decay", "anneal_type", "lr_anneal_steps", "steps_drop", "drop", "decay", "lr_warmup", "clip"),
-    *("batch_size", "microbatch", "max_steps", "max_hours", "ema_rate", "max_skipped_steps", "max_damaged_share"),
+    *("batch_size", "microbatch", "max_steps", "max_hours", "max_minutes", "ema_rate", "max_skipped_steps"),
+    *("max_damaged_share", "held_out_interval"),
     *("precision", "use_fp16", "fp16_scale_growth", "log_interval", "save_interval", "keep_checkpoints"),
     *("resume_checkpoint", "log_dir", "tensorboard"),
 )

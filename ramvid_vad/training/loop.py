@@ -1,9 +1,7 @@
 """The training loop. All that is random is a function of (seed, step, sample): to resume, the step is enough."""
 
 import contextlib
-import json
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +24,7 @@ from ramvid_vad.runtime.signals import Stop, finishing
 from ramvid_vad.training.checkpoints import Loaded, save_checkpoint
 from ramvid_vad.training.ema import EMA
 from ramvid_vad.training.held_out import HeldOut
+from ramvid_vad.training.nonfinite import dump
 from ramvid_vad.training.optimizer_state import restore_optimizer
 from ramvid_vad.training.schedules import TIMESTEP_SAMPLERS, LossScale, global_norm, learning_rate
 
@@ -212,22 +211,11 @@ class TrainLoop:
             places = zip(where, cond["video"].tolist(), cond["start"].tolist(), strict=True)
             where = [sample | {"video": self.names[video], "start": start} for sample, video, start in places]
         about = {"step": self.step, "rank": processes.rank(), "samples": where, "loss_scale": self.scale.value}
-        seen = self._dump(about | figures)
+        seen = dump(self.logger.dir, self.step, about | figures)
         raise RunError(
             f"{self.skipped} steps in a row had a loss or gradient that is not finite; {seen}; "
             "try a lower --lr or --precision bf16"
         )
-
-    def _dump(self, content: dict[str, Any]) -> str:
-        """Write what this rank saw of the last bad step into the log directory; where it is, in words."""
-        path = os.path.join(self.logger.dir, f"nonfinite{self.step:06d}_rank{processes.rank()}.json")
-        text = json.dumps(_legal(content), indent=1, allow_nan=False)
-        try:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-        except OSError as error:
-            return f"{path} could not be written ({error.strerror}): {json.dumps(_legal(content))}"
-        return f"see {path} (and those of the other ranks)" if processes.world_size() > 1 else f"see {path}"
 
     def _log(self, rate: float, steps_per_second: float) -> None:
         """Means since the last line over all ranks; the loss also by quartile of the timestep, 0 = least noise."""
@@ -324,12 +312,3 @@ class TrainLoop:
 def _of_all_ranks(pairs: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """The (timestep, loss) pairs of all ranks, in an order that is the same everywhere."""
     return sorted(pair for part in processes.all_gather_object(pairs) for pair in part)
-
-
-def _legal(value: Any) -> Any:
-    """JSON has no nan and no inf: they become words."""
-    if isinstance(value, dict):
-        return {key: _legal(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_legal(each) for each in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
