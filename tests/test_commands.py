@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import torch
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command, run_command
 from ramvid_vad.commands.evaluate import evaluate
+from ramvid_vad.commands.next_command import after_training
 from ramvid_vad.commands.sample import sample
 from ramvid_vad.commands.train import train
 from ramvid_vad.demo.street import generate
 from ramvid_vad.errors import InputError
+from ramvid_vad.loading import with_anchor_kind
 from ramvid_vad.training.weights import load_weights
 from ramvid_vad.video.cache import FrameCache
 
@@ -103,6 +106,51 @@ def test_the_same_training_command_goes_on(made, tmp_path):
     run("video_train", *arguments, tmp_path / "parts", "--max_steps", 6)
     for name in ("model000006.safetensors", "ema_0.9_000006.safetensors", "opt000006.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def words_of_next(said):
+    """The command that the last line says comes next: its name and its options, as a shell would read them."""
+    last = said.splitlines()[-1]
+    assert last.startswith("next: ramvid-vad ")
+    return shlex.split(last)[2], shlex.split(last)[3:]
+
+
+def test_what_is_finished_says_so_and_what_comes_next(made, tmp_path, capsys):
+    model = tmp_path / "a model"
+    shutil.copytree(made / "model", model)
+    train_it = ["--cache_dir", made / "cache", "--data_dir", made / "scene/training", "--log_dir", model]
+    run("video_train", *TRAIN, *train_it)
+    said = capsys.readouterr().out
+    assert f"finished at step 4 (--max_steps 4); checkpoints are in {model}" in said and "goes on" not in said
+    name, words = words_of_next(said)
+    assert name == "sample"
+    assert parse_command("", COMMAND_SECTIONS["video_sample"], words).sample.model_path == str(model)
+    run("video_train", *TRAIN, *train_it, "--max_steps", 0, "--max_hours", 1e-9)
+    said = capsys.readouterr().out
+    assert "by --max_hours 1e-09; the same command goes on from there" in said and "next:" not in said
+    filled, testing = tmp_path / "filled", made / "scene/testing"
+    shutil.copytree(made / "filled", filled)
+    sampling = ["--timestep_respacing", "2", "--stride", "6", "--cache_dir", made / "cache", "--data_dir", testing]
+    run("video_sample", *sampling, "--model_path", made / "model", "--out_dir", filled)
+    name, words = words_of_next(capsys.readouterr().out)
+    options = parse_command("", COMMAND_SECTIONS["vad_eval"], words).eval
+    assert (name, options.reconstructions, options.data_dir) == ("evaluate", str(filled), str(testing))
+
+
+def test_how_training_ended():
+    def lines(words, step, stopped_by="", spent=False):
+        run = with_anchor_kind(parse_command("", COMMAND_SECTIONS["video_train"], words.split()))
+        return after_training(run, step, stopped_by, "log", spent)
+
+    assert "(--max_steps 4, --lr_anneal_steps 4)" in lines("--max_steps 4 --lr_anneal_steps 4", 4)[0]
+    assert "(--max_minutes 5)" in lines("--max_minutes 5 --max_steps 9", 4, spent=True)[0]
+    assert lines("--max_steps 4", 3, "SIGTERM") == [
+        "ended at step 3 by SIGTERM; the same command goes on from there; checkpoints are in log"
+    ]
+    # RaMViD's random anchors cannot infill whole videos
+    assert lines("--max_steps 4 --uncondition_rate 0.5", 4)[1].endswith("--anchors selective")
+    assert not lines("--max_steps 4", 4)[1].endswith("selective")
+    assert len(lines("--max_steps 4 --space features", 4)) == 1
 
 
 def test_the_checkpoint_says_how_frames_are_cut(made, tmp_path, capsys):

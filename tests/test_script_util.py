@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command, run_command
+from ramvid_vad.commands.train import OWN_FLAGS, mixer_note
 from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.loading import anchor_pattern, check_config, with_anchor_kind
 from ramvid_vad.options import GROUPS, int_list, parse_image_size, str2bool
@@ -90,6 +91,17 @@ def test_readme_recipe_parses_to_its_numbers(name):
     assert create_diffusion(parsed.diffusion).num_timesteps == 1000
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_ramvids_own_lines_are_told_that_they_train_mamba(name):
+    line = " ".join(("--data_dir path/to/videos", RECIPES[name][0], DIFFUSION_FLAGS, RECIPES[name][1]))
+    assert "--mixer attention trains RaMViD's own network" in mixer_note(train(line))
+    assert train(line).model.mixer == "mamba"
+    assert mixer_note(train(f"{line} --log_dir here --max_steps 10"))  # where and how long is not what
+    for own in ("--mixer mamba", "--mixer attention", "--anchors random", "--mask_channel True", "--space features"):
+        assert mixer_note(train(f"{line} {own}")) == ""
+    assert mixer_note(train("--config ped2_cpu")) == ""
+
+
 def test_recipes_are_the_readmes_lines(shared):
     text = (shared / "papers" / "mamba_video_diffusion_readme.txt").read_text()
     found = [re.findall(rf'^{group}_FLAGS="(.*)";', text, re.M) for group in ("MODEL", "DIFFUSION", "TRAIN")]
@@ -120,6 +132,8 @@ def test_every_flag_of_ramvid_is_known():
         "--max_num_mask_frames 4 --mask_range None --uncondition_rate 0.0 --exclude_conditional True"
     )
     assert len(parsed.given) == 45  # 24 shared, 21 of training
+    groups = (GROUPS[name] for name in ("model", "diffusion", "anchors"))
+    assert {spec.name for group in groups for spec in fields(group)} - parsed.given == OWN_FLAGS
     assert anchors_of(parsed).fixed is None
     parsed = sample(
         shared_flags

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ramvid_vad.commands.next_command import after_infilling
 from ramvid_vad.diffusion.anchors import explicit_anchors
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
@@ -111,7 +112,7 @@ def _infill_videos(parsed: RunOptions, weights: dict[str, str], model: UNet, dif
         if missing:
             raise InputError(f"--out_dir {out_dir}: unfinished {', '.join(missing)}: run the same command again")
         infilling.finish()
-        print(f"reconstructions of {len(names)} videos are in {out_dir}")
+        print("\n".join(after_infilling(parsed, len(names), out_dir)))
     return True
 
 

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from ramvid_vad.commands.feature_data import encoded_videos, read_all
+from ramvid_vad.commands.next_command import after_training
 from ramvid_vad.commands.quarantine import decode_or_leave_out, report
 from ramvid_vad.commands.resume import begun_without_warm_up, find_resumed, run_config
 from ramvid_vad.errors import InputError
@@ -29,6 +30,25 @@ from ramvid_vad.training.loop import Batches, TrainLoop
 from ramvid_vad.video.datasets import VideoWindows, to_float, training_batches
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
+
+# options of network, diffusion and anchors that RaMViD does not have
+OWN_FLAGS = frozenset(
+    [
+        "mixer",
+        "scan_order",
+        "scan_merge",
+        "d_state",
+        "patch_size",
+        "factorized_conv",
+        "mask_channel",
+        "channel_mult",
+        "prediction",
+        "min_snr_gamma",
+        "anchors",
+        "num_prediction_anchors",
+        "cond_frames",
+    ]
+)
 
 
 def train(parsed: RunOptions) -> bool:
@@ -89,12 +109,22 @@ def train(parsed: RunOptions) -> bool:
     logger.start(parsed.as_sections(), resumed_step=loop.step)
     count = sum(parameter.numel() for parameter in model.parameters())
     logger.log(f"{count / 1e6:.2f} M parameters, mixer {parsed.model.mixer}, anchors {parsed.anchors.anchors}")
+    if note := mixer_note(parsed):
+        logger.log(note)
     step = loop.run()
     report(data.left_out, logger.log)
-    logger.log(f"ended at step {step}; the same command goes on from there; checkpoints are in {logger.dir}")
+    for line in after_training(parsed, step, loop.stop.name, logger.dir, 0 < 60 * options.max_minutes <= loop.seconds):
+        logger.log(line)
     logger.close()
     processes.cleanup()
     return not loop.stop
+
+
+def mixer_note(parsed: RunOptions) -> str:
+    """What RaMViD's own command line trains here, in one line; "" if anything of this project's was asked for."""
+    if parsed.config or parsed.given & OWN_FLAGS or parsed.space.space != "pixels":
+        return ""
+    return "note: the network's mixer is Mamba, this project's; --mixer attention trains RaMViD's own network"
 
 
 def checked(parsed: RunOptions) -> RunOptions:
