@@ -24,10 +24,6 @@ from ramvid_vad.models.unet import UNet
 from ramvid_vad.options import RunOptions, SampleOptions, parse_image_size
 from ramvid_vad.reconstructions import (
     load_reconstruction,
-    part_file,
-    read_part,
-    remove_leftovers,
-    write_part,
     write_reconstruction,
 )
 from ramvid_vad.runtime.files import write_text
@@ -36,6 +32,7 @@ from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.datasets import to_float, to_uint8
 from ramvid_vad.video.rows import on_disk
 from ramvid_vad.video.windows import covering_starts, in_video, mirrored, window_anchors
+from ramvid_vad.window_files import part_file, read_part, remove_leftovers, write_part
 
 
 @dataclass(frozen=True)

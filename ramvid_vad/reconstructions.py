@@ -16,7 +16,6 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.files import clear_abandoned, replacing
+from ramvid_vad.runtime.files import replacing
 from ramvid_vad.video.rows import Rows
 from ramvid_vad.video.windows import covering_starts, masked_rows, times_masked
 
@@ -86,7 +85,7 @@ def load_reconstruction(path: str, *, frames: bool = True) -> Reconstruction:
             num_frames, settings = int(file["num_frames"]), json.loads(str(file["settings"]))
         images = _open_frames(path) if frames else np.zeros((len(fields["frame"]), 0), np.uint8)
     except Exception as error:  # a damaged file surfaces as any of a dozen types
-        raise InputError(f"{path}: not a reconstruction written by video_sample.py ({_reason(error)})") from None
+        raise InputError(f"{path}: not a reconstruction written by video_sample.py ({reason(error)})") from None
     loaded = Reconstruction(images, num_frames=num_frames, settings=settings, **fields)
     wrong = _wrong(loaded, frames)
     if wrong:
@@ -94,7 +93,7 @@ def load_reconstruction(path: str, *, frames: bool = True) -> Reconstruction:
     return loaded
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
@@ -172,7 +171,7 @@ def write_reconstruction(
             for name, array in small.items():
                 _write_array(archive, name, [array], array.shape)
 
-    _write(path, write)
+    write_whole(path, write)
 
 
 def _write_array(
@@ -192,52 +191,8 @@ def _write_array(
     assert left == 0, f"{name}: parts that do not make {shape}"
 
 
-def part_file(folder: str, name: str, window: int) -> str:
-    """Where one window of the video ``name`` lies until the video is finished."""
-    return os.path.join(folder, PARTS, name, f"window{window:06d}.npz")
-
-
-def write_part(path: str, frames: np.ndarray) -> None:
-    """The scored frames of one window, uint8 (k, H, W, C). InputError: it cannot be written."""
-
-    def write(temporary: str) -> None:
-        with open(temporary, "wb") as file:
-            np.savez_compressed(file, frames=frames)
-
-    _write(path, write)
-
-
-def read_part(path: str, rows: int) -> np.ndarray:
-    """What :func:`write_part` wrote. InputError: a damaged file or one of other than ``rows`` frames, which is removed
-    so that the same command makes it again."""
-    try:
-        with np.load(path, allow_pickle=False) as part:
-            frames = part["frames"]
-        if frames.dtype != np.uint8 or frames.ndim != 4 or len(frames) != rows:
-            raise ValueError(f"{frames.dtype} {frames.shape} in place of {rows} frames")
-    except Exception as error:  # a damaged file surfaces as any of a dozen types
-        with suppress(OSError):
-            os.remove(path)
-        raise InputError(f"{path}: damaged ({_reason(error)}), and removed: run the same command again") from None
-    return frames
-
-
-def remove_leftovers(folder: str, names: Iterable[str]) -> None:
-    """Remove the windows of finished videos and what killed runs left of files they were writing; nothing else."""
-    for place in {folder, *(os.path.dirname(os.path.join(folder, name)) for name in names)}:
-        clear_abandoned(place, grace=0)
-    top = os.path.join(folder, PARTS)
-    for root, _, files in os.walk(top, topdown=False):
-        clear_abandoned(root, grace=0)
-        for file in files:
-            if re.fullmatch(r"window\d{6,}\.npz", file):
-                with suppress(OSError):
-                    os.remove(os.path.join(root, file))
-        with suppress(OSError):  # somebody put a file of his own there
-            os.rmdir(root)
-
-
-def _write(path: str, write: Callable[[str], None]) -> None:
+def write_whole(path: str, write: Callable[[str], None]) -> None:
+    """write: writes the file under the temporary name that it is given. InputError: it cannot be written."""
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with replacing(path) as temporary:

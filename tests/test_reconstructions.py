@@ -9,15 +9,12 @@ import pytest
 from ramvid_vad.errors import InputError
 from ramvid_vad.reconstructions import (
     load_reconstruction,
-    part_file,
-    read_part,
-    remove_leftovers,
-    write_part,
     write_reconstruction,
 )
 from ramvid_vad.runtime.files import temporary_beside
 from ramvid_vad.video.rows import Rows, on_disk
 from ramvid_vad.video.windows import covering_starts, masked_rows, times_masked
+from ramvid_vad.window_files import part_file, read_part, remove_leftovers, write_part
 
 ANCHORS = np.isin(np.arange(12), [0, 1, 10, 11])
 SETTINGS = {"image_size": [6, 5], "rgb": False, "keep_aspect": False, "seed": 3}

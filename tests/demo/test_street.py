@@ -11,8 +11,9 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 from sklearn.metrics import roc_auc_score
 
-from ramvid_vad.demo import drawing as synthetic_draw
 from ramvid_vad.demo import street as synthetic
+from ramvid_vad.demo.canvas import metre
+from ramvid_vad.demo.clips import balanced_phase, script
 from ramvid_vad.demo.street import SceneOptions, generate, render
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.masks import load_masks
@@ -103,17 +104,17 @@ def test_impossible_options_are_refused(tmp_path, change):
 def test_training_clips_hold_walkers_of_the_usual_direction_only():
     options = SceneOptions()
     for index in range(options.num_train):
-        actors = synthetic._script(options, "training", index).actors
+        actors = script(options, "training", index).actors
         assert {actor.kind for actor in actors} == {"walker"}
         assert all(actor.speed > 0 for actor in actors)
 
 
 def test_test_clips_hold_every_anomaly_at_its_own_speed():
     options = SceneOptions()
-    actors = [actor for index in range(6) for actor in synthetic._script(options, "testing", index).actors]
+    actors = [actor for index in range(6) for actor in script(options, "testing", index).actors]
 
     def speeds(kind: str) -> np.ndarray:  # metres per second
-        return np.array([a.speed * synthetic.FPS / synthetic_draw.metre(a.depth) for a in actors if a.kind == kind])
+        return np.array([a.speed * synthetic.FPS / metre(a.depth) for a in actors if a.kind == kind])
 
     assert {actor.kind for actor in actors} == {"walker", "runner", "wrong_way", "vehicle", "thrown"}
     assert (np.abs(speeds("walker") - 1.1) < 0.2).all()
@@ -125,7 +126,7 @@ def test_masks_mark_exactly_the_pixels_that_the_anomaly_changes():
     options = SceneOptions(size=(96, 128))
     street = synthetic._Street(options)
     for index, t in ((0, 60), (1, 100), (2, 12), (4, 110)):
-        clip = synthetic._script(options, "testing", index)
+        clip = script(options, "testing", index)
         normal = replace(clip, actors=[actor for actor in clip.actors if not actor.abnormal])
         (image, mask), (empty, nothing) = street.picture(clip, t), street.picture(normal, t)
         changed = np.abs(image - empty).max(axis=-1) > 0.04
@@ -142,7 +143,7 @@ def test_masks_mark_exactly_the_pixels_that_the_anomaly_changes():
 def test_what_a_nearer_walker_covers_is_not_marked():
     options = SceneOptions()
     street = synthetic._Street(options)
-    clip = synthetic._script(options, "testing", 0)
+    clip = script(options, "testing", 0)
     van = next(actor for actor in clip.actors if actor.kind == "vehicle")
     walker = next(actor for actor in clip.actors if actor.kind == "walker")
     van, walker = replace(van, depth=78.0), replace(walker, depth=90.0, passes=van.passes)
@@ -157,7 +158,7 @@ def test_what_a_nearer_walker_covers_is_not_marked():
 
 def test_noise_grows_with_the_signal():
     options = SceneOptions(size=(96, 128))
-    clip = synthetic._script(options, "training", 0)
+    clip = script(options, "training", 0)
     street = synthetic._Street(options)
     frames, _ = render(options, "training", 0)
     light = np.stack([street.picture(clip, t)[0] * clip.gain[t] for t in range(0, 150, 30)])
@@ -172,7 +173,7 @@ def test_balanced_phase_shows_the_periodic_thing_equally_often():
     on = np.arange(96) < 60
     odd = np.zeros(120, bool)
     odd[40:90] = True
-    phase = synthetic._balanced_phase(np.random.default_rng(0), on, odd)
+    phase = balanced_phase(np.random.default_rng(0), on, odd)
     shown = on[(phase + np.arange(120)) % 96]
     assert shown[odd].mean() == pytest.approx(shown[~odd].mean(), abs=0.03)
 

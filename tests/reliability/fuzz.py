@@ -206,8 +206,9 @@ def _others(folder: Path) -> Iterator[Seed]:
 
 def _reconstructions(folder: Path) -> Iterator[Seed]:
     from ramvid_vad.diffusion.anchors import selective_anchors
-    from ramvid_vad.reconstructions import load_reconstruction, read_part, write_part, write_reconstruction
+    from ramvid_vad.reconstructions import load_reconstruction, write_reconstruction
     from ramvid_vad.video.windows import covering_starts, masked_rows
+    from ramvid_vad.window_files import read_part, write_part
 
     anchors, settings = selective_anchors(8).numpy(), {"image_size": "8x8", "rgb": True, "keep_aspect": False}
     starts = covering_starts(20, 8, 4, anchors)

@@ -1,18 +1,10 @@
-"""Drawing of the synthetic street: background, wall of lamps, tram, beacon, tree, walkers, van, thrown bag.
-
-Lengths are in *units*: the picture is 96 units high whatever its resolution, x to the right, y downwards. An actor
-stands on the ground at depth ``y``; the camera looks down from above, its horizon lies at y = HORIZON, and a metre at
-depth y is ``metre(y)`` units long, so nearer people are larger and their steps longer.
-"""
-
-from dataclasses import dataclass
-from itertools import pairwise
+"""What stands in the street or moves in the same way every day: background, wall of lamps, tram, beacon, tree."""
 
 import cv2
 import numpy as np
 
-HEIGHT = 96.0  # units
-HORIZON = -3.3  # y of the vanishing line
+from ramvid_vad.demo.canvas import HEIGHT, HORIZON, Canvas, Colour, darker
+
 KERB = 63.0  # y of the edge between road and pavement
 RAIL = 60.0  # y at which the tram's wheels touch the ground
 TRAM_LENGTH = 160.0  # units
@@ -26,69 +18,6 @@ BEACON = (52.0, 55.0)  # lamps that warn of the tram
 BEACON_PERIOD = 2  # frames
 TREE = (104.0, 67.0)  # foot of the tree
 TREE_PERIOD = 20  # frames of one sway
-_SHIFT = 4  # OpenCV's fixed-point bits for positions between pixels
-
-Colour = tuple[int, int, int]  # RGB, 0..255
-Point = tuple[float, float]
-
-
-def metre(y: float) -> float:
-    """Units per metre for something that stands at depth y."""
-    return 0.198 * (y - HORIZON)
-
-
-class Canvas:
-    """An RGB picture in units, and the mask of what was drawn while ``marking`` was on and is still visible."""
-
-    def __init__(self, background: np.ndarray):
-        """background: uint8 (h, w, 3); the scale is h / HEIGHT pixels per unit."""
-        self.image = background.copy()
-        self.mask = np.zeros(background.shape[:2], np.uint8)
-        self.scale = background.shape[0] / HEIGHT
-        self.marking = False
-
-    def polygon(self, points: list[Point], colour: Colour) -> None:
-        """Fill an antialiased polygon."""
-        fixed = np.round((np.asarray(points) * self.scale - 0.5) * (1 << _SHIFT)).astype(np.int32)
-        cv2.fillPoly(self.image, [fixed], colour, cv2.LINE_AA, _SHIFT)
-        cv2.fillPoly(self.mask, [fixed], 255 if self.marking else 0, cv2.LINE_8, _SHIFT)
-
-    def ellipse(self, centre: Point, rx: float, ry: float, colour: Colour, tilt: float = 0.0) -> None:
-        """Fill an ellipse; tilt in radians."""
-        a = np.linspace(0, 2 * np.pi, 17)[:-1]
-        x, y = rx * np.cos(a), ry * np.sin(a)
-        c, s = np.cos(tilt), np.sin(tilt)
-        self.polygon(list(zip(centre[0] + c * x - s * y, centre[1] + s * x + c * y, strict=True)), colour)
-
-    def limb(self, points: list[Point], width: float, colour: Colour) -> None:
-        """A chain of rounded segments, e.g. hip, knee, ankle."""
-        for (x0, y0), (x1, y1) in pairwise(points):
-            length = max(np.hypot(x1 - x0, y1 - y0), 1e-6)
-            nx, ny = -(y1 - y0) / length * width / 2, (x1 - x0) / length * width / 2
-            self.polygon([(x0 + nx, y0 + ny), (x1 + nx, y1 + ny), (x1 - nx, y1 - ny), (x0 - nx, y0 - ny)], colour)
-            self.ellipse((x1, y1), width / 2, width / 2, colour)
-
-    def paste(self, sprite: np.ndarray, alpha: np.ndarray, x: float, y: float) -> None:
-        """Lay sprite uint8 (h, w, 3) with opacity alpha uint8 (h, w) over the picture, its corner at (x, y) units."""
-        height, width = self.mask.shape
-        left, top = round(x * self.scale), round(y * self.scale)
-        x0, x1 = max(left, 0), min(left + sprite.shape[1], width)
-        y0, y1 = max(top, 0), min(top + sprite.shape[0], height)
-        if x0 >= x1 or y0 >= y1:
-            return
-        part = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-        opacity = alpha[part].astype(np.uint16)[..., None]
-        target = self.image[y0:y1, x0:x1]
-        target[:] = (sprite[part] * opacity + target * (255 - opacity) + 127) // 255
-        self.mask[y0:y1, x0:x1][alpha[part] > 127] = 255 if self.marking else 0
-
-
-def darker(colour: Colour, factor: float) -> Colour:
-    """The colour times a factor, clipped to 0..255."""
-    return tuple(int(min(255, c * factor)) for c in colour)
-
-
-# --- what does not move -----------------------------------------------------------------------------------------------
 
 
 def noise_texture(rng: np.random.Generator, height: int, width: int, cell: float) -> np.ndarray:
@@ -171,9 +100,6 @@ def paint_background(rng: np.random.Generator, height: int, width: int) -> np.nd
     return np.clip(canvas.image * falloff, 0, 255).astype(np.uint8)
 
 
-# --- what moves in the same way every day -----------------------------------------------------------------------------
-
-
 def paint_tram(scale: float) -> tuple[np.ndarray, np.ndarray]:
     """The tram (every tram is of this one type): picture uint8 (h, w, 3) and opacity uint8 (h, w), 42 units high."""
     height, width = round(42 * scale), round(TRAM_LENGTH * scale)
@@ -249,116 +175,3 @@ def draw_tree(canvas: Canvas, crown: tuple[np.ndarray, np.ndarray], frame: int) 
     shear = np.float32([[1, -2 * sway * canvas.scale / height, 2 * sway * canvas.scale], [0, 1, 0]])
     picture = cv2.warpAffine(picture, shear, (width, height), borderMode=cv2.BORDER_REFLECT)
     canvas.paste(picture, cv2.warpAffine(alpha, shear, (width, height)), x - 22, 0.5)
-
-
-# --- who walks, and what does not belong ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a person looks: clothes, body height in metres, and what they carry ("", "backpack" or "bag")."""
-
-    top: Colour
-    trousers: Colour
-    hair: Colour
-    skin: Colour
-    height: float
-    coat: bool
-    carries: str
-
-
-def draw_person(
-    canvas: Canvas, look: Look, x: float, y: float, facing: int, gait: float, running: bool = False
-) -> None:
-    """A person seen from the side. gait: radians, 2 pi per two steps; facing: +1 right, -1 left."""
-    m = metre(y)
-    h = look.height * m
-    swing, knee, lean, elbow = (0.78, 1.35, 0.24, 1.5) if running else (0.44, 0.75, 0.04, 0.25)
-    lift = (0.035 if running else 0.012) * h * (1 - np.cos(2 * gait))
-    hip = (x, y - 0.50 * h - lift)
-    shoulder = (x + facing * lean * 0.32 * h, hip[1] - 0.31 * h)
-
-    def leg(phase: float) -> list[Point]:
-        thigh = swing * np.sin(phase)
-        shin = thigh - knee * max(0.0, np.cos(phase)) ** 1.5 - 0.08
-        k = (hip[0] + facing * 0.245 * h * np.sin(thigh), hip[1] + 0.245 * h * np.cos(thigh))
-        a = (k[0] + facing * 0.235 * h * np.sin(shin), k[1] + 0.235 * h * np.cos(shin))
-        return [hip, k, a]
-
-    def foot(ankle: Point) -> None:
-        canvas.ellipse((ankle[0] + facing * 0.03 * h, ankle[1] + 0.005 * h), 0.058 * h, 0.022 * h, (34, 30, 30))
-
-    def arm(phase: float) -> list[Point]:
-        upper = 0.85 * swing * np.sin(phase)
-        e = (shoulder[0] + facing * 0.16 * h * np.sin(upper), shoulder[1] + 0.03 * h + 0.16 * h * np.cos(upper))
-        fore = upper + elbow
-        return [
-            (shoulder[0], shoulder[1] + 0.03 * h),
-            e,
-            (e[0] + facing * 0.15 * h * np.sin(fore), e[1] + 0.15 * h * np.cos(fore)),
-        ]
-
-    far_arm, near_arm = arm(gait), arm(gait + np.pi)
-    canvas.limb(far_arm, 0.06 * h, darker(look.top, 0.7))
-    for phase, shade in ((gait + np.pi, 0.72), (gait, 1.0)):
-        joints = leg(phase)
-        canvas.limb(joints, 0.085 * h, darker(look.trousers, shade))
-        foot(joints[-1])
-    if look.carries == "backpack":
-        canvas.ellipse((shoulder[0] - facing * 0.10 * h, shoulder[1] + 0.13 * h), 0.075 * h, 0.12 * h, (52, 56, 70))
-    hem = 0.14 * h if look.coat else 0.02 * h
-    w0, w1 = 0.085 * h, (0.10 if look.coat else 0.075) * h
-    canvas.polygon(
-        [
-            (shoulder[0] - 0.7 * w0, shoulder[1] - 0.01 * h),
-            (shoulder[0] + 0.7 * w0, shoulder[1] - 0.01 * h),
-            (shoulder[0] + w0, shoulder[1] + 0.05 * h),
-            (hip[0] + w1, hip[1] + hem),
-            (hip[0] - w1, hip[1] + hem),
-            (shoulder[0] - w0, shoulder[1] + 0.05 * h),
-        ],
-        look.top,
-    )
-    head = (shoulder[0] + facing * (0.015 + 0.2 * lean) * h, shoulder[1] - 0.095 * h)
-    canvas.limb([shoulder, head], 0.05 * h, darker(look.skin, 0.85))
-    canvas.ellipse(head, 0.056 * h, 0.072 * h, look.skin)
-    canvas.ellipse((head[0] - facing * 0.018 * h, head[1] - 0.024 * h), 0.054 * h, 0.052 * h, look.hair)
-    canvas.limb(near_arm, 0.062 * h, darker(look.top, 0.9))
-    canvas.ellipse(near_arm[-1], 0.025 * h, 0.025 * h, look.skin)
-    if look.carries == "bag":
-        bx, by = near_arm[-1]
-        canvas.polygon(
-            [
-                (bx, by),
-                (bx + 0.05 * h, by + 0.05 * h),
-                (bx + 0.05 * h, by + 0.16 * h),
-                (bx - 0.05 * h, by + 0.16 * h),
-                (bx - 0.05 * h, by + 0.05 * h),
-            ],
-            (176, 160, 130),
-        )
-
-
-def draw_cart(canvas: Canvas, x: float, y: float, facing: int, colour: Colour) -> None:
-    """A small delivery van, 2.7 m long and 1.75 m high, centred on x."""
-    m = metre(y)
-
-    def at(u: float, v: float) -> Point:
-        return x + facing * u * m, y - v * m
-
-    canvas.polygon(
-        [at(-1.35, 0.25), at(-1.35, 1.75), at(0.45, 1.75), at(0.95, 1.05), at(1.35, 0.95), at(1.35, 0.25)], colour
-    )
-    canvas.polygon([at(-1.35, 0.25), at(-1.35, 0.5), at(1.35, 0.5), at(1.35, 0.25)], darker(colour, 0.6))
-    canvas.polygon([at(0.0, 1.05), at(0.0, 1.6), at(0.42, 1.6), at(0.82, 1.05)], (50, 60, 70))
-    canvas.polygon([at(-1.2, 0.8), at(-1.2, 1.5), at(-0.15, 1.5), at(-0.15, 0.8)], darker(colour, 0.85))
-    for u in (-0.8, 0.85):
-        canvas.ellipse(at(u, 0.27), 0.27 * m, 0.27 * m, (30, 30, 32))
-        canvas.ellipse(at(u, 0.27), 0.12 * m, 0.12 * m, (140, 140, 144))
-
-
-def draw_thrown(canvas: Canvas, x: float, y: float, up: float, spin: float, colour: Colour) -> None:
-    """A bag in the air, ``up`` metres above the ground at depth y, turned by ``spin`` radians."""
-    m = metre(y)
-    canvas.ellipse((x, y - (up + 0.2) * m), 0.40 * m, 0.28 * m, colour, spin)
-    canvas.ellipse((x, y - (up + 0.2) * m), 0.24 * m, 0.06 * m, darker(colour, 0.6), spin)
