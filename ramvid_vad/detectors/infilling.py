@@ -1,176 +1,203 @@
-"""Infilling: what the model, knowing normal video alone, cannot restore.
+"""Infilling as a detector: parts, each a residual of the diffusion model, joined by the calibrated sum."""
 
-Each *part* is a pattern of given entries, a starting level and a group of channels. Its residual map is the mean over
-the group's channels of the squared difference between the true entries and the infilled ones; a frame's score is the
-highest mean over a box of cells. Parts are joined by the calibrated sum (``detectors.fusion``).
-"""
-
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import uniform_filter
 
-from ramvid_vad.diffusion.anchors import AnchorPattern, batch_of, over_entries
-from ramvid_vad.diffusion.gaussian import GaussianDiffusion, Model
-from ramvid_vad.diffusion.samplers import SAMPLERS
+from ramvid_vad.detectors.detector import Detector, Scores, colour_and_grey
+from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale
+from ramvid_vad.detectors.residual_maps import BOX, Draws, Part, box_scores, part_residuals
+from ramvid_vad.diffusion.anchors import AnchorPattern
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.randomness import normal
-from ramvid_vad.spaces.cache import EncodedVideos
-from ramvid_vad.video.datasets import read_window
-from ramvid_vad.video.windows import covering_starts, in_video
+from ramvid_vad.loading import SPACE_FILE, anchor_pattern, check_state, weights_in
+from ramvid_vad.options import AnchorOptions, DiffusionOptions, ModelOptions, SpaceOptions
+from ramvid_vad.options.option import convert_all
+from ramvid_vad.runtime.progress import progress_bar
+from ramvid_vad.script_util import create_diffusion, create_model
+from ramvid_vad.spaces.features import FeatureSpace
+from ramvid_vad.spaces.stored import load_space
+from ramvid_vad.training.weights import load_weights
+from ramvid_vad.video.frame_rate import frame_rate
+from ramvid_vad.video.reader import read_frames
 
-BOX = 5  # cells
-_BATCH = 4  # windows per network call
-
-
-@dataclass(frozen=True)
-class Part:
-    """One score: anchors as ``--anchors`` has them, level as ``--start_level`` (None: pure noise), group by name."""
-
-    anchors: str
-    level: float | None
-    group: str
-
-    @property
-    def name(self) -> str:
-        """ "none@0.7 appearance"; "prediction motion" from pure noise."""
-        return self.anchors + (f"@{self.level:g}" if self.level else "") + " " + self.group
-
-
-@dataclass(frozen=True)
-class Draws:
-    """How one residual is made: K draws of noise, joined by their mean or their minimum; a sampler by name."""
-
-    sampler: str = "once"
-    count: int = 1
-    join: str = "mean"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise InputError(f"--sampler {self.sampler!r}: choose one of {', '.join(SAMPLERS)}")
-        if self.count < 1 or self.join not in ("mean", "minimum"):
-            raise InputError(f"--draws {self.count}, --join_draws {self.join!r}: at least 1, and mean or minimum")
+BLOCK = 600  # frames whose maps are held at a time
+PARTS = (
+    Part("none", 0.7, "appearance"),
+    Part("none", 1.5, "motion"),
+    Part("appearance_given_motion", None, "appearance"),
+    Part("motion_given_appearance", None, "motion"),
+    Part("prediction", None, "appearance"),
+    Part("prediction", None, "motion"),
+)
+GROUPS = {"model": ModelOptions, "diffusion": DiffusionOptions, "anchors": AnchorOptions, "space": SpaceOptions}
 
 
-def residual_maps(
-    maps: np.ndarray,
-    groups: dict[str, int],
-    pattern: AnchorPattern,
-    model: Model,
-    diffusion: GaussianDiffusion,
-    *,
-    level: float | None = None,
-    draws: Draws | None = None,
-    key: int = 0,
-    tick: Callable[[int], Any] = lambda frames: None,
-) -> dict[str, np.ndarray]:
-    """Residual of each group that the pattern hides, name -> float32 (n, h, w), of one video's maps (n, C, h, w).
+class Infilling(Detector):
+    """Of a model that was trained in the feature space.
 
-    Windows lie so that each frame is hidden at least once; a frame that several windows hide takes their mean, padding
-    beyond the video counts for nothing. key: of the video; noise is a function of (seed, key, frame, draw).
-    InputError: a pattern that is drawn anew for each window, or that hides some places only.
+    config: its options by section, and ``seq_len``.  state: its weights.  scales: of the parts, by name, ``{}`` before
+    it is calibrated.  held_out: names of the normal videos that set them.
     """
-    if pattern.fixed is None:
-        raise InputError(f"--anchors {','.join(pattern.kinds)}: scoring needs the same anchors in every window")
-    draws = draws or Draws()
-    given = over_entries(batch_of([pattern.fixed], tuple(groups.values())))  # (1, C or 1, T or 1, 1, 1)
-    length, channels = pattern.num_frames, maps.shape[1]
-    given = given.expand(1, channels, length, 1, 1)
-    first_of = np.cumsum([0, *groups.values()])
-    of_group = {name: slice(first_of[i], first_of[i + 1]) for i, name in enumerate(groups)}
-    # frames that are given in each group, (T,); all channels of a group share them
-    shown = {name: given[0, part, :, 0, 0].all(0).numpy() for name, part in of_group.items()}
-    hidden = {name: frames for name, frames in shown.items() if not frames.all()}
-    everywhere = np.logical_and.reduce(list(hidden.values()))
-    starts = covering_starts(len(maps), length, max(1, int((~everywhere).sum())), everywhere)
 
-    total = {name: np.zeros((len(maps), *maps.shape[2:]), np.float32) for name in hidden}
-    times = {name: np.zeros(len(maps), np.int64) for name in hidden}
-    for first in range(0, len(starts), _BATCH):
-        batch = starts[first : first + _BATCH]
-        clean = EncodedVideos.model_input(np.stack([read_window(maps, start, length) for start in batch]))
-        errors = _squared_errors(clean, given, model, diffusion, level, draws, [(key, start) for start in batch])
-        for start, error in zip(batch, errors, strict=True):  # (C, T, h, w)
-            inside = in_video(start, length, len(maps))
-            for name, frames in hidden.items():
-                positions = np.flatnonzero(~frames & inside)
-                total[name][start + positions] += error[of_group[name]].mean(0)[positions].numpy()
-                times[name][start + positions] += 1
-        tick(len(batch))
-    return {name: total[name] / times[name][:, None, None].astype(np.float32) for name in hidden}
+    name, title, needs = "infilling", "infilling of features", ("normal video", "features")
 
+    def __init__(
+        self,
+        space: FeatureSpace,
+        config: dict[str, Any],
+        state: dict[str, torch.Tensor],
+        *,
+        parts: Sequence[Part] = PARTS,
+        box: int = BOX,
+        draws: Draws | None = None,
+        scales: dict[str, LogScale] | None = None,
+        held_out: Sequence[str] = (),
+    ) -> None:
+        self.space, self.config, self.parts, self.box, self.draws = space, config, list(parts), box, draws or Draws()
+        self.scales, self.held_out, self.card = scales or {}, list(held_out), {}
+        sections = {name: kind(**convert_all(kind, config[name], "")) for name, kind in GROUPS.items()}
+        groups = tuple(space.groups.values())
+        self.model = create_model(sections["model"], groups=groups).eval().requires_grad_(False)
+        check_state(self.model, state, "infilling")
+        self.model.load_state_dict(state)
+        self.diffusion = create_diffusion(sections["diffusion"])
+        self._anchors, self._options = sections["anchors"], sections["space"]
 
-@torch.inference_mode()
-def _squared_errors(
-    clean: torch.Tensor,
-    given: torch.Tensor,
-    model: Model,
-    diffusion: GaussianDiffusion,
-    level: float | None,
-    draws: Draws,
-    places: Sequence[tuple[int, int]],
-) -> torch.Tensor:
-    """(B, C, T, h, w) -> the same: squared difference to what is infilled, joined over the draws."""
-    shape = (clean.shape[1], *clean.shape[3:])
-    errors = []
-    for draw in range(draws.count):
+    @classmethod
+    def fit(cls, normal: Sequence[str], progress: bool = True) -> "Infilling":
+        raise InputError("infilling: train with scripts/video_train.py --space features, then Infilling.from_run")
 
-        def noise(step: int, draw: int = draw) -> torch.Tensor:
-            def of(key: int, frame: int) -> torch.Tensor:
-                return normal(shape, draws.seed, "sample", key, frame, step, *([draw] if draw else []))
+    @classmethod
+    def from_run(
+        cls,
+        folder: str,
+        normal: Sequence[str],
+        *,
+        parts: Sequence[Part] = PARTS,
+        box: int = BOX,
+        draws: Draws | None = None,
+        backbone_weights: str = "",
+        progress: bool = True,
+    ) -> "Infilling":
+        """The newest averaged weights of a training run's folder, calibrated on normal videos it was not trained on.
 
-            windows = [torch.stack([of(key, start + t) for t in range(clean.shape[2])], dim=1) for key, start in places]
-            return torch.stack(windows)
+        InputError: no such run, or one in another space.
+        """
+        path = weights_in(folder)
+        state, config = load_weights(path)
+        if not config or config.get("space", {}).get("space") != "features":
+            raise InputError(f"{path}: was not made with --space features: its model knows pixels, not features")
+        space = load_space(os.path.join(os.path.dirname(path), SPACE_FILE), weights=backbone_weights)
+        known = {name: config[name] for name in GROUPS} | {"seq_len": config["video"]["seq_len"]}
+        found = cls(space, known, state, parts=parts, box=box, draws=draws)
+        with progress_bar("calibrating on normal video", "frame", shown=progress) as bar:
+            seen = [found.parts_of(each, tick=bar.update) for each in normal]
+        found.scales = {part.name: log_scale(np.concatenate([each[part.name] for each in seen])) for part in parts}
+        found.held_out = [os.path.basename(each.rstrip("/")) for each in normal]
+        return found
 
-        infilled = SAMPLERS[draws.sampler](
-            diffusion,
-            model,
-            clean,
-            given.expand(len(clean), -1, -1, -1, -1),
-            noise,
-            clip_denoised=False,
-            start_level=level,
+    def score(
+        self,
+        video: "str | Iterable[np.ndarray]",
+        maps: bool = True,
+        tick: Callable[[int], Any] = lambda frames: None,
+    ) -> Scores:
+        """Scores; ``maps`` hold the calibrated sum of the residuals, each the mean of the box around its cell."""
+        where: list[np.ndarray] = []
+        parts = self.parts_of(video, where.append if maps else None, tick)
+        return Scores(
+            calibrated_sum(parts, self.scales), np.concatenate(where) if maps else None, parts, frame_rate(video)
         )
-        errors.append((clean - infilled) ** 2)
-    return torch.stack(errors).mean(0) if draws.join == "mean" else torch.stack(errors).amin(0)
 
-
-def box_scores(residual: np.ndarray, box: int = BOX) -> np.ndarray:
-    """Highest mean over the boxes of ``box`` x ``box`` cells that lie wholly in each map, (n, h, w) -> float64 (n,)."""
-    sides = [min(box, side) for side in residual.shape[1:]]
-    means = torch.nn.functional.avg_pool2d(torch.from_numpy(residual)[:, None], sides, stride=1)
-    return means.amax((1, 2, 3)).double().numpy()
-
-
-def part_scores(
-    maps: np.ndarray,
-    parts: Sequence[Part],
-    groups: dict[str, int],
-    pattern_of: Callable[[str], AnchorPattern],
-    model: Model,
-    diffusion: GaussianDiffusion,
-    *,
-    box: int = BOX,
-    draws: Draws | None = None,
-    key: int = 0,
-) -> dict[str, np.ndarray]:
-    """Frame scores of each part of one video, name -> float64 (n,). Parts that share pattern and level share the calls.
-
-    pattern_of: the anchors of a name.  InputError: a part of a group that its pattern gives.
-    """
-    residuals: dict[tuple[str, float | None], dict[str, np.ndarray]] = {}
-    scores = {}
-    for part in parts:
-        shared = (part.anchors, part.level)
-        if shared not in residuals:
-            pattern = pattern_of(part.anchors)
-            residuals[shared] = residual_maps(
-                maps, groups, pattern, model, diffusion, level=part.level, draws=draws, key=key
+    def parts_of(
+        self,
+        video: "str | Iterable[np.ndarray]",
+        see: Callable[[np.ndarray], Any] | None = None,
+        tick: Callable[[int], Any] = lambda frames: None,
+    ) -> dict[str, np.ndarray]:
+        """Name of each part -> scores (n,). see: gets the map of the sum (k, h, w) of each block of frames."""
+        is_file = isinstance(video, str)
+        frames = read_frames(video) if is_file else (colour for colour, _ in colour_and_grey(video))
+        key = zlib.crc32(os.path.basename(video.rstrip("/")).encode()) if is_file else 0
+        scores: dict[str, list[np.ndarray]] = {part.name: [] for part in self.parts}
+        first = 0
+        for block in blocks(self.space.encode(frames), BLOCK, self.config["seq_len"]):
+            residuals = part_residuals(
+                block,
+                self.parts,
+                self.space.groups,
+                self._pattern,
+                self.model,
+                self.diffusion,
+                draws=self.draws,
+                key=key,
+                first=first,
             )
-        if part.group not in residuals[shared]:
-            raise InputError(f"part {part.name!r}: {part.anchors} hides no {part.group}")
-        scores[part.name] = box_scores(residuals[shared][part.group], box)
-    return scores
+            for name, residual in residuals.items():
+                scores[name].append(box_scores(residual, self.box))
+            if see is not None:
+                box = (1, *(min(self.box, side) for side in block.shape[2:]))
+                means = {name: uniform_filter(residual, box, mode="nearest") for name, residual in residuals.items()}
+                see(calibrated_sum(means, self.scales).astype(np.float32))
+            first += len(block)
+            tick(len(block))
+        return {name: np.concatenate(each) for name, each in scores.items()}
+
+    def about(self) -> dict[str, Any]:
+        scales = {name: scale._asdict() for name, scale in self.scales.items()}
+        return {"parts": [part.name for part in self.parts], "held_out": self.held_out, "log_scales": scales}
+
+    def settings(self) -> dict[str, Any]:
+        return self.about() | {
+            "config": self.config,
+            "parts": [asdict(part) for part in self.parts],
+            "box": self.box,
+            "draws": asdict(self.draws),
+            "space": self.space.settings(),
+        }
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        model = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        return model | {f"space.{name}": value for name, value in self.space.tensors().items()}
+
+    @classmethod
+    def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "Infilling":
+        def of(prefix: str) -> dict[str, torch.Tensor]:
+            return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+        scales = {name: LogScale(**{k: float(v) for k, v in s.items()}) for name, s in settings["log_scales"].items()}
+        if any(scale.sd <= 0 or scale.floor <= 0 for scale in scales.values()):
+            raise ValueError("a scale that is not above 0")
+        return cls(
+            FeatureSpace(**settings["space"], **of("space.")),
+            settings["config"],
+            of("model."),
+            parts=[Part(**part) for part in settings["parts"]],
+            box=int(settings["box"]),
+            draws=Draws(**settings["draws"]),
+            scales=scales,
+            held_out=[str(name) for name in settings["held_out"]],
+        )
+
+    def _pattern(self, kind: str) -> AnchorPattern:
+        anchors = AnchorOptions(**asdict(self._anchors) | {"anchors": kind})
+        return anchor_pattern(anchors, self.config["seq_len"], 0, self._options, self.space.grid)
+
+
+def blocks(maps: Iterable[np.ndarray], size: int, least: int) -> Iterator[np.ndarray]:
+    """Maps one by one -> blocks of ``size``, float16 (k, C, h, w) as the training saw them; the last one has at least
+    ``least``, if the video has."""
+    held: list[np.ndarray] = []
+    for each in maps:
+        held.append(each.astype(np.float16))
+        if len(held) == size + least:
+            yield np.stack(held[:size])
+            held = held[size:]
+    if held:
+        yield np.stack(held)

@@ -1,179 +1,122 @@
-"""Residuals by closed forms: the networks' answers are known, so that place, frame, group, level and noise all show."""
+"""The infilling detector: from a training run to scores, stored and loaded, block by block."""
+
+import json
 
 import numpy as np
 import pytest
 import torch
+from clips import write_video
+from stand_ins import PooledColours, texture
 
-from ramvid_vad.detectors.infilling import Draws, Part, box_scores, part_scores, residual_maps
-from ramvid_vad.diffusion.anchors import AnchorPattern
-from ramvid_vad.diffusion.gaussian import GaussianDiffusion
-from ramvid_vad.diffusion.schedule import named_betas
+from ramvid_vad.api import load
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
+from ramvid_vad.commands.train import train
+from ramvid_vad.detectors import infilling as infilling_module
+from ramvid_vad.detectors.infilling import Infilling, blocks
+from ramvid_vad.detectors.residual_maps import Part, box_scores
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.randomness import normal
+from ramvid_vad.spaces import features as features_module
 
-GROUPS = {"appearance": 3, "motion": 2}
-GRID = (4, 6)
-BETAS = named_betas("linear", 1000)
-SPREAD = 0.8
-
-
-def video(frames: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((frames, 5, *GRID)).astype(np.float16)
-
-
-def pattern(kind: str, frames: int = 6) -> AnchorPattern:
-    return AnchorPattern(kind, frames, num_prediction=3, groups=tuple(GROUPS), grid=GRID, tube=(2, 2))
-
-
-def diffusion() -> GaussianDiffusion:
-    return GaussianDiffusion(BETAS, prediction="xstart")
-
-
-def zero(x_t, timesteps, y=None, anchors=None):
-    """Says that every entry is 0."""
-    return torch.zeros_like(x_t)
-
-
-def posterior_mean(x_t, timesteps, y=None, anchors=None):
-    """E[x_0 | x_t] of entries that are N(0, SPREAD^2), each for itself."""
-    bar = torch.from_numpy(np.cumprod(1 - BETAS))[timesteps.long()].view(-1, 1, 1, 1, 1).float()
-    return SPREAD**2 * bar.sqrt() * x_t / (bar * SPREAD**2 + 1 - bar)
-
-
-@pytest.mark.parametrize("frames", [3, 6, 7, 20])
-@pytest.mark.parametrize(
-    "kind, hidden",
-    [
-        ("none", {"appearance", "motion"}),
-        ("prediction", {"appearance", "motion"}),
-        ("infill", {"appearance", "motion"}),
-        ("selective", {"appearance", "motion"}),
-        ("motion_given_appearance", {"motion"}),
-        ("appearance_given_motion", {"appearance"}),
-    ],
+PARTS = (
+    Part("none", 0.7, "appearance"),
+    Part("motion_given_appearance", None, "motion"),
+    Part("prediction", None, "motion"),
 )
-def test_every_frame_has_its_residual_at_its_own_frame_and_place(kind, hidden, frames):
-    """Of a network that says 0 everywhere the residual is the mean square of the true entries."""
-    maps = video(frames)
-    found = residual_maps(maps, GROUPS, pattern(kind), zero, diffusion())
-    assert set(found) == hidden
-    square = maps.astype(np.float64) ** 2
-    expected = {"appearance": square[:, :3].mean(1), "motion": square[:, 3:].mean(1)}
-    for group in hidden:
-        assert found[group].shape == (frames, *GRID) and found[group].dtype == np.float32
-        np.testing.assert_allclose(found[group], expected[group], rtol=1e-5)
 
 
-@pytest.mark.parametrize("level", [0.3, 0.7, 1.5])
-@pytest.mark.parametrize("join", ["mean", "minimum"])
-def test_one_call_at_a_level_by_the_closed_form(level, join):
-    """x - E[x | x + sigma z] = (sigma^2 x - s^2 sigma z) / (s^2 + sigma^2); z depends on seed, video and frame."""
-    maps, process = video(12), diffusion()
-    found = residual_maps(
-        maps,
-        GROUPS,
-        pattern("none"),
-        posterior_mean,
-        process,
-        level=level,
-        draws=Draws(count=3, join=join, seed=7),
-        key=5,
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of two steps and three videos."""
+    folder = tmp_path_factory.mktemp("infilling")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features_module, "load_backbone", lambda name, weights="": PooledColours())
+        videos = folder / "videos"
+        videos.mkdir()
+        for i in range(3):
+            write_video(videos / f"{i:02d}.mkv", texture(14, 36, 52, speed=i + 1, seed=i))
+        flags = ["--data_dir", str(videos), "--log_dir", str(folder / "run"), "--cache_dir", str(folder / "cache")]
+        flags += ["--space", "features", "--space_channels", "3", "--seq_len", "6", "--mixer", "none"]
+        flags += ["--anchors", "none,motion_given_appearance,prediction", "--num_prediction_anchors", "3"]
+        flags += ["--num_channels", "32", "--num_res_blocks", "1", "--channel_mult", "1,2", "--prediction", "v"]
+        flags += ["--mask_channel", "True", "--max_steps", "2", "--ema_rate", "0.5", "--lr", "1e-2"]
+        train(parse_command("", COMMAND_SECTIONS["video_train"], flags))
+        detector = Infilling.from_run(str(folder / "run"), [str(videos / "02.mkv")], parts=PARTS, box=3, progress=False)
+        yield folder, detector
+
+
+def test_scores_are_the_calibrated_sum_of_the_parts(made):
+    folder, detector = made
+    normal = detector.score(str(folder / "videos" / "02.mkv"))
+    assert set(normal.parts) == {part.name for part in PARTS}
+    logs = [np.log(scores) for scores in normal.parts.values()]
+    by_hand = sum((log - log.mean()) / log.std() for log in logs)  # the video that it was calibrated on
+    np.testing.assert_allclose(normal.frames, by_hand, atol=1e-4)
+    other = detector.score(str(folder / "videos" / "00.mkv"))
+    by_hand = sum((np.log(other.parts[n]) - np.log(s).mean()) / np.log(s).std() for n, s in normal.parts.items())
+    np.testing.assert_allclose(other.frames, by_hand, atol=1e-3)
+    assert other.maps.shape == (14, 5, 7) and other.maps.dtype == np.float32
+    assert detector.score(str(folder / "videos" / "00.mkv"), maps=False).maps is None
+
+
+def test_frames_in_memory_score_as_a_file_does(made, monkeypatch):
+    folder, detector = made
+    monkeypatch.setattr(infilling_module.zlib, "crc32", lambda _: 0)  # noise depends on the file's name
+    clip = texture(14, 36, 52, speed=1, seed=0)
+    np.testing.assert_allclose(
+        detector.score(clip).frames, detector.score(str(folder / "videos" / "00.mkv")).frames, atol=1e-6
     )
-    sigma = process.sigma[process.nearest_timestep(level)]
-    errors = []
-    for draw in range(3):
-        place = [(frame, 0, draw) if draw else (frame, 0) for frame in range(12)]
-        z = np.stack([normal((5, *GRID), 7, "sample", 5, *each).numpy() for each in place]).astype(np.float64)
-        errors.append(((sigma**2 * maps.astype(np.float64) - SPREAD**2 * sigma * z) / (SPREAD**2 + sigma**2)) ** 2)
-    error = np.mean(errors, 0) if join == "mean" else np.min(errors, 0)
-    np.testing.assert_allclose(found["appearance"], error[:, :3].mean(1), rtol=1e-3, atol=1e-6)
-    np.testing.assert_allclose(found["motion"], error[:, 3:].mean(1), rtol=1e-3, atol=1e-6)
 
 
-def test_what_is_given_is_seen_and_what_is_hidden_is_not():
-    """A network that says of motion what it sees in the first channel of appearance, at pure noise."""
-    maps = video(12)
-    maps[:, 3:] = maps[:, :1]  # restored exactly
-    maps[7, 3:, 2, 4] += 2  # but for one cell of one frame
-
-    def copies(x_t, timesteps, y=None, anchors=None):
-        assert anchors[0, :, 0, 0, 0].tolist() == [True] * 3 + [False] * 2
-        return torch.cat([x_t[:, :3], x_t[:, :1], x_t[:, :1]], dim=1)
-
-    found = residual_maps(maps, GROUPS, pattern("motion_given_appearance"), copies, diffusion())["motion"]
-    expected = np.zeros((12, *GRID))
-    expected[7, 2, 4] = 4
-    np.testing.assert_allclose(found, expected, atol=1e-2)
-
-
-def test_frames_that_several_windows_hide_take_their_mean():
-    """Of 9 frames the windows of 6 begin at 0 and 3; the network says 0 in the first and 1 in the second."""
-    maps = video(9)
-
-    def by_window(x_t, timesteps, y=None, anchors=None):
-        answer = torch.zeros_like(x_t)
-        answer[1:] = 1.0
-        return answer
-
-    found = residual_maps(maps, GROUPS, pattern("none"), by_window, diffusion())["motion"]
-    first, second = (((maps[:, 3:].astype(np.float64) - says) ** 2).mean(1) for says in (0, 1))
-    np.testing.assert_allclose(found[:3], first[:3], rtol=1e-4)
-    np.testing.assert_allclose(found[3:6], (first[3:6] + second[3:6]) / 2, rtol=1e-4)
-    np.testing.assert_allclose(found[6:], second[6:], rtol=1e-4)
+def test_stored_and_loaded_it_scores_the_same(made, tmp_path):
+    folder, detector = made
+    detector.save(str(tmp_path / "detector"))
+    loaded = load(str(tmp_path / "detector"))
+    video = str(folder / "videos" / "01.mkv")
+    np.testing.assert_array_equal(loaded.score(video).frames, detector.score(video).frames)
+    assert loaded.about() == detector.about() and detector.about()["held_out"] == ["02.mkv"]
+    path = tmp_path / "detector" / "detector.json"
+    about = json.loads(path.read_text())
+    about["settings"]["log_scales"]["none@0.7 appearance"]["sd"] = 0
+    path.write_text(json.dumps(about))
+    with pytest.raises(InputError, match="not a whole detector"):
+        load(str(tmp_path / "detector"))
 
 
-def test_noise_of_a_frame_does_not_depend_on_windows_or_the_batch():
-    maps = video(24)
-    whole = residual_maps(maps, GROUPS, pattern("none"), posterior_mean, diffusion(), level=0.7)
-    shorter = residual_maps(maps[:13], GROUPS, pattern("none"), posterior_mean, diffusion(), level=0.7)
-    np.testing.assert_allclose(shorter["motion"], whole["motion"][:13], rtol=1e-4, atol=1e-6)
-    other = residual_maps(maps, GROUPS, pattern("none"), posterior_mean, diffusion(), level=0.7, key=1)
-    assert np.abs(other["motion"] - whole["motion"]).max() > 0.01
+def test_the_averaged_weights_are_taken(made):
+    from ramvid_vad.training.weights import load_weights
+
+    folder, detector = made
+    averaged, _ = load_weights(str(folder / "run" / "ema_0.5_000002.safetensors"))
+    assert all(torch.equal(value, averaged[name]) for name, value in detector.model.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", ["random", "tube", "none,infill"])
-def test_patterns_that_are_drawn_are_refused(kind):
-    with pytest.raises(InputError, match=f"--anchors {kind}: scoring needs the same anchors"):
-        residual_maps(video(6), GROUPS, pattern(kind), zero, diffusion())
+def test_a_run_in_pixels_is_refused(made, tmp_path):
+    folder, _ = made
+    flags = ["--data_dir", str(folder / "videos"), "--log_dir", str(tmp_path / "run"), "--image_size", "16"]
+    flags += ["--cache_dir", str(tmp_path / "cache"), "--num_channels", "32", "--num_res_blocks", "1"]
+    flags += ["--channel_mult", "1,2", "--seq_len", "6", "--anchors", "infill", "--max_steps", "1"]
+    train(parse_command("", COMMAND_SECTIONS["video_train"], flags))
+    with pytest.raises(InputError, match="was not made with --space features"):
+        Infilling.from_run(str(tmp_path / "run"), [str(folder / "videos" / "02.mkv")], progress=False)
 
 
-def test_box_scores_by_plain_loops():
-    residual = np.random.default_rng(0).random((3, 7, 9)).astype(np.float32)
-    for box in (1, 3, 5):
-        by_hand = [
-            max(frame[y : y + box, x : x + box].mean() for y in range(8 - box) for x in range(10 - box))
-            for frame in residual.astype(np.float64)
-        ]
-        np.testing.assert_allclose(box_scores(residual, box), by_hand, rtol=1e-5)
-    np.testing.assert_allclose(box_scores(residual, 20), residual.mean((1, 2)), rtol=1e-5)
+def test_blocks_hold_few_frames_and_end_with_enough_of_them():
+    maps = [np.full((1, 2, 2), i, np.float32) for i in range(23)]
+    made = list(blocks(maps, 6, 4))
+    assert [len(block) for block in made] == [6, 6, 6, 5]
+    np.testing.assert_array_equal(np.concatenate(made)[:, 0, 0, 0], np.arange(23))
+    assert [len(block) for block in blocks(maps[:21], 6, 4)] == [6, 6, 9]
+    assert [len(block) for block in blocks(maps[:2], 6, 4)] == [2] and not list(blocks([], 6, 4))
+    assert made[0].dtype == np.float16
 
 
-def test_parts_of_one_pattern_and_level_share_their_calls():
-    calls = []
-
-    def network(x_t, timesteps, y=None, anchors=None):
-        calls.append(int(timesteps[0]))
-        return torch.zeros_like(x_t)
-
-    maps = video(12)
-    parts = [Part("none", level, group) for level in (0.7, 1.5) for group in GROUPS]
-    parts.append(Part("motion_given_appearance", None, "motion"))
-    scores = part_scores(maps, parts, GROUPS, pattern, network, diffusion(), box=3)
-    assert list(scores) == [
-        "none@0.7 appearance",
-        "none@0.7 motion",
-        "none@1.5 appearance",
-        "none@1.5 motion",
-        "motion_given_appearance motion",
-    ]
-    assert len(calls) == 3 and len(set(calls)) == 3 and max(calls) == 999  # two windows in one batch each
-    square = (maps.astype(np.float64) ** 2)[:, 3:].mean(1).astype(np.float32)
-    np.testing.assert_allclose(scores["none@1.5 motion"], box_scores(square, 3), rtol=1e-4)
-    with pytest.raises(InputError, match="hides no appearance"):
-        part_scores(maps, [Part("motion_given_appearance", None, "appearance")], GROUPS, pattern, zero, diffusion())
-
-
-def test_draws_that_mean_nothing_are_refused():
-    for options, flag in (({"sampler": "x"}, "--sampler"), ({"count": 0}, "--draws"), ({"join": "max"}, "--join")):
-        with pytest.raises(InputError, match=flag):
-            Draws(**options)
+def test_a_video_in_blocks_scores_as_in_one(made, monkeypatch):
+    """Where a block ends at the end of a window, nothing changes."""
+    folder, detector = made
+    video = str(folder / "videos" / "01.mkv")
+    whole = detector.parts_of(video)["none@0.7 appearance"]
+    monkeypatch.setattr(infilling_module, "BLOCK", 6)
+    in_blocks = detector.parts_of(video)["none@0.7 appearance"]
+    np.testing.assert_allclose(in_blocks[:6], whole[:6], rtol=1e-4)
+    assert len(in_blocks) == 14
+    assert box_scores(np.ones((2, 3, 3), np.float32), 3).tolist() == [1, 1]

@@ -1,0 +1,178 @@
+"""Residual maps: what a model that knows normal video alone cannot restore.
+
+Each *part* is a pattern of given entries, a starting level and a group of channels. Its residual map is the mean over
+the group's channels of the squared difference between the true entries and the infilled ones; a frame's score is the
+highest mean over a box of cells.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ramvid_vad.diffusion.anchors import AnchorPattern, batch_of, over_entries
+from ramvid_vad.diffusion.gaussian import GaussianDiffusion, Model
+from ramvid_vad.diffusion.samplers import SAMPLERS
+from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.randomness import normal
+from ramvid_vad.spaces.cache import EncodedVideos
+from ramvid_vad.video.datasets import read_window
+from ramvid_vad.video.windows import covering_starts, in_video
+
+BOX = 5  # cells
+_BATCH = 4  # windows per network call
+
+
+@dataclass(frozen=True)
+class Part:
+    """One score: anchors as ``--anchors`` has them, level as ``--start_level`` (None: pure noise), group by name."""
+
+    anchors: str
+    level: float | None
+    group: str
+
+    @property
+    def name(self) -> str:
+        """ "none@0.7 appearance"; "prediction motion" from pure noise."""
+        return self.anchors + (f"@{self.level:g}" if self.level else "") + " " + self.group
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How one residual is made: K draws of noise, joined by their mean or their minimum; a sampler by name."""
+
+    sampler: str = "once"
+    count: int = 1
+    join: str = "mean"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise InputError(f"--sampler {self.sampler!r}: choose one of {', '.join(SAMPLERS)}")
+        if self.count < 1 or self.join not in ("mean", "minimum"):
+            raise InputError(f"--draws {self.count}, --join_draws {self.join!r}: at least 1, and mean or minimum")
+
+
+def residual_maps(
+    maps: np.ndarray,
+    groups: dict[str, int],
+    pattern: AnchorPattern,
+    model: Model,
+    diffusion: GaussianDiffusion,
+    *,
+    level: float | None = None,
+    draws: Draws | None = None,
+    key: int = 0,
+    first: int = 0,
+) -> dict[str, np.ndarray]:
+    """Residual of each group that the pattern hides, name -> float32 (n, h, w), of one video's maps (n, C, h, w).
+
+    Windows lie so that each frame is hidden at least once; a frame that several windows hide takes their mean, padding
+    beyond the video counts for nothing. key: of the video; first: the frame of it that maps[0] is; noise is a function
+    of (seed, key, frame, draw).
+    InputError: a pattern that is drawn anew for each window, or that hides some places only.
+    """
+    if pattern.fixed is None:
+        raise InputError(f"--anchors {','.join(pattern.kinds)}: scoring needs the same anchors in every window")
+    draws = draws or Draws()
+    given = over_entries(batch_of([pattern.fixed], tuple(groups.values())))  # (1, C or 1, T or 1, 1, 1)
+    length, channels = pattern.num_frames, maps.shape[1]
+    given = given.expand(1, channels, length, 1, 1)
+    first_of = np.cumsum([0, *groups.values()])
+    of_group = {name: slice(first_of[i], first_of[i + 1]) for i, name in enumerate(groups)}
+    # frames that are given in each group, (T,); all channels of a group share them
+    shown = {name: given[0, part, :, 0, 0].all(0).numpy() for name, part in of_group.items()}
+    hidden = {name: frames for name, frames in shown.items() if not frames.all()}
+    everywhere = np.logical_and.reduce(list(hidden.values()))
+    starts = covering_starts(len(maps), length, max(1, int((~everywhere).sum())), everywhere)
+
+    total = {name: np.zeros((len(maps), *maps.shape[2:]), np.float32) for name in hidden}
+    times = {name: np.zeros(len(maps), np.int64) for name in hidden}
+    for done in range(0, len(starts), _BATCH):
+        batch = starts[done : done + _BATCH]
+        clean = EncodedVideos.model_input(np.stack([read_window(maps, start, length) for start in batch]))
+        errors = _squared_errors(
+            clean, given, model, diffusion, level, draws, [(key, first + start) for start in batch]
+        )
+        for start, error in zip(batch, errors, strict=True):  # (C, T, h, w)
+            inside = in_video(start, length, len(maps))
+            for name, frames in hidden.items():
+                positions = np.flatnonzero(~frames & inside)
+                total[name][start + positions] += error[of_group[name]].mean(0)[positions].numpy()
+                times[name][start + positions] += 1
+    return {name: total[name] / times[name][:, None, None].astype(np.float32) for name in hidden}
+
+
+@torch.inference_mode()
+def _squared_errors(
+    clean: torch.Tensor,
+    given: torch.Tensor,
+    model: Model,
+    diffusion: GaussianDiffusion,
+    level: float | None,
+    draws: Draws,
+    places: Sequence[tuple[int, int]],
+) -> torch.Tensor:
+    """(B, C, T, h, w) -> the same: squared difference to what is infilled, joined over the draws."""
+    shape = (clean.shape[1], *clean.shape[3:])
+    errors = []
+    for draw in range(draws.count):
+
+        def noise(step: int, draw: int = draw) -> torch.Tensor:
+            def of(key: int, frame: int) -> torch.Tensor:
+                return normal(shape, draws.seed, "sample", key, frame, step, *([draw] if draw else []))
+
+            windows = [torch.stack([of(key, start + t) for t in range(clean.shape[2])], dim=1) for key, start in places]
+            return torch.stack(windows)
+
+        infilled = SAMPLERS[draws.sampler](
+            diffusion,
+            model,
+            clean,
+            given.expand(len(clean), -1, -1, -1, -1),
+            noise,
+            clip_denoised=False,
+            start_level=level,
+        )
+        errors.append((clean - infilled) ** 2)
+    return torch.stack(errors).mean(0) if draws.join == "mean" else torch.stack(errors).amin(0)
+
+
+def box_scores(residual: np.ndarray, box: int = BOX) -> np.ndarray:
+    """Highest mean over the boxes of ``box`` x ``box`` cells that lie wholly in each map, (n, h, w) -> float64 (n,)."""
+    sides = [min(box, side) for side in residual.shape[1:]]
+    means = torch.nn.functional.avg_pool2d(torch.from_numpy(residual)[:, None], sides, stride=1)
+    return means.amax((1, 2, 3)).double().numpy()
+
+
+def part_residuals(
+    maps: np.ndarray,
+    parts: Sequence[Part],
+    groups: dict[str, int],
+    pattern_of: Callable[[str], AnchorPattern],
+    model: Model,
+    diffusion: GaussianDiffusion,
+    *,
+    draws: Draws | None = None,
+    key: int = 0,
+    first: int = 0,
+) -> dict[str, np.ndarray]:
+    """Residual maps of each part, name -> (n, h, w). Parts that share pattern and level share the network calls.
+
+    pattern_of: the anchors of a name.  The rest as in :func:`residual_maps`.  InputError: a part of a group that its
+    pattern gives.
+    """
+    made: dict[tuple[str, float | None], dict[str, np.ndarray]] = {}
+    residuals = {}
+    for part in parts:
+        shared = (part.anchors, part.level)
+        if shared not in made:
+            pattern, level = pattern_of(part.anchors), part.level
+            made[shared] = residual_maps(
+                maps, groups, pattern, model, diffusion, level=level, draws=draws, key=key, first=first
+            )
+        if part.group not in made[shared]:
+            raise InputError(f"part {part.name!r}: {part.anchors} hides no {part.group}")
+        residuals[part.name] = made[shared][part.group]
+    return residuals
