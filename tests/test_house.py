@@ -27,7 +27,7 @@ LEVELS = (  # a room, or a file of the package's own folder, imports from its ow
 CIRCLES: list[list[str]] = []
 UPWARD: set[tuple[str, str]] = set()
 LONG: set[str] = set()
-CROWDED: set[str] = {"ramvid_vad.video"}
+CROWDED: set[str] = set()
 
 
 @cache

@@ -23,8 +23,8 @@ from ramvid_vad.infill_videos import FolderInfilling
 from ramvid_vad.options import DiffusionOptions, EvalOptions, SampleOptions
 from ramvid_vad.script_util import create_diffusion
 from ramvid_vad.video.cache import FrameCache
-from ramvid_vad.video.masks import save_masks
 from ramvid_vad.video.rows import Rows, on_disk
+from ramvid_vad.video.truth.masks import save_masks
 from ramvid_vad.video.writer import write_video
 
 SIDE = 64

@@ -23,7 +23,7 @@ from ramvid_vad.demo.figures import draw_cart, draw_person, draw_thrown
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import write_text
 from ramvid_vad.runtime.randomness import stream
-from ramvid_vad.video.masks import save_masks
+from ramvid_vad.video.truth.masks import save_masks
 
 VERSION = 1  # raise it whenever the same options would draw other pictures
 STAMP = "scene.json"
@@ -165,7 +165,7 @@ def generate(out_dir: str, options: SceneOptions | None = None, **changes: objec
     changes: fields of SceneOptions to replace, e.g. ``generate("runs/demo/data", size=(64, 64), seed=1)``.
 
     Files: training/NN.mp4 and testing/NN.mp4 (NN from 01); labels/NN.npy, uint8 per test frame, 1 = some anomaly is
-    visible; masks/NN.npz, the pixels of the anomalies (``video.masks``); scene.json, the options.
+    visible; masks/NN.npz, the pixels of the anomalies (``video.truth.masks``); scene.json, the options.
     Returns the options used. Raises InputError for impossible options, or when out_dir holds something else.
     """
     options = replace(options or SceneOptions(), **changes)

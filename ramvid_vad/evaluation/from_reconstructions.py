@@ -27,10 +27,10 @@ from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.scoring.residuals import MEASURES
 from ramvid_vad.spaces.backbones import installed
 from ramvid_vad.video.cache import FrameCache
-from ramvid_vad.video.labels import read_labels
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
 from ramvid_vad.video.rows import on_disk
+from ramvid_vad.video.truth.labels import read_labels
 
 # of one video: (measure, null) -> scores; frames never reconstructed; null -> regions; SHA-256 of its frames
 Scored = tuple[dict[tuple[str, str], np.ndarray], int, dict[str, VideoRegions], str]

@@ -28,8 +28,8 @@ from ramvid_vad.evaluation.statistics.protocols import PROTOCOLS, Protocol
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.video.benchmarks import BENCHMARKS, LabelSetName
 from ramvid_vad.video.finding import only_these
-from ramvid_vad.video.labels import Labels
 from ramvid_vad.video.names import in_order
+from ramvid_vad.video.truth.labels import Labels
 
 ByVideo = Mapping[str, np.ndarray]
 

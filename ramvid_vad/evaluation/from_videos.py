@@ -23,9 +23,9 @@ from ramvid_vad.evaluation.statistics.metrics import PerVideo
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import windows_alone
 from ramvid_vad.runtime.progress import progress_bar
-from ramvid_vad.video.labels import read_labels
 from ramvid_vad.video.reader import find_videos, read_frames, video_name
 from ramvid_vad.video.rows import RecentFrames
+from ramvid_vad.video.truth.labels import read_labels
 
 SIZE = 128  # pixels, both sides, of the frames that a blend or the previous frame stands in for
 SEQ_LEN, STRIDE = 30, 15

@@ -15,7 +15,7 @@ from ramvid_vad.evaluation.statistics.operating_points import AlarmRules, operat
 from ramvid_vad.evaluation.statistics.protocols import Protocol, choose
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.video.benchmarks import BENCHMARKS, LabelSetName, name_label_set
-from ramvid_vad.video.labels import Labels
+from ramvid_vad.video.truth.labels import Labels
 
 FPS = {"ped1": 10.0, "ped2": 10.0, "avenue": 25.0}  # frames per second: Avenue's files say it, UCSD's is a convention
 

@@ -3,7 +3,7 @@
 Every frame is decoded in order and the number of frames is what came out, never what a header claims. A file that is
 cut off, overwritten in the middle or otherwise damaged raises InputError with the number of the frame where it shows:
 a video that silently lost frames would be scored against the wrong labels. How damage is noticed stands in
-decoding.py for videos and in pictures.py for pictures.
+decoding/videos.py for videos and in decoding/pictures.py for pictures.
 """
 
 import sys
@@ -14,12 +14,12 @@ import numpy as np
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import say
 from ramvid_vad.runtime.remote import local_copy
-from ramvid_vad.video.damage import MAX_PIXELS, REMEDY, Damage, reason
-from ramvid_vad.video.decoding import pictures
+from ramvid_vad.video.decoding.damage import MAX_PIXELS, REMEDY, Damage, reason
+from ramvid_vad.video.decoding.pictures import luma, onto_black, read_samples, reoriented
+from ramvid_vad.video.decoding.videos import pictures
 from ramvid_vad.video.files import is_folder, list_frames
 from ramvid_vad.video.finding import find_videos
 from ramvid_vad.video.names import video_name
-from ramvid_vad.video.pictures import luma, onto_black, read_samples, reoriented
 
 __all__ = ["MAX_PIXELS", "find_videos", "read_frames", "read_image", "video_name"]
 

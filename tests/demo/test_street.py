@@ -16,7 +16,7 @@ from ramvid_vad.demo.canvas import metre
 from ramvid_vad.demo.clips import balanced_phase, script
 from ramvid_vad.demo.street import SceneOptions, generate, render
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.masks import load_masks
+from ramvid_vad.video.truth.masks import load_masks
 
 TINY = SceneOptions(size=(48, 64), num_train=1, num_test=2, frames=12, test_frames=100)
 

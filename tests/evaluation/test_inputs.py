@@ -12,7 +12,7 @@ from ramvid_vad.evaluation import evaluate_scores
 from ramvid_vad.evaluation.report.files import write_results
 from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.evaluation.statistics.metrics import frame_metrics
-from ramvid_vad.video.labels import read_labels
+from ramvid_vad.video.truth.labels import read_labels
 
 QUICK = {"bootstrap": 0, "noise_seeds": 1, "sigma": 0.0}
 

@@ -24,8 +24,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ramvid_vad.video.damage import Damage
-from ramvid_vad.video.decoding import pictures
+from ramvid_vad.video.decoding.damage import Damage
+from ramvid_vad.video.decoding.videos import pictures
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from measure import machine, print_table, write_report

@@ -120,8 +120,8 @@ def _labels(folder: Path) -> Iterator[Seed]:
     from scipy.io import savemat
 
     from ramvid_vad.video.benchmarks import annotations
-    from ramvid_vad.video.labels import parse_labels
-    from ramvid_vad.video.masks import load_masks, load_tracks, save_masks
+    from ramvid_vad.video.truth.labels import parse_labels
+    from ramvid_vad.video.truth.masks import load_masks, load_tracks, save_masks
 
     labels = (np.arange(40) % 9 > 5).astype(np.uint8)
     np.save(folder / "labels.npy", labels)

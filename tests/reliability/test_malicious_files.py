@@ -19,8 +19,8 @@ from ramvid_vad.reconstructions import load_reconstruction
 from ramvid_vad.training.checkpoints import load_checkpoint
 from ramvid_vad.training.weights import load_weights
 from ramvid_vad.video.benchmarks.annotations import load_array, matlab_ranges
-from ramvid_vad.video.labels import parse_labels
-from ramvid_vad.video.masks import load_masks
+from ramvid_vad.video.truth.labels import parse_labels
+from ramvid_vad.video.truth.masks import load_masks
 
 PACKAGE = Path(ramvid_vad.__file__).parent
 

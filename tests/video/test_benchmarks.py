@@ -17,9 +17,9 @@ import tiny_benchmarks as tb
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.statistics.spatial import find_truth
 from ramvid_vad.video.benchmarks import BENCHMARKS, Counts, check, find, read_info, write_standard
-from ramvid_vad.video.labels import read_labels
-from ramvid_vad.video.masks import load_masks, load_tracks
 from ramvid_vad.video.reader import find_videos, read_frames, video_name
+from ramvid_vad.video.truth.labels import read_labels
+from ramvid_vad.video.truth.masks import load_masks, load_tracks
 
 
 def quiet(text):

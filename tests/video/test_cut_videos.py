@@ -9,7 +9,7 @@ import pytest
 from clips import X264, pictures, write_tail, write_video
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video import decoding
+from ramvid_vad.video.decoding import videos as decoding
 from ramvid_vad.video.reader import read_frames
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "field_inputs"

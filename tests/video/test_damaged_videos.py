@@ -191,7 +191,7 @@ def test_a_header_that_claims_huge_frames(tmp_path, side, message):
 def test_the_limit_also_holds_for_what_the_decoder_finds(tmp_path, monkeypatch):
     """The sizes in the container's header may be smaller than those of the pictures."""
     path = write_whole(tmp_path, "mjpeg.avi")
-    monkeypatch.setattr("ramvid_vad.video.decoding.MAX_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr("ramvid_vad.video.decoding.videos.MAX_PIXELS", 64 * 48 - 1)
     assert "64x48, above the limit" in refused(path)
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.video.benchmarks import BENCHMARKS, Benchmark, LabelSetName, check_labels, find_parts, name_label_set
-from ramvid_vad.video.labels import Labels, flat_file, is_label_file, label_names, read_labels
 from ramvid_vad.video.names import in_order, without_ending
+from ramvid_vad.video.truth.labels import Labels, flat_file, is_label_file, label_names, read_labels
 
 
 class GroundTruth(NamedTuple):
@@ -24,7 +24,7 @@ class GroundTruth(NamedTuple):
 
 
 def ground_truth(folder: str, benchmark: str, label_set: str, lengths: Mapping[str, int]) -> GroundTruth:
-    """Labels in ``folder``, or in a file (see ``video.labels``).
+    """Labels in ``folder``, or in a file (see ``video.truth.labels``).
 
     benchmark: name of one, or "".  label_set: which, where there are several.  lengths: frames per video, as far as
     known: needed where a benchmark's own files name ranges of frames. InputError: none, several, inverted labels.

@@ -24,7 +24,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.text import decode_text, is_prose, plain_name
 from ramvid_vad.video.finding import SYSTEM
 from ramvid_vad.video.names import in_order, natural_key, refuse_ambiguous, without_ending
-from ramvid_vad.video.number_tables import read_numbers
+from ramvid_vad.video.truth.number_tables import read_numbers
 
 EXTENSIONS = (".npz", ".npy", ".csv", ".txt")
 

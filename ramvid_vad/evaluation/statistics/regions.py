@@ -12,7 +12,7 @@ import numpy as np
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.cache import crop_box
-from ramvid_vad.video.masks import pairwise_iou
+from ramvid_vad.video.truth.masks import pairwise_iou
 
 
 class RegionMetrics(NamedTuple):

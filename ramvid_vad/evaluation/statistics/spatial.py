@@ -21,7 +21,8 @@ from ramvid_vad.evaluation.statistics.regions import region_metrics, scale_boxes
 from ramvid_vad.runtime.text import plain_name
 from ramvid_vad.scoring.blobs import wmse
 from ramvid_vad.scoring.residuals import box_map
-from ramvid_vad.video.masks import (
+from ramvid_vad.video.reader import read_frames
+from ramvid_vad.video.truth.masks import (
     MaskFile,
     link_tracks,
     load_tracks,
@@ -29,7 +30,6 @@ from ramvid_vad.video.masks import (
     tracked_frames,
     unlike_labels,
 )
-from ramvid_vad.video.reader import read_frames
 
 FRAMES_AT_ONCE = 16
 

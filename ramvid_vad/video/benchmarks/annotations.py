@@ -10,9 +10,9 @@ import numpy as np
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.benchmarks.matlab import read_variable
 from ramvid_vad.video.benchmarks.model import Labels, Size
+from ramvid_vad.video.decoding.pictures import read_samples
 from ramvid_vad.video.files import list_frames
 from ramvid_vad.video.names import natural_key, refuse_ambiguous
-from ramvid_vad.video.pictures import read_samples
 
 Ranges = list[tuple[int, int]]
 """First and last abnormal frame, both counted from 1 and both included."""

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.benchmarks.catalogue import BENCHMARKS
-from ramvid_vad.video.labels import is_label_file, parse_labels
 from ramvid_vad.video.names import in_order
+from ramvid_vad.video.truth.labels import is_label_file, parse_labels
 
 
 class LabelSetName(NamedTuple):

@@ -10,9 +10,9 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.video.benchmarks import annotations
 from ramvid_vad.video.benchmarks.model import Benchmark, Found, Labels, LabelSource, MaskReader
 from ramvid_vad.video.benchmarks.tree import Tree
-from ramvid_vad.video.labels import is_label_file, parse_labels
-from ramvid_vad.video.masks import load_masks, load_tracks
 from ramvid_vad.video.names import in_order
+from ramvid_vad.video.truth.labels import is_label_file, parse_labels
+from ramvid_vad.video.truth.masks import load_masks, load_tracks
 
 # The first that exists is taken; original videos before frames that someone extracted from them.
 SPLITS = {

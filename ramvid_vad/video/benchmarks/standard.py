@@ -20,7 +20,7 @@ from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.video.benchmarks.check import Checked, agreement
 from ramvid_vad.video.benchmarks.model import Benchmark, Found, MaskReader, Size, labels_digest
 from ramvid_vad.video.files import list_frames
-from ramvid_vad.video.masks import link_tracks, load_masks, save_masks, save_tracks, tracked_frames, unlike_labels
+from ramvid_vad.video.truth.masks import link_tracks, load_masks, save_masks, save_tracks, tracked_frames, unlike_labels
 
 SCHEMA = 1
 INFO = "dataset.json"

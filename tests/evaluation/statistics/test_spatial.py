@@ -15,7 +15,7 @@ from ramvid_vad.evaluation.statistics.spatial import find_truth, spatial_metrics
 from ramvid_vad.reconstructions import load_reconstruction
 from ramvid_vad.scoring.blobs import wmse
 from ramvid_vad.scoring.residuals import box_map
-from ramvid_vad.video.masks import link_tracks, load_masks, save_masks, save_tracks
+from ramvid_vad.video.truth.masks import link_tracks, load_masks, save_masks, save_tracks
 
 SMALL, NATIVE = (24, 32), (48, 64)
 BLOBS = {"threshold": 0.04, "min_area": 12, "weight": "area"}

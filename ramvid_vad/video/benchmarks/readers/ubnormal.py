@@ -18,9 +18,9 @@ from ramvid_vad.video.benchmarks import annotations
 from ramvid_vad.video.benchmarks.layouts import find_common, per_video_labels
 from ramvid_vad.video.benchmarks.model import Benchmark, Found, Labels, LabelSource, Size
 from ramvid_vad.video.benchmarks.tree import Tree
-from ramvid_vad.video.labels import parse_labels
-from ramvid_vad.video.masks import mask_boxes
 from ramvid_vad.video.names import in_order
+from ramvid_vad.video.truth.labels import parse_labels
+from ramvid_vad.video.truth.masks import mask_boxes
 
 LISTS = {
     "training": ("normal_training_video_names.txt",),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.masks import (
+from ramvid_vad.video.truth.masks import (
     link_tracks,
     load_masks,
     load_tracks,

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ramvid_vad.video.containers import structural_damage
-from ramvid_vad.video.damage import (
+from ramvid_vad.video.decoding.containers import structural_damage
+from ramvid_vad.video.decoding.damage import (
     HARMLESS,
     MAX_PIXELS,
     MISSING_REFERENCE,

@@ -21,7 +21,7 @@ from ramvid_vad.runtime.text import is_prose
 from ramvid_vad.video.files import is_folder, open_bytes
 from ramvid_vad.video.finding import SYSTEM
 from ramvid_vad.video.names import in_order, refuse_ambiguous, without_ending
-from ramvid_vad.video.number_tables import Numbers, read_numbers
+from ramvid_vad.video.truth.number_tables import Numbers, read_numbers
 
 EXTENSIONS = (".npy", ".txt", ".csv")
 FLAT = (*EXTENSIONS, ".npz")

@@ -7,7 +7,7 @@ import pytest
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.benchmarks import name_label_set
-from ramvid_vad.video.labels import read_labels
+from ramvid_vad.video.truth.labels import read_labels
 
 LABELS = np.array([0, 0, 1, 1, 0], np.uint8)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.damage import MAX_PIXELS, REMEDY, Damage, errors_said, reason, too_large
+from ramvid_vad.video.decoding.damage import MAX_PIXELS, REMEDY, Damage, errors_said, reason, too_large
 from ramvid_vad.video.files import open_bytes
 
 if TYPE_CHECKING:
