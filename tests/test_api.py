@@ -237,3 +237,16 @@ def test_a_model_infills_from_python_what_the_command_infills(tmp_path):
         np.testing.assert_array_equal(made.frame, expected["frame"])
     with pytest.raises(ramvid_vad.InputError, match="unknown option 'strid': did you mean 'stride'"):
         ramvid_vad.load_model(model, strid=1)
+
+
+def test_without_the_frozen_network_motion_stands_alone(camera, tmp_path, monkeypatch, capsys):
+    top, detector = camera
+    monkeypatch.setattr("ramvid_vad.detectors.fusion.installed", lambda: False)
+    alone = ramvid_vad.fit(str(top / "normal"), str(tmp_path), progress=False)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "motion alone" in said and "pip install" in said
+    scores, both = (each.score(str(top / "odd.mp4")) for each in (ramvid_vad.load(str(tmp_path)), detector))
+    assert list(scores.parts) == ["frame_difference", "optical_flow"] and scores.maps.shape == both.maps.shape
+    for part, values in scores.parts.items():
+        np.testing.assert_array_equal(values, both.parts[part])
+    assert alone.about()["patches"] == 0 and scores.frames.argmax() in range(29, 42)

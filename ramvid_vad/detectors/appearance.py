@@ -76,16 +76,13 @@ def patch_memory(
 
 
 def distance_maps(
-    frames: Iterable[np.ndarray],
-    network: Callable[[np.ndarray], torch.Tensor],
-    memory: PatchMemory,
-    tick: Callable[[int], Any],
+    frames: Iterable[np.ndarray], appearance: "NearestFeature", tick: Callable[[int], Any]
 ) -> Iterator[torch.Tensor]:
-    """Distance to memory at each cell of each frame, (h, w).
+    """Distance to normal video at each cell of each frame, (h, w).
 
     frames: colour, uint8 (H, W, 3), of one video in order. tick: called with the number of frames just done.
     """
-    return (memory.distances(maps) for maps in in_batches(network, frames, tick))
+    return (appearance.memory.distances(maps) for maps in in_batches(appearance.network, frames, tick))
 
 
 def farthest(distances: torch.Tensor) -> float:
@@ -140,7 +137,7 @@ class NearestFeature(Detector):
     ) -> Scores:
         frames, where = [], []
         colour = read_frames(video) if isinstance(video, str) else (rgb for rgb, _ in colour_and_grey(video))
-        for distances in distance_maps(colour, self.network, self.memory, tick):
+        for distances in distance_maps(colour, self, tick):
             frames.append(farthest(distances))
             if maps:
                 where.append(cv2.blur(distances.numpy(), (BOX, BOX)))

