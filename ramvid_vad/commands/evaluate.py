@@ -27,8 +27,6 @@ def evaluate(parsed: RunOptions) -> None:
         return
     if options.scores and (options.reconstructions or options.nulls_only):
         raise InputError("--scores: give one of --scores, --reconstructions and --nulls_only True")
-    if options.videos < -1:
-        raise InputError(f"--videos {options.videos}: a number of videos, or -1 for all")
     if options.videos and (options.compare or not options.reconstructions):
         raise InputError("--videos: shows infilled frames: give --reconstructions, --data_dir and --labels")
     if options.compare:
