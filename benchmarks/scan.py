@@ -182,7 +182,7 @@ def convolution_rows(arguments: argparse.Namespace) -> list[dict]:
     return rows
 
 
-def print_rows(title: str, rows: list[dict], dim: int) -> None:
+def print_rows(title: str, rows: list[dict]) -> None:
     names = list(max((row["milliseconds"] for row in rows), key=len))
     print(
         f"\n{title}\n| pass | L |" + "".join(f" {n} ms |" for n in names) + "".join(f" {n} / cpu |" for n in names[1:])
@@ -221,10 +221,8 @@ def main() -> None:
     }
     print(f"{report['instruction_set']}, {report['threads']} threads, torch {report['torch']}")
     shape = f"(1, {arguments.dim}, L)"
-    print_rows(
-        f"selective scan {shape}, N = {arguments.states}, softplus, D and gate; medians", report["scan"], arguments.dim
-    )
-    print_rows(f"causal convolution of width 4 and SiLU, {shape}; medians", report["convolution"], arguments.dim)
+    print_rows(f"selective scan {shape}, N = {arguments.states}, softplus, D and gate; medians", report["scan"])
+    print_rows(f"causal convolution of width 4 and SiLU, {shape}; medians", report["convolution"])
     print_table("nanoseconds of cpu per token and channel, freed memory kept; medians", report["lengths"])
     write_report(arguments.out, report)
 

@@ -12,7 +12,7 @@ from ramvid_vad.models.precision import network_autocast
 from ramvid_vad.models.unet import UNet
 from ramvid_vad.options import SampleOptions
 from ramvid_vad.runtime.progress import progress_bar
-from ramvid_vad.runtime.randomness import normal, stream
+from ramvid_vad.runtime.randomness import standard_normal, stream
 from ramvid_vad.video.datasets import to_uint8
 
 DRAWING_THREADS = 4  # draw noise while the network computes
@@ -95,7 +95,7 @@ class _Noise:
         return noise.to(self._device)
 
     def _frame(self, key: int, frame: int, draw: int) -> torch.Tensor:
-        return normal((self._shape[1], *self._shape[3:]), self._seed, "sample", key, frame, draw)
+        return standard_normal((self._shape[1], *self._shape[3:]), self._seed, "sample", key, frame, draw)
 
 
 def _draws(sampling: SampleOptions, steps: int) -> int:

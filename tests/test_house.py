@@ -30,6 +30,9 @@ LONG: set[str] = set()
 CROWDED: set[str] = set()
 
 
+FOR_USERS = {"anomalous_pixels", "from_run"}  # what only a user's own code reads or calls
+
+
 @cache
 def sources() -> dict[str, Path]:
     """Module name -> file, for all of the package."""
@@ -146,6 +149,34 @@ def test_no_folder_is_crowded():
     crowded = {folder for folder, files in folders.items() if files > FILES}
     assert crowded - CROWDED == set(), f"more than {FILES} source files: {folders}"
     assert CROWDED - crowded == set(), "no longer so: take them from the list"
+
+
+def names_read(tree: ast.AST) -> set[str]:
+    """Names, attributes and words of short strings (types as text, modules run by name) that a file refers to."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 80:
+            found |= set(re.findall(r"\w+", node.value))
+    return found
+
+
+def test_nothing_is_defined_for_the_tests_alone():
+    """Functions, classes, fields and constants that neither the package nor a script uses are dead."""
+    callers = [*sources().values(), *(ROOT / "scripts").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    read = set().union(*(names_read(ast.parse(path.read_text(encoding="utf-8"))) for path in callers))
+    defined = set()
+    for path in sources().values():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        defined |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        targets = [n.target for n in ast.walk(tree) if isinstance(n, ast.AnnAssign)]
+        targets += [target for n in tree.body if isinstance(n, ast.Assign) for target in n.targets]
+        defined |= {target.id for target in targets if isinstance(target, ast.Name)}
+    unused = {name for name in defined - read if not name.startswith("__")}
+    assert unused == FOR_USERS
 
 
 @pytest.mark.parametrize("library", ["tqdm"])

@@ -17,7 +17,7 @@ from ramvid_vad.infill_videos import FolderInfilling
 from ramvid_vad.options import SampleOptions
 from ramvid_vad.reconstructions import find_reconstructions
 from ramvid_vad.runtime.files import temporary_beside
-from ramvid_vad.runtime.randomness import normal
+from ramvid_vad.runtime.randomness import standard_normal
 from ramvid_vad.script_util import create_model_and_diffusion
 from ramvid_vad.video.windows import merge_max
 
@@ -333,7 +333,7 @@ def test_noise_is_drawn_for_hidden_frames_once_and_none_in_vain(network, monkeyp
 
     def spy(shape, seed, purpose, *place):
         asked.append(place)
-        return normal(shape, seed, purpose, *place)
+        return standard_normal(shape, seed, purpose, *place)
 
     def blind(x, t, **_):
         seen.append(x.clone())
@@ -347,7 +347,7 @@ def test_noise_is_drawn_for_hidden_frames_once_and_none_in_vain(network, monkeyp
     assert sorted(asked) == sorted((9, frame, draw) for frame in frames for draw in range(draws))
     for number, first in enumerate((0, 5)):
         for t in range(10):
-            start = normal((1, *SIZE), 7, "sample", 9, first + t, 0) if t % 5 >= 2 else clean[number, :, t]
+            start = standard_normal((1, *SIZE), 7, "sample", 9, first + t, 0) if t % 5 >= 2 else clean[number, :, t]
             torch.testing.assert_close(seen[0][number, :, t], start, atol=1e-6, rtol=1e-5)
 
 
@@ -355,7 +355,7 @@ def test_a_failure_while_noise_is_drawn_ends_the_sampling(network, monkeypatch):
     def fails(shape, seed, purpose, key, frame, draw):
         if draw == 2:
             raise MemoryError("no room")
-        return normal(shape, seed, purpose, key, frame, draw)
+        return standard_normal(shape, seed, purpose, key, frame, draw)
 
     monkeypatch.setattr(inference, "normal", fails)
     with pytest.raises(MemoryError, match="no room"):

@@ -55,15 +55,15 @@ class PatchMemory:
 
 
 def patch_memory(
-    clips: Sequence[Clip], network: Callable[[np.ndarray], torch.Tensor], tick: Callable[[int], Any], seed: int = 0
+    clips: Sequence[Clip], network: Callable[[np.ndarray], torch.Tensor], tick: Callable[[int], Any]
 ) -> PatchMemory:
     """PATCHES patches of about FRAMES frames, evenly spread over the normal clips and drawn at random in each frame.
 
     network: such as ``spaces.backbones.FrozenFeatures``. tick: called with 1 per frame chosen. At most VIDEOS clips
-    are read, evenly spread. A pure function of the clips and the seed.
+    are read, evenly spread. A pure function of the clips.
     """
     clips = [clips[i] for i in np.unique(np.linspace(0, len(clips) - 1, VIDEOS).round().astype(int))]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     chosen = [evenly(clip.frames(), -(-FRAMES // len(clips))) for clip in clips]
     per_frame = -(-PATCHES // sum(map(len, chosen)))
     kept = []

@@ -15,7 +15,7 @@ from ramvid_vad.diffusion.anchors import AnchorPattern, batch_of, over_entries
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion, Model
 from ramvid_vad.diffusion.samplers import SAMPLERS
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.randomness import normal
+from ramvid_vad.runtime.randomness import standard_normal
 from ramvid_vad.spaces.cache import EncodedVideos
 from ramvid_vad.video.datasets import read_window
 from ramvid_vad.video.windows import covering_starts, in_video
@@ -121,7 +121,7 @@ def _squared_errors(
 
         def noise(step: int, draw: int = draw) -> torch.Tensor:
             def of(key: int, frame: int) -> torch.Tensor:
-                return normal(shape, draws.seed, "sample", key, frame, step, *([draw] if draw else []))
+                return standard_normal(shape, draws.seed, "sample", key, frame, step, *([draw] if draw else []))
 
             windows = [torch.stack([of(key, start + t) for t in range(clean.shape[2])], dim=1) for key, start in places]
             return torch.stack(windows)

@@ -83,11 +83,11 @@ def evaluate_scores(
     )
 
 
-def evaluate_file(options: EvalOptions, progress: bool = True) -> Evaluation:
+def evaluate_file(options: EvalOptions) -> Evaluation:
     """:func:`evaluate_scores` of parsed options."""
     given = {spec.name: getattr(options, spec.name) for spec in fields(EvalOptions)}
     places = [given.pop(name) for name in ("scores", "labels", "normal_scores")]
-    return evaluate_scores(*places, progress=progress, **given)
+    return evaluate_scores(*places, progress=True, **given)
 
 
 def _in_memory(arrays: ByVideo, what: str) -> ScoreFile:

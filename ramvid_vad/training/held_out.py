@@ -5,7 +5,7 @@ import torch
 
 from ramvid_vad.diffusion.anchors import AnchorPattern, batch_of
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion, Model
-from ramvid_vad.runtime.randomness import normal
+from ramvid_vad.runtime.randomness import standard_normal
 from ramvid_vad.video.datasets import VideoWindows
 
 WINDOWS = 8  # evenly spread over the held-out videos
@@ -38,7 +38,7 @@ class HeldOut:
             for i in range(count):
                 window = self.windows[i : i + 1]
                 anchors = batch_of([self.pattern.of(kind, 0, i)], self.channels)
-                noise = normal(tuple(window.shape[1:]), self.seed, "held out", i)[None]
+                noise = standard_normal(tuple(window.shape[1:]), self.seed, "held out", i)[None]
                 place = [each.to(window.device) for each in (t[i : i + 1], anchors, noise)]
                 total += float(diffusion.training_losses(model, window, *place)["mse"])
             losses[kind] = total / count

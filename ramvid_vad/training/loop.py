@@ -19,7 +19,7 @@ from ramvid_vad.options import TrainOptions
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.runtime.progress import progress_bar
-from ramvid_vad.runtime.randomness import normal, stream
+from ramvid_vad.runtime.randomness import standard_normal, stream
 from ramvid_vad.runtime.signals import Stop, finishing
 from ramvid_vad.training.checkpoints import Loaded, save_checkpoint
 from ramvid_vad.training.ema import EMA
@@ -139,7 +139,9 @@ class TrainLoop:
         for first in range(0, len(samples), size):
             part = slice(first, first + size)
             clean = frames[part].to(self.device)
-            noise = torch.stack([normal(tuple(clean.shape[1:]), options.seed, "noise", step, s) for s in samples[part]])
+            noise = torch.stack(
+                [standard_normal(tuple(clean.shape[1:]), options.seed, "noise", step, s) for s in samples[part]]
+            )
             last = first + size >= len(samples)
             with contextlib.nullcontext() if last or self.network is self.model else self.network.no_sync():
                 terms = self.diffusion.training_losses(

@@ -58,15 +58,15 @@ def prefetch(
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for path in todo:
         waiting.put(path)
-    finished: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
     crew = [_Worker(cache, timeout) for _ in range(min(workers or cores, len(todo)))]
-    threads = [threading.Thread(target=_serve, args=(worker, waiting, finished), daemon=True) for worker in crew]
+    threads = [threading.Thread(target=_serve, args=(worker, waiting, results), daemon=True) for worker in crew]
     try:
         for thread in threads:
             thread.start()
         with progress_bar("decoding", "video", len(todo), shown=progress) as bar:
             for _ in todo:
-                path, error = finished.get()
+                path, error = results.get()
                 bar.update()
                 bar.set_postfix(frames=sum(worker.frames for worker in crew), refresh=False)
                 if error and (failures is None or not isinstance(error, DamagedVideo)):
@@ -84,7 +84,7 @@ def prefetch(
     return len(todo)
 
 
-def _serve(worker: "_Worker", waiting: queue.SimpleQueue, finished: queue.SimpleQueue) -> None:
+def _serve(worker: "_Worker", waiting: queue.SimpleQueue, results: queue.SimpleQueue) -> None:
     """One thread per worker: hand it video after video until none is left."""
     while not worker.dismissed:
         try:
@@ -93,12 +93,12 @@ def _serve(worker: "_Worker", waiting: queue.SimpleQueue, finished: queue.Simple
             return
         try:
             worker.decode(path)
-            finished.put((path, None))
+            results.put((path, None))
         except OSError as error:
             why = f"{path}: no process to decode it ({error}); use fewer --num_workers, or allow more (ulimit -n, -u)"
-            finished.put((path, RunError(why)))
+            results.put((path, RunError(why)))
         except BaseException as error:  # whatever it is, somebody waits for this video
-            finished.put((path, error))
+            results.put((path, error))
 
 
 class DamagedVideo(InputError):

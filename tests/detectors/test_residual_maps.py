@@ -9,7 +9,7 @@ from ramvid_vad.diffusion.anchors import AnchorPattern
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.diffusion.schedule import named_betas
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.randomness import normal
+from ramvid_vad.runtime.randomness import standard_normal
 
 GROUPS = {"appearance": 3, "motion": 2}
 GRID = (4, 6)
@@ -83,7 +83,7 @@ def test_one_call_at_a_level_by_the_closed_form(level, join):
     errors = []
     for draw in range(3):
         place = [(frame, 0, draw) if draw else (frame, 0) for frame in range(12)]
-        z = np.stack([normal((5, *GRID), 7, "sample", 5, *each).numpy() for each in place]).astype(np.float64)
+        z = np.stack([standard_normal((5, *GRID), 7, "sample", 5, *each).numpy() for each in place]).astype(np.float64)
         errors.append(((sigma**2 * maps.astype(np.float64) - SPREAD**2 * sigma * z) / (SPREAD**2 + sigma**2)) ** 2)
     error = np.mean(errors, 0) if join == "mean" else np.min(errors, 0)
     np.testing.assert_allclose(found["appearance"], error[:, :3].mean(1), rtol=1e-3, atol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from ramvid_vad.runtime.randomness import normal, stream
+from ramvid_vad.runtime.randomness import standard_normal, stream
 
 
 def test_same_place_same_numbers_whatever_was_drawn_before():
@@ -32,7 +32,7 @@ def test_every_place_is_its_own():
 
 
 def test_normal_is_standard_normal_and_independent_between_places():
-    first, second = (normal((64, 1000), 0, "noise", step).double().numpy().ravel() for step in (0, 1))
+    first, second = (standard_normal((64, 1000), 0, "noise", step).double().numpy().ravel() for step in (0, 1))
     assert stats.kstest(first, "norm").pvalue > 0.01
     assert abs(np.corrcoef(first, second)[0, 1]) < 4 / np.sqrt(first.size)
 
@@ -46,6 +46,6 @@ def test_first_numbers_of_neighbouring_places_are_independent():
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4)])
 def test_normal_has_the_shape_and_type_asked_for(shape):
-    drawn = normal(shape, 0, "noise")
+    drawn = standard_normal(shape, 0, "noise")
     assert drawn.shape == shape
     assert drawn.dtype == torch.float32

@@ -15,7 +15,7 @@ from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.diffusion.schedule import named_betas
 from ramvid_vad.errors import InputError
 from ramvid_vad.options import TrainOptions
-from ramvid_vad.runtime.randomness import normal
+from ramvid_vad.runtime.randomness import standard_normal
 from ramvid_vad.spaces import features as features_module
 from ramvid_vad.spaces.stored import load_space
 from ramvid_vad.training.held_out import HeldOut
@@ -146,7 +146,10 @@ def test_held_out_loss_by_hand():
     total = {"none": [], "motion_given_appearance": []}
     for i, t in enumerate((125, 375, 625, 875)):
         bar = diffusion.alpha_bar[t]
-        v = np.sqrt(bar) * normal((5, 6, 3, 3), 9, "held out", i).numpy() - np.sqrt(1 - bar) * windows[i].numpy()
+        v = (
+            np.sqrt(bar) * standard_normal((5, 6, 3, 3), 9, "held out", i).numpy()
+            - np.sqrt(1 - bar) * windows[i].numpy()
+        )
         total["none"].append((v**2).mean())
         total["motion_given_appearance"].append((v[3:] ** 2).mean())
     assert found == {kind: pytest.approx(np.mean(each), rel=1e-4) for kind, each in total.items()}

@@ -13,7 +13,7 @@ from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.options import TrainOptions
 from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.runtime.logger import Logger
-from ramvid_vad.runtime.randomness import normal
+from ramvid_vad.runtime.randomness import standard_normal
 from ramvid_vad.script_util import create_model_and_diffusion
 from ramvid_vad.training.checkpoints import find_latest, load_checkpoint
 from ramvid_vad.training.loop import TrainLoop
@@ -38,7 +38,7 @@ def batches(batch_size, poison=()):
         step = start_step
         while True:
             ids = range(step * batch_size, (step + 1) * batch_size)
-            frames = torch.stack([normal((3, FRAMES, 8, 8), 0, "data", i).clamp(-1, 1) for i in ids])
+            frames = torch.stack([standard_normal((3, FRAMES, 8, 8), 0, "data", i).clamp(-1, 1) for i in ids])
             if step in poison:
                 frames[0, 0, 3] = math.nan
             where = {"video": torch.tensor([i % 2 for i in ids]), "start": torch.full((batch_size,), step)}

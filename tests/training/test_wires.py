@@ -7,7 +7,7 @@ import torch
 from test_loop import FRAMES, TINY, batches, make_loop
 
 from ramvid_vad.models.layers import ResBlock
-from ramvid_vad.runtime.randomness import normal
+from ramvid_vad.runtime.randomness import standard_normal
 from ramvid_vad.script_util import create_model_and_diffusion
 from ramvid_vad.training.schedules import LossScale
 
@@ -36,7 +36,7 @@ def test_noise_belongs_to_the_sample(tmp_path):
     calls = []
     spied(make_loop(tmp_path, max_steps=2, batch_size=3, microbatch=2), calls).run()
     noise = torch.cat([call["noise"] for call in calls])
-    expected = [normal((3, FRAMES, 8, 8), 123, "noise", sample // 3, sample) for sample in range(6)]
+    expected = [standard_normal((3, FRAMES, 8, 8), 123, "noise", sample // 3, sample) for sample in range(6)]
     assert torch.equal(noise, torch.stack(expected))
     assert len({each.numpy().tobytes() for each in noise}) == 6
 
@@ -176,5 +176,5 @@ def test_gradient_checkpointing_computes_the_blocks_twice(checkpointing):
     blocks, calls = [module for module in model.modules() if isinstance(module, ResBlock)], []
     for block in blocks:
         block.register_forward_pre_hook(lambda module, inputs: calls.append(module))
-    model(normal((1, 3, FRAMES, 8, 8), 0, "x"), torch.tensor([5])).square().sum().backward()
+    model(standard_normal((1, 3, FRAMES, 8, 8), 0, "x"), torch.tensor([5])).square().sum().backward()
     assert len(calls) == (2 if checkpointing else 1) * len(blocks) > 0

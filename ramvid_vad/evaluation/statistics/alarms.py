@@ -44,22 +44,22 @@ def alarm_figures(
     flat, abnormal = np.concatenate(above), np.concatenate(truth)
     tp, fp = int((flat & abnormal).sum()), int((flat & ~abnormal).sum())
     positives, frames = int(abnormal.sum()), len(flat)
-    normal = frames - positives
+    negatives = frames - positives
     alarms = [merged(spans(a), merge_gap) for a in above]
     false = sum(not y[first:end].any() for runs, y in zip(alarms, truth, strict=True) for first, end in runs)
     events = [a[first:end] for a, y in zip(above, truth, strict=True) for first, end in spans(y)]
     delays = [int(event.argmax()) for event in events if event.any()]
     mean, median = (float(f(delays)) if delays else None for f in (np.mean, np.median))
     return {
-        "accuracy": (tp + normal - fp) / frames,
+        "accuracy": (tp + negatives - fp) / frames,
         "precision": _ratio(tp, tp + fp),
         "recall": _ratio(tp, positives),
         "f1": _ratio(2 * tp, tp + fp + positives) if positives else None,
-        "false_positive_rate": _ratio(fp, normal),
+        "false_positive_rate": _ratio(fp, negatives),
         "alarms": sum(map(len, alarms)),
         "false_alarms": false,
-        "false_alarms_per_hour": false * 3600 * fps / normal if normal and fps else None,
-        "false_alarms_per_1000_normal_frames": 1000 * false / normal if normal else None,
+        "false_alarms_per_hour": false * 3600 * fps / negatives if negatives and fps else None,
+        "false_alarms_per_1000_normal_frames": 1000 * false / negatives if negatives else None,
         "events": len(events),
         "missed_events": len(events) - len(delays),
         "mean_delay_frames": mean,

@@ -141,11 +141,10 @@ def frame_metrics(
 
 def undefined(metrics: dict[str, Any]) -> dict[str, str]:
     """Why each metric of ``frame_metrics`` that is None is undefined."""
-    normal = metrics["abnormal_frames"] == 0
     one_class = metrics["abnormal_frames"] in (0, metrics["frames"])
     causes = {"scene_auc": "no scenes are named, or none has both normal and abnormal frames"}
     if one_class:
-        causes = dict.fromkeys(metrics, f"all frames are {'normal' if normal else 'abnormal'}")
+        causes = dict.fromkeys(metrics, "all frames are " + ("abnormal" if metrics["abnormal_frames"] else "normal"))
     causes |= {} if one_class else {"macro_auc": "no video has both normal and abnormal frames"}
     return {name: causes[name] for name, value in metrics.items() if value is None}
 

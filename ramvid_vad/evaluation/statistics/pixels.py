@@ -5,7 +5,6 @@ video's): each pixel of the mask has the score of the cell of the map that its c
 video's own size are counted.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -150,14 +149,6 @@ class PixelCurve:
         pro = np.concatenate([[0.0], np.cumsum(weight[::-1]) / self.regions])
         pixels = num_normal + num_anomalous
         return PixelMetrics(auc, _area(fpr, pro, fpr_limit), pixels, num_anomalous, self.regions, bound)
-
-
-def pixel_metrics(videos: Iterable[tuple[np.ndarray, np.ndarray]], fpr_limit: float = 0.3) -> PixelMetrics:
-    """Pixel AUC and AUPRO over (maps (n, h, w), masks (n, H, W)) of each video; see :meth:`PixelCurve.metrics`."""
-    curve = PixelCurve()
-    for maps, masks in videos:
-        curve.add(maps, masks)
-    return curve.metrics(fpr_limit)
 
 
 def _cells(size: tuple[int, int], target: tuple[int, int], keep_aspect: bool) -> np.ndarray:

@@ -86,10 +86,10 @@ def find_truth(labels_dir: str, names: Sequence[str], labels: Sequence[np.ndarra
     masks, tracks = {}, {}
     for name, label in zip(names, labels, strict=True):
         mask, track = ((files or {}).get(name, "") for files in found.values())
-        normal = not label.any()
-        if mask or (normal and found["masks"] is not None):
+        all_normal = not label.any()
+        if mask or (all_normal and found["masks"] is not None):
             masks[name] = mask
-        if track or mask or normal:
+        if track or mask or all_normal:
             tracks[name] = track or mask
     label_of = dict(zip(names, labels, strict=True))
     own_tracks = {name: path for name, path in tracks.items() if path and path != masks.get(name)}

@@ -22,7 +22,7 @@ class NullResult(NamedTuple):
     sees_video: bool = False
 
 
-class Spread(NamedTuple):
+class NullRange(NamedTuple):
     """Lowest and highest AUC of the blind nulls."""
 
     low: float
@@ -30,14 +30,14 @@ class Spread(NamedTuple):
     highest: str  # the title of the one that reaches ``high``
 
 
-def blind_spread(nulls: Sequence[NullResult]) -> Spread | None:
-    """The spread as defined above; None without a blind null."""
+def blind_range(nulls: Sequence[NullResult]) -> NullRange | None:
+    """The range as defined above; None without a blind null."""
     blind = [null for null in nulls if not null.sees_video]
     if not blind:
         return None
     top = max(blind, key=lambda null: null.auc + DEVIATIONS * null.sd)
     low = min(null.auc - DEVIATIONS * null.sd for null in blind)
-    return Spread(max(low, 0.0), min(top.auc + DEVIATIONS * top.sd, 1.0), top.title)
+    return NullRange(max(low, 0.0), min(top.auc + DEVIATIONS * top.sd, 1.0), top.title)
 
 
 def verdict(
@@ -49,18 +49,18 @@ def verdict(
     """
     if auc is None or not nulls:
         return ""
-    spread = blind_spread(nulls)
+    blind = blind_range(nulls)
     text = f"{title} (micro AUC {_percent(auc)})"
-    if spread:
-        range_text = f"{_percent(spread.low)} to {_percent(spread.high)}, highest: {spread.highest}"
-        if auc < spread.low - _ROUNDING:
+    if blind:
+        range_text = f"{_percent(blind.low)} to {_percent(blind.high)}, highest: {blind.highest}"
+        if auc < blind.low - _ROUNDING:
             return (
                 f"{text} is below the nulls' spread ({range_text}): not evidence of detection; is a higher score more "
                 "abnormal?"
             )
-        if auc <= spread.high + _ROUNDING:
+        if auc <= blind.high + _ROUNDING:
             return f"{text} is inside the nulls' spread ({range_text}): not evidence of detection."
-        if interval and interval[0] <= spread.high + _ROUNDING:
+        if interval and interval[0] <= blind.high + _ROUNDING:
             return (
                 f"{text} is above the nulls' spread ({range_text}), but the lower end of its interval, "
                 f"{_percent(interval[0])}, is inside: weak evidence of detection." + _against_best(auc, nulls)

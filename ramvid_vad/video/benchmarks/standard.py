@@ -155,10 +155,10 @@ def _write_masks(
     (work / "masks").mkdir()
     masked: dict[str, np.ndarray] = {}
     for name, frames in checked.testing.items():
-        normal = not any(labels[name].any() for labels in checked.labels.values())
+        all_normal = not any(labels[name].any() for labels in checked.labels.values())
         if name in readers:
             masked[name] = _write_mask_file(work / "masks" / f"{name}.npz", name, readers[name], checked)
-        elif normal:
+        elif all_normal:
             save_masks(work / "masks" / f"{name}.npz", _empty(frames, checked.sizes[name]))
             masked[name] = np.zeros(frames, bool)
     for label_set, labels in checked.labels.items():

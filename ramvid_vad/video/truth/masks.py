@@ -18,6 +18,7 @@ from ramvid_vad.runtime.text import decode_text
 
 TRACK_COLUMNS = 6
 LARGEST_SHIFT = 5  # frames by which tracks are tried to be early or late
+LINKED_IOU = 0.1  # of the boxes of one track in neighbouring frames, at least
 _EXCLUSIVE = np.array([0, 0, 0, 0, 1, 1])  # inclusive corners -> exclusive
 
 
@@ -140,11 +141,11 @@ def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return overlap / union
 
 
-def link_tracks(masks: Iterable[np.ndarray], min_iou: float = 0.1) -> np.ndarray:
+def link_tracks(masks: Iterable[np.ndarray]) -> np.ndarray:
     """Tracks from pixel masks alone, for data sets whose authors publish no tracks.
 
     The regions of a frame are the 8-connected components of its mask. A region continues the track of a region of the
-    frame just before if their boxes have IoU >= ``min_iou``; each region has at most one predecessor and one successor,
+    frame just before if their boxes have IoU >= LINKED_IOU; each region has at most one predecessor and one successor,
     chosen to maximise the summed IoU. Everything else starts a new track (so a frame without mask ends all tracks).
     Returns (m, 6) sorted by track, then frame.
     """
@@ -156,8 +157,8 @@ def link_tracks(masks: Iterable[np.ndarray], min_iou: float = 0.1) -> np.ndarray
         new_boxes = mask_boxes(mask)
         new_tracks = np.full(len(new_boxes), -1, np.int64)
         iou = pairwise_iou(boxes[:, None], new_boxes[None])
-        before, after = linear_sum_assignment(np.where(iou >= min_iou, iou, 0.0), maximize=True)
-        linked = iou[before, after] >= min_iou
+        before, after = linear_sum_assignment(np.where(iou >= LINKED_IOU, iou, 0.0), maximize=True)
+        linked = iou[before, after] >= LINKED_IOU
         new_tracks[after[linked]] = tracks[before[linked]]
         fresh = np.flatnonzero(new_tracks < 0)
         new_tracks[fresh] = next_track + np.arange(len(fresh))

@@ -10,7 +10,7 @@ from test_regions import brute_force
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.report.files import metrics_document
 from ramvid_vad.evaluation.report.table import format_table
-from ramvid_vad.evaluation.statistics.pixels import pixel_metrics
+from ramvid_vad.evaluation.statistics.pixels import PixelCurve
 from ramvid_vad.evaluation.statistics.spatial import find_truth, spatial_metrics, video_regions
 from ramvid_vad.reconstructions import load_reconstruction
 from ramvid_vad.scoring.blobs import wmse
@@ -98,7 +98,7 @@ def test_all_normal_is_undefined(tmp_path):
 def test_random_reconstructions_equal_the_same_by_hand(tmp_path, keep_aspect):
     """Two windows per frame, some frames in none, in any order: maps and blobs put together frame by frame."""
     rng = np.random.default_rng(3)
-    folder, videos, by_hand, detections = Folder(tmp_path), [], [], []
+    folder, videos, by_hand, detections = Folder(tmp_path), [], PixelCurve(), []
     for name, masks in folder.masks.items():
         n = len(masks)
         real = rng.integers(0, 40, (n, *SMALL, 1), dtype=np.uint8)
@@ -115,9 +115,9 @@ def test_random_reconstructions_equal_the_same_by_hand(tmp_path, keep_aspect):
             if scored:
                 blobs = max(scored, key=lambda s: s.score).blobs
                 rows += [[t, *(2 * side for side in blob.box), blob.score] for blob in blobs]
-        by_hand.append((maps.astype(np.float32).repeat(2, axis=1).repeat(2, axis=2), masks))
+        by_hand.add(maps.astype(np.float32).repeat(2, axis=1).repeat(2, axis=2), masks)
         detections.append(np.array(rows).reshape(-1, 6))
-    figures, pixels = spatial_metrics(videos), pixel_metrics(by_hand)
+    figures, pixels = spatial_metrics(videos), by_hand.metrics()
     assert (figures["pixel_auc"], figures["aupro"]) == pytest.approx(pixels[:2], abs=1e-12)
     assert 0.3 < figures["pixel_auc"] < 0.7
     tracks = [link_tracks(masks) for masks in folder.masks.values()]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramvid_vad.evaluation.statistics.verdict import NullResult, blind_spread, verdict
+from ramvid_vad.evaluation.statistics.verdict import NullResult, blind_range, verdict
 
 BLIND = [
     NullResult("constant", 0.5),
@@ -16,10 +16,10 @@ SEEING = [NullResult("frame difference", 0.9, sees_video=True), NullResult("flow
 
 
 def test_the_spread_by_hand():
-    assert blind_spread([*BLIND, *SEEING]) == (pytest.approx(0.42), pytest.approx(0.62), "noise")
-    assert blind_spread(BLIND[2:3]) == (0.61, 0.61, "triangle")
-    assert blind_spread(SEEING) is None
-    assert blind_spread([NullResult("noise", 0.5, sd=0.4)])[:2] == (0, 1)
+    assert blind_range([*BLIND, *SEEING]) == (pytest.approx(0.42), pytest.approx(0.62), "noise")
+    assert blind_range(BLIND[2:3]) == (0.61, 0.61, "triangle")
+    assert blind_range(SEEING) is None
+    assert blind_range([NullResult("noise", 0.5, sd=0.4)])[:2] == (0, 1)
 
 
 @pytest.mark.parametrize(
