@@ -6,12 +6,16 @@ bytes per frame.
 
 import os
 import shutil
+import subprocess
+import sys
 import tracemalloc
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ramvid_vad import infill_videos
 from ramvid_vad.diffusion.anchors import selective_anchors
@@ -27,6 +31,7 @@ from ramvid_vad.video.rows import Rows, on_disk
 from ramvid_vad.video.truth.masks import save_masks
 from ramvid_vad.video.writer import write_video
 
+ROOT = Path(__file__).resolve().parent.parent
 SIDE = 64
 SETTINGS = {"image_size": [SIDE, SIDE], "rgb": True, "keep_aspect": False}
 LENGTHS = (250, 550)
@@ -108,3 +113,22 @@ def test_memory_does_not_grow_with_the_length(videos, step):
     getattr(videos[0], step)()  # what is allocated once, by imports for example
     short, long = (peak(getattr(video, step)) for video in videos)
     assert (long - short) / (LENGTHS[1] - LENGTHS[0]) < PER_FRAME
+
+
+def test_frames_that_are_verified_are_not_kept_in_memory(tmp_path):
+    """The largest resident size of a process of its own: it counts the pages of a map, which the tests above miss."""
+    video = tmp_path / "01"
+    video.mkdir()
+    for t in range(60):
+        Image.fromarray(np.full((1000, 1000), t, np.uint8)).save(video / f"{t:02d}.png")
+    FrameCache(str(tmp_path / "cache"), (1000, 1000), rgb=False).build(str(video))  # 60 MB
+    script = (
+        "import resource, sys; from ramvid_vad.video.cache import FrameCache\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "frames = FrameCache(sys.argv[1], (1000, 1000), rgb=False).frames(sys.argv[2])\n"
+        "print(len(frames), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "cache"), str(video)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    frames, kilobytes = map(int, done.stdout.split())
+    assert frames == 60 and kilobytes < 20_000

@@ -143,7 +143,12 @@ class FrameCache:
             file.seek(-_DIGEST, os.SEEK_END)
             if file.tell() != frames.offset + frames.nbytes or not len(frames):
                 raise ValueError(f"has another length than that of {len(frames)} frames")
-            if file.read() != hashlib.sha256(frames).digest():
+            digest, left = hashlib.sha256(), frames.nbytes
+            file.seek(frames.offset)
+            while left:  # read, for the pages of a map would count as this process's memory
+                digest.update(block := file.read(min(left, 1 << 20)))
+                left -= len(block)
+            if file.read() != digest.digest():
                 raise ValueError("its checksum is another")
         with suppress(OSError):  # the time of its last use, for whoever makes room; a cache may be read-only
             os.utime(entry)
