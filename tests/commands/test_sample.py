@@ -2,8 +2,8 @@
 
 import pytest
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands import sample
-from ramvid_vad.options import AnchorOptions, ModelOptions, RunOptions, SampleOptions, VideoOptions
 
 
 class Job:
@@ -42,15 +42,11 @@ def test_each_rank_infills_its_own_share(monkeypatch, tmp_path, world_size):
         for name, function in between_ranks.items():
             monkeypatch.setattr(sample.processes, name, function)
         monkeypatch.setattr(sample, "_infilling", lambda *_, job=job: job)
+        monkeypatch.setattr(sample, "result_dir", lambda folder: folder)
         monkeypatch.setattr(sample, "find_videos", lambda *_: ["01"])
         monkeypatch.setattr(sample, "prefetch", lambda *_, **__: 0)
-        parsed = RunOptions(
-            ("model", "video", "anchors", "sample"),
-            sample=SampleOptions(out_dir=str(tmp_path)),
-            video=VideoOptions(seq_len=12, data_dir="x", cache_dir=str(tmp_path)),
-            model=ModelOptions(),
-            anchors=AnchorOptions(anchors="selective"),
-        )
+        arguments = ["--out_dir", tmp_path, "--data_dir", "x", "--cache_dir", tmp_path, "--anchors", "selective"]
+        parsed = parse_command("", COMMAND_SECTIONS["video_sample"], [str(argument) for argument in arguments])
         assert sample._infill_videos(parsed, {}, None, None)
         shares.append(job.computed)
     assert sorted(number for share in shares for number in share) == [1, 2, 3, 5, 7, 8, 9]
