@@ -61,7 +61,9 @@ def test_what_may_change_may_change(top, tmp_path, capfd):
     printed = capfd.readouterr()
     assert "going on from step 2" in printed.out and "in place of" not in printed.err
     names = {field.name for field in fields(TrainOptions)}
-    assert set(MAY_CHANGE) <= names and names - set(MAY_CHANGE) == {"seed", "schedule_sampler", "ema_warmup"}
+    assert set(MAY_CHANGE) <= names and names - set(MAY_CHANGE) == {
+        *("seed", "schedule_sampler", "ema_warmup", "mirror_windows", "held_out")
+    }
 
 
 def test_only_a_run_of_ours_since_warm_ups_has_one(top):
