@@ -28,12 +28,17 @@ def create_model_and_diffusion(**settings: Any) -> tuple[UNet, GaussianDiffusion
     for name in settings:
         if name not in defaults:
             raise InputError(f"unknown option {name!r}: did you mean {nearest(name, [*defaults])!r}?")
-    plain = spelled_out(convert_all(ModelOptions, settings) | convert_all(DiffusionOptions, settings))
     model, diffusion = (
-        group(**{spec.name: plain[spec.name] for spec in fields(group) if spec.name in plain})
+        group(**{spec.name: settings[spec.name] for spec in fields(group) if spec.name in settings})
         for group in (ModelOptions, DiffusionOptions)
     )
+    diffusion = _checked(diffusion)
     return create_model(model, learn_sigma=diffusion.learn_sigma), create_diffusion(diffusion)
+
+
+def _checked(options: Any) -> Any:
+    """The same options in type and range, aliases spelled out: they may come from a caller, not from a command line."""
+    return type(options)(**spelled_out(convert_all(type(options), asdict(options))))
 
 
 def create_model(model: ModelOptions, learn_sigma: bool = False, groups: tuple[int, ...] = ()) -> UNet:
@@ -41,6 +46,7 @@ def create_model(model: ModelOptions, learn_sigma: bool = False, groups: tuple[i
 
     groups: channels of each group of another space than pixels; its maps may have any size.
     """
+    model = _checked(model)
     if groups:
         return _create_for_groups(model, groups)
     height, width = parse_image_size(model.image_size)
@@ -121,6 +127,7 @@ def _unet(model: ModelOptions, channel_mult: tuple[int, ...], **sizes: Any) -> U
 
 def create_diffusion(diffusion: DiffusionOptions) -> GaussianDiffusion:
     """The diffusion process of the options; ``--timestep_respacing`` keeps a subset of its steps."""
+    diffusion = _checked(diffusion)
     betas = named_betas(diffusion.noise_schedule, diffusion.diffusion_steps)
     return GaussianDiffusion(
         betas=betas,
