@@ -339,7 +339,7 @@ def test_noise_is_drawn_for_hidden_frames_once_and_none_in_vain(network, monkeyp
         seen.append(x.clone())
         return torch.zeros_like(x)
 
-    monkeypatch.setattr(inference, "normal", spy)
+    monkeypatch.setattr(inference, "standard_normal", spy)
     anchors, sampling = torch.arange(10) % 5 < 2, SampleOptions(seed=7, **options)
     clean = torch.full((2, 1, 10, *SIZE), 0.25)
     infill(blind, network[1], clean, anchors, [(9, 0), (9, 5)], sampling)
@@ -357,7 +357,7 @@ def test_a_failure_while_noise_is_drawn_ends_the_sampling(network, monkeypatch):
             raise MemoryError("no room")
         return standard_normal(shape, seed, purpose, key, frame, draw)
 
-    monkeypatch.setattr(inference, "normal", fails)
+    monkeypatch.setattr(inference, "standard_normal", fails)
     with pytest.raises(MemoryError, match="no room"):
         infill(*network, torch.zeros(1, 1, 6, *SIZE), torch.arange(6) < 2, [(1, 0)], SampleOptions())
 

@@ -41,7 +41,7 @@ def test_the_short_table_has_the_verdict_first_and_the_figures_of_the_rows_that_
     best = next(name for name in ("constant", "noise", "triangle", "ramp") if f"highest: {name}" in table)
     assert shown == [
         *(("mse", null) for null in ("", "linear_blend", "previous_frame")),
-        *(("", null) for null in ("frame_difference", "optical_flow", best)),
+        *(("", null) for null in ("frame_difference", "optical_flow", "coverage", best)),
     ]
     blend = cells(table, "null: linear blend of the anchors")
     assert blend[0] == percent(evaluation.row("mse", "linear_blend").metrics["micro_auc"])
@@ -117,7 +117,7 @@ def test_the_table_says_what_the_figures_mean(run):
     assert "standard deviation over seeds" in table
     assert [line.split("  ")[0] for line in table.splitlines()[1:] if line.startswith(("mse ", "wmse ", "null: "))] == [
         *("mse", "wmse", "null: frame difference, 240 lines", "null: optical flow (DIS), 240 lines"),
-        *("null: constant", "null: noise", "null: triangle, mid-video", "null: ramp"),
+        *("null: reconstructions per frame", "null: constant", "null: noise", "null: triangle, mid-video", "null: ramp"),
     ]
 
 
