@@ -1,6 +1,5 @@
 """``ramvid-vad COMMAND ...``, also ``python -m ramvid_vad``: every command by one name."""
 
-import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -39,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     module, function, sections, plain, _ = COMMANDS[name]
     if plain:
         loose = [words.pop(0) for _ in range(len(words)) if words and not words[0].startswith("-")]
-        words = [f"--{plain}", os.pathsep.join(loose), *words] if loose else words
+        words = [f"--{plain}", "\n".join(loose), *words] if loose else words
     from ramvid_vad.cli import run_command
 
     run_command(sections, _about(name), lambda run: _function(module, function)(run), words, f"ramvid-vad {name}")

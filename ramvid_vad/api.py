@@ -26,6 +26,7 @@ from ramvid_vad.options.aliases import spelled_out
 from ramvid_vad.options.option import convert_all, nearest
 from ramvid_vad.reconstructions import Reconstruction, load_reconstruction
 from ramvid_vad.runtime.files import sha256_of
+from ramvid_vad.runtime.logger import result_dir
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
 
@@ -45,10 +46,14 @@ def fit(
     """
     if recipe not in RECIPES:
         raise InputError(f"recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
+    if out == "":
+        raise InputError("out: give a folder for the detector, e.g. 'camera', or None")
     places = [normal] if isinstance(normal, str | os.PathLike) else list(normal)
     paths = [path for place in places for path in find_videos(os.fspath(place))]
     if len(set(paths)) < len(paths):
         raise InputError(f"{next(path for path in paths if paths.count(path) > 1)}: given twice")
+    if out is not None:
+        result_dir(out, make=False, flag="out")  # before minutes of work
     found = RECIPES[recipe].fit(paths, progress)
     found.card = {
         "recipe": recipe,

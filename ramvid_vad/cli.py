@@ -29,6 +29,8 @@ COMMAND_SECTIONS = {
     "score": ("score",),
 }
 
+BEGIN_AGAIN = ("fit", "vad_eval")  # commands that keep nothing of what they had done when stopped
+
 
 class _Plain(yaml.BaseLoader):
     """YAML whose values are texts, as on a command line: ``convert`` alone decides what is a number or a date. And
@@ -145,4 +147,5 @@ def run_command(
             processes.fail(f"{shown or name}: error: {error}", 2 if isinstance(error, InputError) else 1)
         except KeyboardInterrupt as signal:
             code = 143 if isinstance(signal, Terminated) else 130
-            processes.fail(f"{shown or name}: stopped; the same command goes on from what is finished", code)
+            how = "begins again" if name in BEGIN_AGAIN else "goes on from what is finished"
+            processes.fail(f"{shown or name}: stopped; the same command {how}", code)

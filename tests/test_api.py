@@ -180,6 +180,63 @@ def test_one_command_fits_and_scores(camera, tmp_path, capsys, monkeypatch):
     )
 
 
+def test_scoring_again_goes_on_and_writes_over_nothing_else(camera, tmp_path, capsys, monkeypatch):
+    """Names with spaces and colons, a damaged video among others, and two videos of one name."""
+    top, detector = camera
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a:b", "my videos", "other"):
+        Path(folder).mkdir()
+    write_video("a:b/x.mp4", iter(street(3, 12)), 10)
+    write_video("my videos/day 1.mp4", iter(street(3, 12)), 10)
+    Path("my videos/broken.mp4").write_text("no video")
+    shutil.copy("a:b/x.mp4", "other")
+    common = ["--model", str(top / "detector"), "--out", "s"]
+    with pytest.raises(SystemExit) as end:
+        main(["score", "a:b", "my videos", *common])
+    said = capsys.readouterr()
+    assert end.value.code == 2 and "1 of 3 videos could not be scored" in said.err and "broken.mp4: cannot" in said.err
+    assert sorted(path.name for path in Path("s").iterdir()) == ["day 1.scores.csv", "x.scores.csv"]
+    with open("s/x.scores.csv", newline="") as file:
+        assert [row["seconds"] for row in csv.DictReader(file)] == [f"{t / 10:.3f}" for t in range(12)]
+    monkeypatch.setattr(type(detector), "score", None)  # nothing is computed a second time
+    before = Path("s/x.scores.csv").read_bytes()
+    main(["score", "a:b/x.mp4", *common])
+    assert "s/x.scores.csv: finished before" in capsys.readouterr().out
+    assert Path("s/x.scores.csv").read_bytes() == before
+    with pytest.raises(SystemExit):
+        main(["score", "a:b", "other", *common])
+    assert "the scores of both would be s/x.scores.csv" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    write_video("a:b/x.mp4", iter(street(3, 13)), 10)  # another video of the same name
+    main(["score", "a:b/x.mp4", *common])
+    assert "13 frames" in capsys.readouterr().out
+
+
+def test_a_place_for_the_detector_that_cannot_be_is_refused_before_the_work(camera, tmp_path, monkeypatch):
+    top, _ = camera
+    (tmp_path / "file").write_text("kept")
+    monkeypatch.setattr("ramvid_vad.detectors.fusion.FrozenFeatures", None)  # not even begun
+    for out in (tmp_path / "file", tmp_path / "file" / "below", ""):
+        with pytest.raises(ramvid_vad.InputError, match=r"^out"):
+            ramvid_vad.fit(str(top / "normal"), str(out), progress=False)
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_ctrl_c_leaves_no_half_detector(camera, tmp_path, monkeypatch, capsys):
+    top, _ = camera
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ramvid_vad.detectors.fusion.log_scale", interrupted)  # the last step but saving
+    with pytest.raises(SystemExit) as end:
+        main(["fit", str(top / "normal" / "0.mp4"), "--out", str(tmp_path / "camera")])
+    lines = capsys.readouterr().err.splitlines()
+    assert end.value.code == 130 and lines[-1] == "ramvid-vad fit: stopped; the same command begins again"
+    assert "counting frames: 100% 60/60" in lines[0] and not (tmp_path / "camera").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

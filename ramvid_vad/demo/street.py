@@ -141,7 +141,7 @@ def _encode(path: str, frames: np.ndarray) -> None:
     """
     import av
 
-    with av.open(path, "w") as container:
+    with av.open(os.path.abspath(path), "w") as container:  # a relative one with a colon: FFmpeg sees a protocol
         out = container.add_stream("libx264", rate=FPS)
         out.height, out.width = frames.shape[1:3]
         out.pix_fmt = "yuv420p"

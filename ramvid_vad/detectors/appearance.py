@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ramvid_vad.detectors.detector import Clip, Detector, Scores, colour_and_grey
-from ramvid_vad.runtime.progress import progress_bar
+from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.spaces.backbones import FrozenFeatures
 from ramvid_vad.spaces.space import reduced
 from ramvid_vad.video.frame_rate import frame_rate
@@ -55,22 +55,26 @@ class PatchMemory:
 
 
 def patch_memory(
-    clips: Sequence[Clip], network: Callable[[np.ndarray], torch.Tensor], tick: Callable[[int], Any]
+    clips: Sequence[Clip], network: Callable[[np.ndarray], torch.Tensor], progress: bool = False
 ) -> PatchMemory:
     """PATCHES patches of about FRAMES frames, evenly spread over the normal clips and drawn at random in each frame.
 
-    network: such as ``spaces.backbones.FrozenFeatures``. tick: called with 1 per frame chosen. At most VIDEOS clips
-    are read, evenly spread. A pure function of the clips.
+    network: such as ``spaces.backbones.FrozenFeatures``. progress: show bars. At most VIDEOS clips are read,
+    evenly spread. A pure function of the clips.
     """
     clips = [clips[i] for i in np.unique(np.linspace(0, len(clips) - 1, VIDEOS).round().astype(int))]
     rng = np.random.default_rng(0)
-    chosen = [evenly(clip.frames(), -(-FRAMES // len(clips))) for clip in clips]
-    per_frame = -(-PATCHES // sum(map(len, chosen)))
+    about = sum(clip.about_how_many() for clip in clips)
+    with progress_bar("reading normal video", "frame", about or None, shown=progress) as bar:
+        chosen = [evenly(counted(clip.frames(), bar.update), -(-FRAMES // len(clips))) for clip in clips]
+    number = sum(map(len, chosen))
+    per_frame = -(-PATCHES // number)
     kept = []
-    for frames in chosen:
-        for maps in in_batches(network, frames, tick):
-            cells = maps.flatten(0, 1)
-            kept.append(cells[torch.from_numpy(rng.permutation(len(cells))[:per_frame])])
+    with progress_bar("features of normal video", "frame", number, shown=progress) as bar:
+        for frames in chosen:
+            for maps in in_batches(network, frames, bar.update):
+                cells = maps.flatten(0, 1)
+                kept.append(cells[torch.from_numpy(rng.permutation(len(cells))[:per_frame])])
     patches = torch.cat(kept)
     return PatchMemory(patches[torch.from_numpy(rng.permutation(len(patches))[:PATCHES])])
 
@@ -126,8 +130,7 @@ class NearestFeature(Detector):
     @classmethod
     def fit(cls, normal: Sequence[str], progress: bool = True) -> "NearestFeature":
         network = FrozenFeatures()
-        with progress_bar("features of normal video", "frame", shown=progress) as bar:
-            return cls(network, patch_memory([Clip(path) for path in normal], network, bar.update))
+        return cls(network, patch_memory([Clip(path) for path in normal], network, progress))
 
     def score(
         self,

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import replacing_together, write_text
+from ramvid_vad.video.frame_rate import about_how_many
 from ramvid_vad.video.reader import read_frames
 
 FORMAT = 1  # of the folder: one that older versions cannot read raises it
@@ -37,6 +38,11 @@ class Clip:
     def frames(self, rgb: bool = True) -> Iterator[np.ndarray]:
         """As ``read_frames``."""
         return islice(read_frames(self.path, rgb), self.first, self.end)
+
+    def about_how_many(self) -> int:
+        """Frames in it, as the container says; 0: not known."""
+        there = about_how_many(self.path)
+        return max((there if self.end is None else min(self.end, there)) - self.first, 0)
 
     def __str__(self) -> str:
         name = os.path.basename(self.path.rstrip("/"))

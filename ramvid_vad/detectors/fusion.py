@@ -17,9 +17,9 @@ from ramvid_vad.detectors.appearance import BOX, NearestFeature, distance_maps, 
 from ramvid_vad.detectors.detector import Clip, Detector, Scores, cells, colour_and_grey
 from ramvid_vad.detectors.motion import FIELDS, motion_fields
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.progress import progress_bar, say
+from ramvid_vad.runtime.progress import counted, progress_bar, say
 from ramvid_vad.spaces.backbones import FrozenFeatures, installed
-from ramvid_vad.video.frame_rate import frame_rate
+from ramvid_vad.video.frame_rate import about_how_many, frame_rate
 from ramvid_vad.video.reader import read_frames
 
 PARTS = (*FIELDS, "features")
@@ -76,14 +76,15 @@ class CalibratedSum(Detector):
         """Patches of all normal videos but the last HELD_OUT, which set the scales; of fewer videos the last fifth of
         each does. About 0.1 s per frame on one core. Without the packages of the frozen network motion stands alone,
         and one line says so. InputError: fewer than FEWEST frames."""
-        learning, held_out = split(normal)
-        with progress_bar("features of normal video", "frame", shown=progress) as bar:
-            appearance = None
-            if installed():
-                network = FrozenFeatures()
-                appearance = NearestFeature(network, patch_memory(learning, network, bar.update))
-            else:
-                say(f"the frozen network is not installed ({PACKAGES}): motion alone is scored", sys.stderr)
+        learning, held_out = split(normal, progress)
+        appearance = None
+        if installed():
+            network = FrozenFeatures()
+            appearance = NearestFeature(network, patch_memory(learning, network, progress))
+        else:
+            say(f"the frozen network is not installed ({PACKAGES}): motion alone is scored", sys.stderr)
+        about = sum(clip.about_how_many() for clip in held_out)
+        with progress_bar("calibrating", "frame", about or None, shown=progress) as bar:
             seen = [_parts(clip, appearance, bar.update) for clip in held_out]
         scales = {part: log_scale(np.concatenate([scores[part] for scores in seen])) for part in seen[0]}
         sums = [calibrated_sum(scores, scales) for scores in seen]
@@ -126,12 +127,14 @@ class CalibratedSum(Detector):
         return cls(appearance, scales, held_out, sums)
 
 
-def split(normal: Sequence[str]) -> tuple[list[Clip], list[Clip]]:
+def split(normal: Sequence[str], progress: bool = False) -> tuple[list[Clip], list[Clip]]:
     """Normal videos to learn from, and those held out to calibrate. InputError: too few frames."""
     if len(normal) > HELD_OUT:
         clips = [Clip(path) for path in normal]
         return clips[:-HELD_OUT], clips[-HELD_OUT:]
-    counts = [sum(1 for _ in read_frames(path, rgb=False)) for path in normal]
+    about = sum(map(about_how_many, normal))
+    with progress_bar("counting frames", "frame", about or None, shown=progress) as bar:
+        counts = [sum(1 for _ in counted(read_frames(path, rgb=False), bar.update)) for path in normal]
     if sum(counts) < FEWEST:
         raise InputError(f"{sum(counts)} frames of normal video: give at least {FEWEST}, better some minutes")
     ends = [count - -(-count // SHARE) for count in counts]

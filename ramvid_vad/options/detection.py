@@ -9,9 +9,7 @@ from ramvid_vad.options.option import option
 class FitOptions:
     """Learning what is usual from normal video, without labels."""
 
-    normal: str = option(
-        "", "normal video: files or folders; they may stand first, without --normal; several are separated by :"
-    )
+    normal: str = option("", "normal video: file or folder; several may stand first, without --normal")
     out: str = option("", "folder for the detector, e.g. camera/")
     recipe: str = option("fast", "what to fit; fast: training-free, minutes", choices=("fast",))
 
@@ -20,6 +18,6 @@ class FitOptions:
 class ScoreOptions:
     """Scoring video with a fitted detector."""
 
-    input: str = option("", "videos: files or folders; they may stand first, without --input; several separated by :")
+    input: str = option("", "video: file or folder; several may stand first, without --input")
     model: str = option("", "folder that ramvid-vad fit wrote")
     out: str = option("", "folder for NAME.scores.csv, one per video; empty: here")

@@ -18,14 +18,15 @@ from ramvid_vad.runtime.files import write_text
 from ramvid_vad.runtime.progress import say, warn
 
 
-def result_dir(chosen: str = "", make: bool = True) -> str:
+def result_dir(chosen: str = "", make: bool = True, flag: str = "--log_dir / --out_dir") -> str:
     """Make the folder for a run's files, the same for all ranks: ``chosen``, $OPENAI_LOGDIR, or a dated one in runs/.
 
     make: False looks only if it can be made and written, so that hours of work do not end in an error, and a run that
-    fails leaves no empty folder. InputError: it is remote or cannot be written.
+    fails leaves no empty folder.  flag: what asked for it, for the message. InputError: it is remote or
+    cannot be written.
     """
     folder = chosen or os.environ.get("OPENAI_LOGDIR", "")
-    origin = "--log_dir / --out_dir" if chosen else "OPENAI_LOGDIR"
+    origin = flag if chosen else "OPENAI_LOGDIR"
     if "://" in folder:
         raise InputError(f"{origin} {folder}: must be a local folder; copy the results from there")
     if processes.rank() == 0:

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
@@ -64,6 +64,13 @@ def tracked(items: Sequence[T], desc: str, unit: str, shown: bool = True) -> Ite
         for item in items:
             yield item
             bar.update()
+
+
+def counted(items: Iterable[T], tick: Callable[[int], Any]) -> Iterator[T]:
+    """``items`` one by one; ``tick(1)`` as each one comes."""
+    for item in items:
+        tick(1)
+        yield item
 
 
 def say(line: str, file: TextIO) -> None:

@@ -32,7 +32,11 @@ def write_video(path: str, frames: Iterable[np.ndarray], fps: float = 10, crf: i
         # the index in front: a player can start before it has all of the file
         clear_abandoned(os.path.dirname(path))
         options = {} if gif else {"movflags": "+faststart"}
-        with replacing(path) as temporary, av.open(temporary, "w", format=kind, options=options) as container:
+        with (
+            # absolute: FFmpeg takes a relative path with a colon in it for a protocol
+            replacing(os.path.abspath(path)) as temporary,
+            av.open(temporary, "w", format=kind, options=options) as container,
+        ):
             if comment:
                 container.metadata["comment"] = comment
             stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=quality)
@@ -51,7 +55,7 @@ def video_comment(path: str) -> str:
     import av
 
     try:
-        with av.open(path) as container:
+        with av.open(os.path.abspath(path)) as container:
             return container.metadata.get("comment", "")
     except (OSError, av.FFmpegError):
         return ""
