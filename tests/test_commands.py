@@ -220,6 +220,29 @@ def test_what_dry_run_prints_is_a_config(tmp_path, capsys):
     assert capsys.readouterr().out == (tmp_path / "again.yaml").read_text()
 
 
+def test_dry_run_says_what_is_ahead(made, tmp_path, capsys):
+    """Two videos of 20 frames in windows of 12: (20 - 12 + 1) each; cached at 16 x 24 x 3 bytes a frame."""
+    cache = ["--cache_dir", tmp_path / "cache"]
+    run("video_train", *TRAIN, *cache, "--data_dir", made / "scene/training", "--dry_run")
+    said = capsys.readouterr().out
+    assert "# 2 videos of about 40 frames" in said and "# about 18 windows of 12 frames, 1 a step" in said
+    assert f"about {40 * 16 * 24 * 3 / 1e9:.2f} GB" in said
+    weights, _ = load_weights(str(made / "model/model000004.safetensors"))
+    number = sum(value.numel() for value in weights.values())
+    assert f"# {number / 1e6:.2f} M parameters" in said
+    (tmp_path / "again.yaml").write_text(said)
+    run("video_train", "--config", tmp_path / "again.yaml", "--dry_run")
+    assert capsys.readouterr().out == said
+    sampling = ["--model_path", made / "model", "--timestep_respacing", "2", "--stride", "6", "--batch_size", "3"]
+    run("video_sample", *cache, *sampling, "--data_dir", made / "scene/testing", "--dry_run")
+    windows = 0
+    for name in ("01", "02"):
+        with np.load(made / f"filled/{name}.npz") as file:
+            windows += len(file["starts"])
+    assert f"about {windows} windows of 12 frames: {-(-windows // 3) * 2} network calls" in capsys.readouterr().out
+    assert not (tmp_path / "cache").exists(), "a look changes nothing"
+
+
 def one_line(capsys, name, *arguments):
     """What a command prints about a mistake; it must be one line, with exit code 2."""
     capsys.readouterr()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ramvid_vad.commands.dry_run import infilling_ahead
 from ramvid_vad.commands.next_command import after_infilling
 from ramvid_vad.diffusion.anchors import explicit_anchors
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
@@ -46,7 +47,12 @@ def sample(parsed: RunOptions) -> bool:
     model, diffusion, parsed = load_model(path, parsed)
     parsed = with_anchor_kind(parsed)
     if parsed.dry_run:
-        print(parsed.as_yaml())
+        lines = []
+        if options.sampling_type == "windows":
+            pattern = anchor_pattern(parsed.anchors, parsed.video.seq_len, options.seed)
+            if pattern.fixed is not None:
+                lines = infilling_ahead(parsed, pattern.fixed, diffusion.num_timesteps * options.resample_steps)
+        print("\n".join([parsed.as_yaml(), *lines]))
         return True
     weights = {"model": os.path.basename(path), "model_sha256": _sha256(path)}
     if not processes.agree(weights["model_sha256"]):

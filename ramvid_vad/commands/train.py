@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 
+from ramvid_vad.commands.dry_run import training_ahead
 from ramvid_vad.commands.feature_data import encoded_videos, read_all
 from ramvid_vad.commands.next_command import after_training
 from ramvid_vad.commands.quarantine import decode_or_leave_out, report
@@ -55,7 +56,9 @@ def train(parsed: RunOptions) -> bool:
     """Train as the parsed options say; False if a signal ended it early."""
     parsed = checked(parsed)
     if parsed.dry_run:
-        print(parsed.as_yaml())
+        with torch.device("meta"):
+            model = create_model(parsed.model, parsed.diffusion.learn_sigma, tuple(groups_of(parsed.space).values()))
+        print("\n".join([parsed.as_yaml(), *training_ahead(parsed, model)]))
         return True
     options = parsed.train
     join_ranks(parsed)
