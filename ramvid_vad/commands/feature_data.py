@@ -12,6 +12,7 @@ from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.spaces.cache import EncodedVideos
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.spaces.stored import load_space, save_space
+from ramvid_vad.video.cache_folder import MAPS
 from ramvid_vad.video.reader import read_frames
 
 
@@ -60,7 +61,7 @@ def encoded_videos(parsed: RunOptions, paths: Sequence[str], kept_back: Sequence
         raise InputError(
             f"--space_channels {options.space_channels}: {path} has {kept}: use that, or another --log_dir"
         )
-    cache = EncodedVideos(os.path.join(cache_folder(parsed.video.cache_dir), "maps"), space)
+    cache = EncodedVideos(os.path.join(cache_folder(parsed.video.cache_dir), MAPS), space)
 
     def encode() -> None:
         with progress_bar("encoding", "video", len(paths) + len(kept_back)) as bar:

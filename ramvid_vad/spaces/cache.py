@@ -4,24 +4,22 @@ One .npy file per video, float16 (n, C, h, w). Its name holds a digest of the vi
 modification) and of the space's fingerprint. It is written beside its place and renamed when complete.
 """
 
-import hashlib
 import json
 import os
-import re
-import tempfile
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.files import clear_abandoned
 from ramvid_vad.spaces.space import Space
 from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.reader import read_frames
+from ramvid_vad.video.row_files import RowFiles, file_name
 
-VERSION = 1
+VERSION = 2
 """Raise this when the same video in the same space would give other maps: old entries are then no longer found."""
 
 
@@ -33,63 +31,46 @@ class EncodedVideos:
 
     def __init__(self, cache_dir: str, space: Space):
         self.cache_dir, self.space = os.path.abspath(cache_dir), space
+        self._files = RowFiles("<f2", (space.channels, *space.grid))
 
     def frames(self, path: str) -> np.ndarray:
         """All maps of a video, float16 (n, C, h, w), memory-mapped and read-only; encoded here if not yet cached.
 
         InputError: a damaged video, or a cache folder that cannot be written.
         """
-        try:
-            return _mapped(self.entry(path))
-        except (OSError, ValueError, EOFError):  # not there yet, or cut off by a full disk or a power failure
+        entry = self.entry(path)
+        if not self._files.is_whole(entry):
             self.build(path)
-            return _mapped(self.entry(path))
+            if not self._files.is_whole(entry):
+                raise InputError(
+                    f"cache directory {self.cache_dir}: gives back other bytes than were written; choose another disk"
+                )
+        return self._files.read(entry)
 
     def entry(self, path: str) -> str:
         """The cache file of a video, whether or not it exists."""
         key = json.dumps([VERSION, fingerprint(path), self.space.fingerprint])
-        stem = re.sub(r"[^\w.-]", "_", os.path.basename(path.rstrip("/")), flags=re.ASCII)[:60]
-        return os.path.join(self.cache_dir, f"{stem}-{hashlib.sha256(key.encode()).hexdigest()[:40]}.npy")
+        return os.path.join(self.cache_dir, file_name(path, key))
 
     def build(self, path: str, tick: Callable[[int], Any] = lambda frames: None) -> int:
         """Encode a video into its entry and return the number of frames. tick: called with 1 per frame."""
-        count, entry = 0, self.entry(path)  # frames so far
+
+        def rows() -> Iterator[np.ndarray]:
+            for maps in self.space.encode(read_frames(path)):
+                yield maps.astype(np.float16)
+                tick(1)
+
         try:
             os.makedirs(self.cache_dir, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.cache_dir, prefix=".encoding-") as workshop:
-                temporary = os.path.join(workshop, "maps.npy")
-                with open(temporary, "wb") as file:
-                    file.write(_header(0, self.space))
-                    for maps in self.space.encode(read_frames(path)):
-                        file.write(maps.astype(np.float16).tobytes())
-                        count += 1
-                        tick(1)
-                    file.seek(0)
-                    file.write(_header(count, self.space))
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, entry)
+            clear_abandoned(self.cache_dir)
+            return self._files.write(self.entry(path), rows())
         except OSError as error:
             raise InputError(
                 f"cache directory {self.cache_dir}: cannot be written ({error.strerror or error}); free or grant space "
                 "there, or choose another --cache_dir"
             ) from error
-        return count
 
     @staticmethod
     def model_input(window: np.ndarray) -> torch.Tensor:
         """Maps (..., T, C, h, w) -> float32 (..., C, T, h, w), contiguous."""
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(window, -3, -4), np.float32))
-
-
-@lru_cache(maxsize=128)
-def _mapped(entry: str) -> np.ndarray:
-    """Each open map holds a file descriptor, hence the limit."""
-    return np.load(entry, mmap_mode="r", allow_pickle=False)
-
-
-def _header(count: int, space: Space) -> bytes:
-    """The .npy header, of one length whatever the count, which is known only after the last frame."""
-    shape = (count, space.channels, *space.grid)
-    header = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
-    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode("latin1")

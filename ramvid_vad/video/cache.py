@@ -7,25 +7,20 @@ renamed when complete, so several processes may build the same entry, and a kill
 What is not whole, or not what was written, is decoded again.
 """
 
-import hashlib
 import json
 import os
-import re
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.files import replacing, temporary_beside
-from ramvid_vad.runtime.progress import warn
+from ramvid_vad.runtime.files import temporary_beside
 from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.reader import read_frames
+from ramvid_vad.video.row_files import RowFiles, file_name
 
 CACHE_VERSION = 2
 """Raise this when the same video would give other pixels: old entries are then no longer found."""
-_DIGEST = hashlib.sha256().digest_size
 
 
 def crop_box(height: int, width: int, size: tuple[int, int], keep_aspect: bool) -> tuple[float, float, float, float]:
@@ -61,12 +56,6 @@ class CacheUnwritable(InputError):
     """The cache folder, and no video, is at fault."""
 
 
-@lru_cache(maxsize=128)
-def _mapped(entry: str) -> np.ndarray:
-    """An entry as a read-only map. Each open map holds a file descriptor, hence the limit."""
-    return np.lib.format.open_memmap(entry, mode="r")
-
-
 class FrameCache:
     """Frames of videos at one size, decoded once.
 
@@ -87,7 +76,7 @@ class FrameCache:
         self.keep_aspect = bool(keep_aspect)
         self.limit = float(limit)
         self._entries: dict[str, str] = {}
-        self._verified: set[str] = set()
+        self._files = RowFiles("|u1", (*self.size, 3 if self.rgb else 1))
         try:
             os.makedirs(self.cache_dir, exist_ok=True)
         except OSError as error:
@@ -108,58 +97,23 @@ class FrameCache:
                 raise CacheUnwritable(
                     f"cache directory {self.cache_dir}: gives back other bytes than were written; choose another disk"
                 )
-        return _mapped(self.entry(path))
+        return self._files.read(self.entry(path))
 
     def missing(self, paths: Iterable[str]) -> list[str]:
         """Those of ``paths`` that frames() would have to decode."""
         return [path for path in paths if self._is_missing(path)]
 
     def _is_missing(self, path: str) -> bool:
-        """Is there no entry, or one that is not what was written? Its checksum is compared once in an object's life."""
         try:
-            entry = self.entry(path)
+            return not self._files.is_whole(self.entry(path))
         except InputError:  # decoding it says what is wrong with it
             return True
-        try:
-            if entry not in self._verified:
-                self._verify(entry)
-                self._verified.add(entry)
-            _mapped(entry)
-        except FileNotFoundError:
-            return True
-        except Exception as error:  # a damaged header surfaces as any of a dozen types
-            _mapped.cache_clear()
-            self._verified.discard(entry)
-            warn(f"{entry}: damaged ({' '.join(str(error).split())[:120]}); the video is decoded again")
-            return True
-        return False
-
-    def _verify(self, entry: str) -> None:
-        """ValueError, or whatever NumPy raises: the file is not that of ``build``, byte for byte."""
-        frames = _mapped(entry)
-        if frames.dtype != np.uint8 or frames.shape[1:] != self._shape or not frames.flags.c_contiguous:
-            raise ValueError(f"holds {frames.dtype} {frames.shape}, not uint8 (n, {', '.join(map(str, self._shape))})")
-        with open(entry, "rb") as file:
-            file.seek(-_DIGEST, os.SEEK_END)
-            if file.tell() != frames.offset + frames.nbytes or not len(frames):
-                raise ValueError(f"has another length than that of {len(frames)} frames")
-            digest, left = hashlib.sha256(), frames.nbytes
-            file.seek(frames.offset)
-            while left:  # read, for the pages of a map would count as this process's memory
-                digest.update(block := file.read(min(left, 1 << 20)))
-                left -= len(block)
-            if file.read() != digest.digest():
-                raise ValueError("its checksum is another")
-        with suppress(OSError):  # the time of its last use, for whoever makes room; a cache may be read-only
-            os.utime(entry)
 
     def entry(self, path: str) -> str:
         """The cache file of a video, whether or not it exists."""
         if path not in self._entries:
             key = [CACHE_VERSION, fingerprint(path), self.size, self.rgb, self.keep_aspect]
-            digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:40]
-            stem = re.sub(r"[^\w.-]", "_", os.path.basename(path.rstrip("/")), flags=re.ASCII)[:60]
-            self._entries[path] = os.path.join(self.cache_dir, f"{stem}-{digest}.npy")
+            self._entries[path] = os.path.join(self.cache_dir, file_name(path, json.dumps(key)))
         return self._entries[path]
 
     def temporary(self) -> str:
@@ -171,35 +125,17 @@ class FrameCache:
 
         tick(k) is called after each frame with the number of frames so far.  temporary: the file that is written.
         """
-        entry = self.entry(path)
-        count, digest = 0, hashlib.sha256()
+
+        def rows() -> Iterator[np.ndarray]:
+            for count, frame in enumerate(read_frames(path, self.rgb), 1):
+                yield resize_frame(frame, self.size, self.keep_aspect)
+                if tick:
+                    tick(count)
+
         try:
-            with replacing(entry, temporary) as name, open(name, "wb") as file:
-                self._write_header(file, 0)
-                for count, frame in enumerate(read_frames(path, self.rgb), 1):
-                    resized = resize_frame(frame, self.size, self.keep_aspect).data
-                    digest.update(resized)
-                    file.write(resized)
-                    if tick:
-                        tick(count)
-                file.write(digest.digest())
-                self._write_header(file, count)
+            return self._files.write(self.entry(path), rows(), temporary)
         except OSError as error:
             raise self._unwritable(error) from error
-        _mapped.cache_clear()  # which may hold the map of a damaged file
-        return count
-
-    @property
-    def _shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of a frame."""
-        return (*self.size, 3 if self.rgb else 1)
-
-    def _write_header(self, file, count: int) -> None:
-        """The .npy header, of one length whatever the count, which is known only after the last frame."""
-        file.seek(0)
-        shape = (count, *self._shape)
-        header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
-        file.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode("latin1"))
 
     def _unwritable(self, error: OSError) -> CacheUnwritable:
         reason = error.strerror or error

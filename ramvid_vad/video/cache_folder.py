@@ -11,6 +11,8 @@ from ramvid_vad.runtime.files import clear_abandoned
 
 IN_USE = 24 * 3600.0
 """Seconds since its last use after which an entry may go: until then another run may read it."""
+MAPS = "maps"
+"""The folder within it with the maps of feature spaces."""
 _ENTRY = re.compile(r".*-[0-9a-f]{40}\.npy")
 
 
@@ -27,13 +29,12 @@ def entries(folder: str) -> list[Entry]:
 
     InputError: the folder cannot be read; none at all is an empty one.
     """
-    found = []
+    found, maps = [], os.path.join(folder, MAPS)
     try:
-        with os.scandir(folder) as listed:
-            for one in listed:
-                if _ENTRY.fullmatch(one.name) and one.is_file(follow_symlinks=False):
-                    status = one.stat(follow_symlinks=False)
-                    found.append(Entry(one.path, status.st_size, status.st_mtime))
+        for one in [*os.scandir(folder), *(os.scandir(maps) if os.path.isdir(maps) else ())]:
+            if _ENTRY.fullmatch(one.name) and one.is_file(follow_symlinks=False):
+                status = one.stat(follow_symlinks=False)
+                found.append(Entry(one.path, status.st_size, status.st_mtime))
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -15,6 +15,7 @@ from ramvid_vad.spaces.cache import EncodedVideos
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.spaces.pixels import PixelSpace
 from ramvid_vad.spaces.stored import load_space, save_space
+from ramvid_vad.video import row_files
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.datasets import to_float
 from ramvid_vad.video.reader import read_frames
@@ -52,13 +53,18 @@ def test_another_space_or_another_video_has_another_entry(space, video, tmp_path
     assert cache.entry(video) != before
 
 
-def test_an_entry_that_was_cut_off_is_made_again(space, video, tmp_path):
+def test_an_entry_that_is_not_what_was_written_is_made_again(space, video, tmp_path):
     cache = EncodedVideos(str(tmp_path / "cache"), space)
     cache.build(video)
     whole = Path(cache.entry(video)).read_bytes()
-    Path(cache.entry(video)).write_bytes(whole[:-100])
-    assert len(cache.frames(video)) == 7
-    assert Path(cache.entry(video)).read_bytes() == whole
+    flipped = bytearray(whole)
+    flipped[500] ^= 1
+    for damaged in (whole[:-100], bytes(flipped), whole.replace(b"(7, 8, 5, 7)", b"(7, 8, 7, 5)"), b""):
+        assert damaged != whole
+        Path(cache.entry(video)).write_bytes(damaged)
+        row_files._mapped.cache_clear()
+        assert len(EncodedVideos(cache.cache_dir, space).frames(video)) == 7
+        assert Path(cache.entry(video)).read_bytes() == whole
 
 
 def test_a_damaged_video_leaves_nothing_behind(space, video, tmp_path):

@@ -23,6 +23,7 @@ from PIL import Image, ImageOps
 from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.video import cache as cache_module
 from ramvid_vad.video import prefetch as prefetch_module
+from ramvid_vad.video import row_files
 from ramvid_vad.video.cache import FrameCache, crop_box, resize_frame
 from ramvid_vad.video.prefetch import prefetch
 
@@ -218,13 +219,13 @@ def test_an_entry_that_is_not_what_was_written_is_made_again(cache, video, capfd
     for name, content in damages(whole).items():
         assert content != whole, name
         entry.write_bytes(content)
-        cache_module._mapped.cache_clear()
+        row_files._mapped.cache_clear()
         assert np.array_equal(FrameCache(cache.cache_dir, SIZE).frames(video), expected), name
         said = capfd.readouterr().err
         assert said.count("\n") == 1 and f"WARNING: {entry}: damaged (" in said, name
         assert entry.read_bytes() == whole, name
         entry.write_bytes(content)
-        cache_module._mapped.cache_clear()
+        row_files._mapped.cache_clear()
         assert prefetch(FrameCache(cache.cache_dir, SIZE), [video], progress=False) == 1, name
         assert entry.read_bytes() == whole, name
         capfd.readouterr()
@@ -232,13 +233,13 @@ def test_an_entry_that_is_not_what_was_written_is_made_again(cache, video, capfd
 
 def test_the_checksum_is_compared_once_in_a_run(cache, video, monkeypatch):
     cache.frames(video)
-    monkeypatch.setattr(cache_module.hashlib, "sha256", None)
+    monkeypatch.setattr(row_files.hashlib, "sha256", None)
     copy = pickle.loads(pickle.dumps(cache))
     assert len(cache.frames(video)) == len(copy.frames(video)) == LENGTH
 
 
 def test_a_disk_that_gives_back_other_bytes_is_an_error(cache, video, monkeypatch):
-    real = cache_module.replacing
+    real = row_files.replacing
 
     @contextmanager
     def worn(path, temporary=""):
@@ -248,7 +249,7 @@ def test_a_disk_that_gives_back_other_bytes_is_an_error(cache, video, monkeypatc
                 file.seek(1000)
                 file.write(b"worn")
 
-    monkeypatch.setattr(cache_module, "replacing", worn)
+    monkeypatch.setattr(row_files, "replacing", worn)
     with pytest.raises(InputError, match=r"cache directory .*: gives back other bytes"):
         cache.frames(video)
 
