@@ -6,8 +6,8 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.loading import cache_folder
 from ramvid_vad.models.unet import UNet
 from ramvid_vad.options import RunOptions, parse_image_size
+from ramvid_vad.video.decoding.frame_rate import about_how_many
 from ramvid_vad.video.finding import find_videos
-from ramvid_vad.video.frame_rate import about_how_many
 from ramvid_vad.video.windows import covering_starts
 
 

@@ -16,8 +16,8 @@ from ramvid_vad.options import RunOptions
 from ramvid_vad.runtime.files import sha256_of, write_text
 from ramvid_vad.runtime.logger import result_dir
 from ramvid_vad.runtime.progress import progress_bar, say, warn
+from ramvid_vad.video.decoding.frame_rate import about_how_many
 from ramvid_vad.video.files import fingerprint
-from ramvid_vad.video.frame_rate import about_how_many
 from ramvid_vad.video.reader import find_videos, video_name
 
 

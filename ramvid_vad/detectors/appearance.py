@@ -17,7 +17,7 @@ from ramvid_vad.detectors.detector import Clip, Detector, Scores, colour_and_gre
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.spaces.backbones import FrozenFeatures
 from ramvid_vad.spaces.space import reduced
-from ramvid_vad.video.frame_rate import frame_rate
+from ramvid_vad.video.decoding.frame_rate import frame_rate
 from ramvid_vad.video.reader import read_frames
 
 PATCHES = 20_000  # of normal video, among which the nearest is looked for

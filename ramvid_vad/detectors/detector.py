@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import replacing_together, write_text
-from ramvid_vad.video.frame_rate import about_how_many
+from ramvid_vad.video.decoding.frame_rate import about_how_many
 from ramvid_vad.video.reader import read_frames
 
 FORMAT = 1  # of the folder: one that older versions cannot read raises it

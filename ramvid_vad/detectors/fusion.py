@@ -19,7 +19,7 @@ from ramvid_vad.detectors.motion import FIELDS, motion_fields
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import counted, progress_bar, say
 from ramvid_vad.spaces.backbones import FrozenFeatures, installed
-from ramvid_vad.video.frame_rate import about_how_many, frame_rate
+from ramvid_vad.video.decoding.frame_rate import about_how_many, frame_rate
 from ramvid_vad.video.reader import read_frames
 
 PARTS = (*FIELDS, "features")

@@ -23,7 +23,7 @@ from ramvid_vad.script_util import create_diffusion, create_model
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.spaces.stored import load_space
 from ramvid_vad.training.weights import load_weights
-from ramvid_vad.video.frame_rate import frame_rate
+from ramvid_vad.video.decoding.frame_rate import frame_rate
 from ramvid_vad.video.reader import read_frames
 
 BLOCK = 600  # frames whose maps are held at a time

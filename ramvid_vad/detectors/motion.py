@@ -9,7 +9,7 @@ import numpy as np
 from ramvid_vad.detectors.detector import Detector, Scores, cells, grey
 from ramvid_vad.spaces.motion import flow_between
 from ramvid_vad.spaces.space import reduced
-from ramvid_vad.video.frame_rate import frame_rate
+from ramvid_vad.video.decoding.frame_rate import frame_rate
 
 BOX = 21  # pixels, side of the box whose mean is taken
 
