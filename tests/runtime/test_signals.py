@@ -34,6 +34,20 @@ with ending():
 """
 
 
+def until_it_waits(pid: int) -> None:
+    """Until the main thread stands in the system call futex, after a moment where the kernel does not say."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            call = Path(f"/proc/{pid}/syscall").read_text().split()[0]
+        except OSError:
+            time.sleep(1)
+            return
+        if call in ("202", "98"):  # on x86-64, on AArch64
+            return
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("way", ["inside", "outside"])
 @pytest.mark.parametrize(("first", "second"), [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT")])
 def test_a_second_signal_ends_a_process_that_waits_in_a_library(tmp_path, way, first, second):
@@ -46,6 +60,7 @@ def test_a_second_signal_ends_a_process_that_waits_in_a_library(tmp_path, way, f
     )
     try:
         assert process.stdout.readline() == "waiting\n"
+        until_it_waits(process.pid)
         process.send_signal(getattr(signal, first))
         if way == "inside":
             assert process.stdout.readline() == f"{first}: ending after this step; once more to end at once\n"
