@@ -34,6 +34,14 @@ with ending():
 """
 
 
+@pytest.fixture(autouse=True)
+def interrupts_arrive():
+    """A shell starts what runs in its background with SIGINT ignored, and processes hand that on to their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def until_it_waits(pid: int) -> None:
     """Until the main thread stands in the system call futex, after a moment where the kernel does not say."""
     deadline = time.monotonic() + 30
