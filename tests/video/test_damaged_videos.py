@@ -140,7 +140,7 @@ def test_ffmpeg_alone_hides_damage(tmp_path, whole, name, share):
 
 def test_not_a_video(tmp_path):
     assert "0 bytes" in refused_bytes(tmp_path / "a.mp4", b"")
-    assert "does not exist" in refused(tmp_path / "none.mp4")
+    assert "no such file" in refused(tmp_path / "none.mp4")
     assert "cannot be opened as a video" in refused_bytes(tmp_path / "b.mp4", b"just some words\n" * 100)
     picture = io.BytesIO()
     Image.new("RGB", (32, 32)).save(picture, "png")
