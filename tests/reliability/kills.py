@@ -36,7 +36,7 @@ SHARES = (0.15, 0.2, 0.25, 0.4)
 IMPORTED = {"train": "logs and checkpoints go to", "sample": "using the averaged weights"}
 """What a command prints between its imports and its data."""
 SPAN = {"train": 3.0, "sample": 4.0}  # steps or windows after which a kill of kind "work" comes at the latest
-CALLS = {"train": 22, "sample": 8}  # two saves of five files; two or three windows
+CALLS = {"train": 22, "sample": 4}  # two saves of five files; two or three windows
 
 
 def make_scene(top: Path, kills: int) -> None:
