@@ -12,8 +12,7 @@ import torch
 from ramvid_vad import __version__
 from ramvid_vad.detectors import detector as detectors
 from ramvid_vad.detectors.detector import Detector
-from ramvid_vad.detectors.infilling import Infilling
-from ramvid_vad.detectors.registry import DETECTORS, RECIPES
+from ramvid_vad.detectors.registry import RECIPES, SAVED
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
 from ramvid_vad.infill_videos import FolderInfilling, sampling_settings
@@ -68,7 +67,7 @@ def fit(
 
 def load(folder: str) -> Detector:
     """A detector that :func:`fit` saved. InputError: there is none, or it is damaged."""
-    return detectors.load(folder, DETECTORS | {Infilling.name: Infilling})
+    return detectors.load(folder, SAVED)
 
 
 class Infiller:

@@ -155,6 +155,16 @@ def test_a_detector_file_cut_short_is_refused(camera, tmp_path):
         ramvid_vad.load(str(tmp_path / "copy"))
 
 
+def test_two_fits_are_not_mixed(camera, tmp_path):
+    """A kill between the two renames of fitting again leaves the tensors of one beside the settings of the other."""
+    top, _ = camera
+    shutil.copytree(top / "detector", tmp_path / "copy")
+    ramvid_vad.fit(str(top / "normal" / "0.mp4"), str(tmp_path / "other"), progress=False)
+    shutil.copy(tmp_path / "other" / "detector.safetensors", tmp_path / "copy")
+    with pytest.raises(ramvid_vad.InputError, match=r"another fit.*fit it again"):
+        ramvid_vad.load(str(tmp_path / "copy"))
+
+
 def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, ramvid_vad; print([m for m in ('torch', 'cv2', 'av', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

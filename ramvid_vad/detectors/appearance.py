@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 import torch
 
-from ramvid_vad.detectors.detector import Clip, Detector, Scores, colour_and_grey
+from ramvid_vad.detectors.detector import Clip, Detector, Scores, colour
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.spaces.backbones import FrozenFeatures
 from ramvid_vad.spaces.space import reduced
 from ramvid_vad.video.decoding.frame_rate import frame_rate
-from ramvid_vad.video.reader import read_frames
 
 PATCHES = 20_000  # of normal video, among which the nearest is looked for
 FRAMES = 1_000  # of normal video, at least, evenly spread, from which the patches are drawn
@@ -139,8 +138,7 @@ class NearestFeature(Detector):
         tick: Callable[[int], Any] = lambda frames: None,
     ) -> Scores:
         frames, where = [], []
-        colour = read_frames(video) if isinstance(video, str) else (rgb for rgb, _ in colour_and_grey(video))
-        for distances in distance_maps(colour, self, tick):
+        for distances in distance_maps(colour(video), self, tick):
             frames.append(farthest(distances))
             if maps:
                 where.append(cv2.blur(distances.numpy(), (BOX, BOX)))

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.files import replacing_together, write_text
+from ramvid_vad.runtime.files import replacing_together, sha256_of, write_text
 from ramvid_vad.video.decoding.frame_rate import about_how_many
 from ramvid_vad.video.reader import read_frames
 
@@ -110,11 +110,13 @@ class Detector(ABC):
     def save(self, folder: str) -> None:
         """Into a folder, made where it is missing; each file is whole or absent. InputError: it cannot be written."""
         about = {"format": FORMAT, "detector": self.name, "settings": self.settings(), "card": self.card}
-        text = json.dumps(about, indent=1, sort_keys=True, allow_nan=False)
         tensors = {name: value.contiguous() for name, value in self.tensors().items()}
         try:
             with replacing_together(folder, last="detector.json") as place:
-                save_file(tensors, os.path.join(place, "detector.safetensors"))
+                learned = os.path.join(place, "detector.safetensors")
+                save_file(tensors, learned)
+                about["tensors_sha256"] = sha256_of([learned])  # a kill between two renames must not mix two detectors
+                text = json.dumps(about, indent=1, sort_keys=True, allow_nan=False)
                 write_text(os.path.join(place, "detector.json"), text + "\n")
         except (OSError, SafetensorError) as error:
             raise InputError(f"{folder}: cannot be written ({error}): name another folder, or free space") from None
@@ -128,7 +130,10 @@ def load(folder: str, known: dict[str, type[Detector]]) -> Detector:
             about = json.load(file)
         if about["format"] > FORMAT:
             raise InputError(f"{path}: written by a newer version of ramvid_vad (format {about['format']}): update")
-        tensors = load_file(os.path.join(folder, "detector.safetensors"))
+        learned = os.path.join(folder, "detector.safetensors")
+        if sha256_of([learned]) != about["tensors_sha256"]:
+            raise ValueError("detector.safetensors is of another fit, or damaged")
+        tensors = load_file(learned)
         for name, value in tensors.items():
             if value.is_floating_point() and not value.isfinite().all():
                 raise ValueError(f"{name} is not finite")
@@ -139,6 +144,11 @@ def load(folder: str, known: dict[str, type[Detector]]) -> Detector:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, SafetensorError) as error:
         raise InputError(f"{folder}: not a whole detector ({error!r}): fit it again") from None
     return detector
+
+
+def colour(video: "str | Iterable[np.ndarray]") -> Iterator[np.ndarray]:
+    """Each frame, uint8 (H, W, 3)."""
+    return read_frames(video) if isinstance(video, str) else (rgb for rgb, _ in colour_and_grey(video))
 
 
 def grey(video: "str | Iterable[np.ndarray]") -> Iterator[np.ndarray]:

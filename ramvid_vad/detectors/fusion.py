@@ -48,6 +48,14 @@ def log_scale(normal: np.ndarray) -> LogScale:
     return LogScale(float(logs.mean()), float(logs.std()) or 1.0, floor)
 
 
+def saved_scales(saved: Mapping[str, Mapping[str, Any]]) -> dict[str, LogScale]:
+    """Scales that were read back. TypeError or ValueError: they are none."""
+    scales = {part: LogScale(**{key: float(value) for key, value in each.items()}) for part, each in saved.items()}
+    if any(scale.sd <= 0 or scale.floor <= 0 for scale in scales.values()):
+        raise ValueError("a scale that is not above 0")
+    return scales
+
+
 def calibrated_sum(scores: Mapping[str, np.ndarray], scales: Mapping[str, LogScale]) -> np.ndarray:
     """Sum over ``scales`` of the standardised logs of the scores (n,) of one video."""
     return np.sum([scale(scores[part]) for part, scale in scales.items()], axis=0)
@@ -118,9 +126,7 @@ class CalibratedSum(Detector):
         saved = settings["log_scales"]
         if set(saved) != set(PARTS if "patches" in tensors else FIELDS):
             raise ValueError(f"scales of {sorted(saved)}")
-        scales = {part: LogScale(**{k: float(v) for k, v in saved[part].items()}) for part in PARTS if part in saved}
-        if any(scale.sd <= 0 or scale.floor <= 0 for scale in scales.values()):
-            raise ValueError("a scale that is not above 0")
+        scales = saved_scales({part: saved[part] for part in PARTS if part in saved})
         held_out = [str(name) for name in settings["held_out"]]
         sums = [tensors[f"normal.{i:04d}"].numpy() for i in range(len(held_out))]
         appearance = NearestFeature.restore({}, tensors) if "features" in scales else None

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from scipy.ndimage import uniform_filter
 
-from ramvid_vad.detectors.detector import Detector, Scores, colour_and_grey
-from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale
+from ramvid_vad.detectors.detector import Detector, Scores, colour
+from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales
 from ramvid_vad.detectors.residual_maps import BOX, Draws, Part, box_scores, part_residuals
 from ramvid_vad.diffusion.anchors import AnchorPattern
 from ramvid_vad.errors import InputError
@@ -24,7 +24,6 @@ from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.spaces.stored import load_space
 from ramvid_vad.training.weights import load_weights
 from ramvid_vad.video.decoding.frame_rate import frame_rate
-from ramvid_vad.video.reader import read_frames
 
 BLOCK = 600  # frames whose maps are held at a time
 PARTS = (
@@ -122,12 +121,10 @@ class Infilling(Detector):
         tick: Callable[[int], Any] = lambda frames: None,
     ) -> dict[str, np.ndarray]:
         """Name of each part -> scores (n,). see: gets the map of the sum (k, h, w) of each block of frames."""
-        is_file = isinstance(video, str)
-        frames = read_frames(video) if is_file else (colour for colour, _ in colour_and_grey(video))
-        key = zlib.crc32(os.path.basename(video.rstrip("/")).encode()) if is_file else 0
+        key = zlib.crc32(os.path.basename(video.rstrip("/")).encode()) if isinstance(video, str) else 0
         scores: dict[str, list[np.ndarray]] = {part.name: [] for part in self.parts}
         first = 0
-        for block in blocks(self.space.encode(frames), BLOCK, self.config["seq_len"]):
+        for block in blocks(self.space.encode(colour(video)), BLOCK, self.config["seq_len"]):
             residuals = part_residuals(
                 block,
                 self.parts,
@@ -171,9 +168,6 @@ class Infilling(Detector):
         def of(prefix: str) -> dict[str, torch.Tensor]:
             return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
-        scales = {name: LogScale(**{k: float(v) for k, v in s.items()}) for name, s in settings["log_scales"].items()}
-        if any(scale.sd <= 0 or scale.floor <= 0 for scale in scales.values()):
-            raise ValueError("a scale that is not above 0")
         return cls(
             FeatureSpace(**settings["space"], **of("space.")),
             settings["config"],
@@ -181,7 +175,7 @@ class Infilling(Detector):
             parts=[Part(**part) for part in settings["parts"]],
             box=int(settings["box"]),
             draws=Draws(**settings["draws"]),
-            scales=scales,
+            scales=saved_scales(settings["log_scales"]),
             held_out=[str(name) for name in settings["held_out"]],
         )
 

@@ -3,12 +3,16 @@
 from ramvid_vad.detectors.appearance import NearestFeature
 from ramvid_vad.detectors.detector import Detector
 from ramvid_vad.detectors.fusion import CalibratedSum
+from ramvid_vad.detectors.infilling import Infilling
 from ramvid_vad.detectors.motion import FrameDifference, OpticalFlow
 
 DETECTORS: dict[str, type[Detector]] = {
     detector.name: detector for detector in (FrameDifference, OpticalFlow, NearestFeature, CalibratedSum)
 }
 """In the order of a table's rows."""
+
+SAVED = DETECTORS | {Infilling.name: Infilling}
+"""What ``load`` knows: infilling is no row of the nulls, for it is the model itself."""
 
 RECIPES: dict[str, type[Detector]] = {"fast": CalibratedSum}
 """What ``fit`` makes of normal video, by the name of its recipe."""
