@@ -11,7 +11,7 @@ import yaml
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command, run_command
 from ramvid_vad.commands.train import OWN_FLAGS, mixer_note
 from ramvid_vad.errors import InputError, RunError
-from ramvid_vad.loading import anchor_pattern, check_config, with_anchor_kind
+from ramvid_vad.loading import anchor_pattern, check_config, checkpoint_config, load_model, with_anchor_kind
 from ramvid_vad.options import GROUPS, int_list, parse_image_size, str2bool
 from ramvid_vad.script_util import (
     create_diffusion,
@@ -19,6 +19,7 @@ from ramvid_vad.script_util import (
     create_model_and_diffusion,
     model_and_diffusion_defaults,
 )
+from ramvid_vad.training.weights import save_weights
 
 TRAIN, SAMPLE = COMMAND_SECTIONS["video_train"], COMMAND_SECTIONS["video_sample"]
 
@@ -449,3 +450,12 @@ def test_a_checkpoint_is_asked_for_in_either_spelling(trained):
     for line in ("--prediction v", "--prediction epsilon", "--predict_xstart False"):
         with pytest.raises(InputError, match=r"--prediction .*: model\.safetensors was made with 'xstart'"):
             check_config(sample(line), config, "model.safetensors", {"prediction"})
+
+
+def test_keep_aspect_comes_from_the_checkpoint(tmp_path):
+    """A model trained on crops must not be shown squeezed frames."""
+    path = str(tmp_path / "model000001.safetensors")
+    trained = train("--image_size 16 --num_channels 32 --channel_mult 1 --num_res_blocks 1 --keep_aspect True")
+    save_weights(path, create_model(trained.model).state_dict(), checkpoint_config(trained))
+    assert load_model(path, sample())[2].video.keep_aspect
+    assert not load_model(path, sample("--keep_aspect False"))[2].video.keep_aspect  # unless a flag asks for it

@@ -26,7 +26,7 @@ _BATCH = 4  # windows per network call
 
 @dataclass(frozen=True)
 class Part:
-    """One score: anchors as ``--anchors`` has them, level as ``--start_level`` (None: pure noise), group by name."""
+    """One score: anchors as ``--anchors`` has them, starting level sigma (None: pure noise), group by name."""
 
     anchors: str
     level: float | None
@@ -49,9 +49,9 @@ class Draws:
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
-            raise InputError(f"--sampler {self.sampler!r}: choose one of {', '.join(SAMPLERS)}")
+            raise InputError(f"sampler {self.sampler!r}: choose one of {', '.join(SAMPLERS)}")
         if self.count < 1 or self.join not in ("mean", "minimum"):
-            raise InputError(f"--draws {self.count}, --join_draws {self.join!r}: at least 1, and mean or minimum")
+            raise InputError(f"{self.count} draws joined by {self.join!r}: give at least 1, and mean or minimum")
 
 
 def residual_maps(

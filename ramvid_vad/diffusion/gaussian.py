@@ -83,7 +83,7 @@ class GaussianDiffusion:
     def nearest_timestep(self, level: float) -> int:
         """The kept timestep whose sigma is nearest to ``level`` on a logarithmic scale. InputError: not above 0."""
         if not level > 0:
-            raise InputError(f"--start_level {level}: must be above 0, e.g. 0.7")
+            raise InputError(f"starting level {level}: must be above 0, e.g. 0.7")
         return int(np.abs(np.log(self.sigma) - np.log(level)).argmin())
 
     def q_posterior(

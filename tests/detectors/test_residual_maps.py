@@ -181,6 +181,6 @@ def test_parts_of_one_pattern_and_level_share_their_calls():
 
 
 def test_draws_that_mean_nothing_are_refused():
-    for options, flag in (({"sampler": "x"}, "--sampler"), ({"count": 0}, "--draws"), ({"join": "max"}, "--join")):
-        with pytest.raises(InputError, match=flag):
+    for options, line in (({"sampler": "x"}, "sampler 'x'"), ({"count": 0}, "0 draws"), ({"join": "max"}, "'max'")):
+        with pytest.raises(InputError, match=line):
             Draws(**options)

@@ -491,7 +491,7 @@ def test_the_nearest_timestep_of_a_level():
     assert [diffusion.nearest_timestep(between * f) for f in (0.999, 1.001)] == [7, 8]
     assert diffusion.nearest_timestep(1e9) == 19
     for level in (0.0, -1.0, float("nan")):
-        with pytest.raises(InputError, match="--start_level"):
+        with pytest.raises(InputError, match="starting level"):
             diffusion.nearest_timestep(level)
 
 
