@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -184,3 +186,13 @@ def test_what_is_wrapped_once_is_used_through_its_wrapper(library):
     written = re.compile(rf"^\s*(import|from) {library}\b", re.MULTILINE)
     users = [module for module, path in sources().items() if written.search(path.read_text(encoding="utf-8"))]
     assert users == ["ramvid_vad.runtime.progress"]
+
+
+def test_no_command_imports_the_compiler():
+    """It is a third of the time in which a command starts, and none compiles anything."""
+    code = (
+        "import sys; from ramvid_vad import api; from ramvid_vad.commands import evaluate, fit, sample, train; "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "False"

@@ -66,7 +66,6 @@ def choose_backend(operation: str, tensor: Tensor, backend: str | None = None) -
     return BACKENDS[_choose(operation, tensor.device, tensor.dtype, backend)]
 
 
-@torch.compiler.assume_constant_result  # torch.compile must not trace into the loading of libraries
 def _choose(operation: str, device: torch.device, dtype: torch.dtype, backend: str | None) -> str:
     wish = backend or os.environ.get(BACKEND_VARIABLE) or None
     if wish is not None and wish not in BACKENDS:
@@ -79,6 +78,11 @@ def _choose(operation: str, device: torch.device, dtype: torch.dtype, backend: s
     if reason is not None:
         raise InputError(f"backend {wish!r} cannot run {operation}: {reason}; or choose another backend")
     return wish
+
+
+# torch.compile must not trace into the loading of libraries. This is what torch.compiler.assume_constant_result does,
+# without its import of the compiler, seconds of every command.
+_choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache  # compared, and spoken of, once
