@@ -17,8 +17,8 @@ def unavailable(operation: str, device: torch.device, dtype: torch.dtype) -> str
     return None
 
 
-# A compiler would unroll the loop over L; left alone it costs one graph break. This is torch.compiler.disable, which, by
-# its public name, imports the whole compiler with this module: seconds of every command.
+# A compiler would unroll the loop over L; left alone it costs one graph break. It is what torch.compiler.disable does,
+# without its import of the whole compiler with this module: seconds of every command.
 @torch._disable_dynamo
 def selective_scan(
     u: Tensor,
