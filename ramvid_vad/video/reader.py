@@ -105,17 +105,21 @@ def _file_samples(path: str, rgb: bool, note: Callable[[str], None]) -> Iterator
 
 def _to_array(picture, rgb: bool) -> np.ndarray:
     """(H, W, 3 or 1) of a decoded picture, upright: uint8, or uint16 where the format does not say what is white."""
+
+    def converted(format: str) -> np.ndarray:
+        return picture.to_ndarray(format=format, threads=1)  # else FFmpeg starts a pool of threads for each picture
+
     parts = picture.format.components
     if any(part.is_alpha for part in parts):
-        array = onto_black(picture.to_ndarray(format="rgba"))
+        array = onto_black(converted("rgba"))
         array = array if rgb else luma(array)
     elif parts[0].bits == 16 and (picture.format.is_rgb or len(parts) == 1):
-        array = picture.to_ndarray(format="rgb48le" if picture.format.is_rgb else "gray16le")
+        array = converted("rgb48le" if picture.format.is_rgb else "gray16le")
         array = array if array.ndim == 3 else array[..., None]
         if array.shape[2] != (3 if rgb else 1):
             array = np.repeat(array, 3, axis=-1) if rgb else luma(array)
     else:
-        array = picture.to_ndarray(format="rgb24" if rgb else "gray")
+        array = converted("rgb24" if rgb else "gray")
         array = array if rgb else array[..., None]
     matrix = picture.side_data.get("DISPLAYMATRIX")
     return reoriented(array, *_orientation(np.frombuffer(matrix, np.int32))) if matrix else array

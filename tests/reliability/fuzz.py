@@ -384,6 +384,7 @@ def run(files: list[Seed], seed: int, inputs: int, folder: str) -> Iterator[dict
     number = 0
     while number < inputs:
         readable, writable = os.pipe()
+        gc.collect()  # of PyAV: the child has none of its threads and would wait for them for ever
         child = os.fork()
         if not child:
             try:

@@ -384,3 +384,12 @@ def test_remote_failures_name_the_address(bucket):
         find_videos("gs://bucket/none")
     with pytest.raises(InputError, match=r"gs://bucket/data/none\.mp4: cannot be reached"):
         read("gs://bucket/data/none.mp4")
+
+
+def test_reading_leaves_no_threads_behind(tmp_path):
+    """FFmpeg would start some for the conversion of each picture, which end when Python happens to collect it."""
+    path = str(tmp_path / "a.mp4")
+    write_video(Path(path), np.zeros((40, 32, 48, 3), np.uint8), "mpeg4", "yuv420p")
+    before = len(os.listdir("/proc/self/task"))
+    for _ in read_frames(path):
+        assert len(os.listdir("/proc/self/task")) <= before
