@@ -204,7 +204,7 @@ MUTANTS = (
         "training/loop.py",
         "step if options.ema_warmup else None",
         "None",
-        "tests/test_option_wires.py -k ema_warmup",
+        "tests/test_option_wires.py::test_an_option_of_training_arrives[ema_warmup]",
     ),
     Mutant(
         "skipped steps are saved",
@@ -259,15 +259,15 @@ MUTANTS = (
 )
 
 
-def passes(folder: str, test: str) -> bool:
-    """Whether a test passes in the copy; SystemExit where it is not found."""
+def passes(folder: str, *tests: str) -> bool:
+    """Whether tests pass in the copy; SystemExit where one is not found."""
     environment = os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", *test.split()]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):
-        raise SystemExit(f"{test}: pytest ended with {done.returncode}\n{done.stdout[-2000:]}")
+        raise SystemExit(f"{tests}: pytest ended with {done.returncode}\n{done.stdout[-2000:]}")
     if not done.returncode and " passed" not in done.stdout:
-        raise SystemExit(f"{test}: nothing was run\n{done.stdout[-2000:]}")
+        raise SystemExit(f"{tests}: nothing was run\n{done.stdout[-2000:]}")
     return done.returncode == 0
 
 
@@ -276,21 +276,18 @@ def main() -> None:
     parser.add_argument("--only", default="", help="faults whose description has this in it")
     parser.add_argument("--out", default="runs/benchmarks/mutants.json", help="where the table goes")
     arguments = parser.parse_args()
-    rows, known = [], {}
+    chosen = [mutant for mutant in MUTANTS if arguments.only in mutant.fault]
+    rows = []
     with tempfile.TemporaryDirectory(prefix="ramvid_vad_") as top:
         folder = os.path.join(top, "project")
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "runs", "__pycache__", "build"))
-        for mutant in MUTANTS:
-            if arguments.only not in mutant.fault:
-                continue
+        if not passes(folder, *dict.fromkeys(mutant.test for mutant in chosen)):
+            raise SystemExit("a test fails on the untouched code")
+        for mutant in chosen:
             path = Path(folder, "ramvid_vad", mutant.file)
             whole = path.read_text()
             if mutant.old not in whole:
                 raise SystemExit(f"{mutant.fault}: {mutant.file} no longer has {mutant.old!r}")
-            if mutant.test not in known:
-                known[mutant.test] = passes(folder, mutant.test)
-            if not known[mutant.test]:
-                raise SystemExit(f"{mutant.test}: fails on the untouched code")
             path.write_text(whole.replace(mutant.old, mutant.new, 1))
             killed = not passes(folder, mutant.test)
             path.write_text(whole)

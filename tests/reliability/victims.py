@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = "--image_size 8x12 --num_channels 32 --channel_mult 1 --num_res_blocks 1 --attention_resolutions 8 --d_state 2"
 BEGUN = {"train": " M parameters", "sample": "infilling:"}
 """What a command prints when its start-up is over."""
-PATIENCE = 300.0
-"""Seconds after which a command that does not end counts as hanging."""
+PATIENCE = 200.0
+"""Seconds after which a command that does not end counts as hanging; the tests have 300, so that it ends with them."""
 
 HOOK = '''"""Found by every Python that has this folder in PYTHONPATH: SIGKILL just before call number KILL_AT_CALL
 among those that sync or rename a temporary file, and a line in the file KILL_TOLD about which that was.
