@@ -41,7 +41,7 @@ CALLS = {"train": 22, "sample": 4}  # two saves of five files; two or three wind
 
 def make_scene(top: Path, kills: int) -> None:
     """Enough windows to sample that the kills do not run out of work."""
-    generate(str(top / "scene"), size=(32, 48), num_train=3, num_test=3, frames=20, test_frames=30 + 5 * kills)
+    generate(str(top / "scene"), size=(32, 48), num_train=3, num_test=3, frames=20, test_frames=30 + 15 * kills)
 
 
 def draw_plan(kills: int, seed: int, ranks: int) -> list[dict]:

@@ -8,7 +8,7 @@ from victims import mpi_launcher
 @pytest.fixture(scope="module")
 def top(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kills")
-    prepare(folder, kills=12)  # of videos long enough that the third kill leaves windows for the fourth
+    prepare(folder, kills=4)
     return folder
 
 
