@@ -146,8 +146,8 @@ MUTANTS = (
     Mutant(
         "loss in the network's precision",
         "training/loop.py",
-        "return self.network(*inputs, **keywords)",
-        "return self.network(*inputs, **keywords).bfloat16()",
+        "terms = self.diffusion.training_losses(",
+        'terms = torch.autocast("cpu", torch.bfloat16)(self.diffusion.training_losses)(',
         f"{_WIRES}::test_the_loss_is_computed_in_float32_whatever_the_networks_precision",
     ),
     Mutant(
