@@ -31,8 +31,8 @@ from ramvid_vad.demo.street import generate
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from measure import machine, print_table, write_report
 
-KINDS = ("start", "data", "work", "write")
-SHARES = (0.15, 0.2, 0.25, 0.4)
+KINDS = ("start", "data", "write", "work")  # the first four kills; work may end before a kill of the last kind comes
+SHARES = (0.15, 0.2, 0.4, 0.25)
 IMPORTED = {"train": "logs and checkpoints go to", "sample": "using the averaged weights"}
 """What a command prints between its imports and its data."""
 SPAN = {"train": 3.0, "sample": 4.0}  # steps or windows after which a kill of kind "work" comes at the latest
