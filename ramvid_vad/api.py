@@ -12,6 +12,7 @@ import torch
 from ramvid_vad import __version__
 from ramvid_vad.detectors import detector as detectors
 from ramvid_vad.detectors.detector import Detector
+from ramvid_vad.detectors.infilling import MINUTES, Infilling
 from ramvid_vad.detectors.registry import RECIPES, SAVED
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
@@ -35,13 +36,16 @@ def fit(
     out: str | None = None,
     recipe: str = "fast",
     progress: bool = True,
+    minutes: float = MINUTES,
 ) -> Detector:
     """Learn what is usual from normal video, without labels.
 
     normal: a video file, a folder of videos (or of folders of frames), or several of these.  out: folder to save the
     detector to; None: it is only returned.  recipe: "fast", the training-free calibrated sum of frame difference,
-    optical flow and nearest frozen feature.  progress: show a bar.
-    InputError: no such video, too little of it, an unknown recipe.
+    optical flow and nearest frozen feature; "full", a diffusion model is trained in the space of frozen features, and
+    its residuals are added to these.  progress: show a bar.  minutes: of training, recipe "full"; its run lies in
+    ``out/training``, from which an interrupted call goes on.
+    InputError: no such video, too little of it, an unknown recipe.  RunError: training was stopped, or has diverged.
     """
     if recipe not in RECIPES:
         raise InputError(f"recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
@@ -53,7 +57,11 @@ def fit(
         raise InputError(f"{next(path for path in paths if paths.count(path) > 1)}: given twice")
     if out is not None:
         result_dir(out, make=False, flag="out")  # before minutes of work
-    found = RECIPES[recipe].fit(paths, progress)
+    if recipe == "full":
+        work = os.path.join(out, "training") if out is not None else ""
+        found: Detector = Infilling.fit(paths, progress, work=work, minutes=minutes)
+    else:
+        found = RECIPES[recipe].fit(paths, progress)
     found.card = {
         "recipe": recipe,
         "version": __version__,

@@ -5,19 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
-import yaml
-
 from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.options import GROUPS, RunOptions, describe, str2bool
 from ramvid_vad.options.aliases import spelled_out
+from ramvid_vad.options.config_file import read_config
 from ramvid_vad.options.option import convert, nearest
-from ramvid_vad.recipes import find_recipe, recipe_names
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.allocator import keep_freed_memory
 from ramvid_vad.runtime.output import unfailing_output
 from ramvid_vad.runtime.signals import Terminated, ending
 
-MOST_YAML = 1_000_000
 COMMAND_SECTIONS = {
     "video_train": ("model", "diffusion", "video", "anchors", "space", "train"),
     "video_sample": ("model", "diffusion", "video", "anchors", "sample"),
@@ -30,45 +27,6 @@ COMMAND_SECTIONS = {
 }
 
 BEGIN_AGAIN = ("fit", "vad_eval")  # commands that keep nothing of what they had done when stopped
-
-
-class _Plain(yaml.BaseLoader):
-    """YAML whose values are texts, as on a command line: ``convert`` alone decides what is a number or a date. And
-    without aliases, of which a few lines can stand for more than any memory holds."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="an alias, write it out", problem_mark=self.peek_event().start_mark)
-        return super().compose_node(parent, index)
-
-
-def read_config(path: str) -> dict[str, dict[str, Any]]:
-    """A YAML file of sections (model, diffusion, video, anchors, space, train, sample, eval); every key is checked."""
-    try:
-        with open(find_recipe(path), encoding="utf-8") as file:
-            text = file.read(MOST_YAML + 1)
-        if len(text) > MOST_YAML:
-            raise InputError(f"--config {path}: more than {MOST_YAML} characters: give a YAML file of options")
-        content = _Plain(text).get_single_data() or {}
-    except OSError as error:
-        remedy = f"give a YAML file, or a recipe of the package: {', '.join(recipe_names())}"
-        raise InputError(f"--config {path}: cannot be read ({error.strerror}): {remedy}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"--config {path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
-    if not isinstance(content, dict) or not all(isinstance(part or {}, dict) for part in content.values()):
-        raise InputError(f"--config {path}: expected sections ({', '.join(GROUPS)}) of 'option: value' lines")
-    for section, part in content.items():
-        if section not in GROUPS:
-            word = str(section)[:80]
-            raise InputError(f"--config {path}: unknown section {word!r}: did you mean {nearest(word, [*GROUPS])!r}?")
-        specs = {spec.name: spec for spec in fields(GROUPS[section])}
-        for key, value in (part or {}).items():
-            if key not in specs:
-                word = str(key)[:80]
-                near = f"did you mean {nearest(word, [*specs])!r}?"
-                raise InputError(f"--config {path}: unknown key {word!r} in section {section!r}: {near}")
-            part[key] = convert(specs[key], "" if value in ("~", "null") else value, f"--config {path}: {key}")
-    return {section: part or {} for section, part in content.items()}
 
 
 def parse_command(description: str, sections: Sequence[str], argv: Sequence[str] | None = None) -> RunOptions:

@@ -316,4 +316,4 @@ def test_without_the_frozen_network_motion_stands_alone(camera, tmp_path, monkey
     assert list(scores.parts) == ["frame_difference", "optical_flow"] and scores.maps.shape == both.maps.shape
     for part, values in scores.parts.items():
         np.testing.assert_array_equal(values, both.parts[part])
-    assert alone.about()["patches"] == 0 and scores.frames.argmax() in range(29, 42)
+    assert alone.about()["centres"] == 0 and scores.frames.argmax() in range(29, 42)

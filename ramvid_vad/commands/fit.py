@@ -31,10 +31,8 @@ def fit(run: RunOptions) -> None:
         raise InputError("which normal video? ramvid-vad fit FOLDER_OR_FILE --out camera/")
     if not options.out:
         raise InputError("--out: give a folder for the detector, e.g. --out camera/")
-    detector = api.fit(options.normal.splitlines(), options.out, options.recipe)
-    about = detector.about()
-    print(f"{options.out}: {detector.title}, {about['patches']} patches of normal video, calibrated on ", end="")
-    print(", ".join(about["held_out"]))
+    detector = api.fit(options.normal.splitlines(), options.out, options.recipe, minutes=options.minutes)
+    print(f"{options.out}: {detector.title}, calibrated on {', '.join(detector.about()['held_out'])}")
     print(f"next: ramvid-vad score VIDEO --model {shlex.quote(options.out)}")
 
 

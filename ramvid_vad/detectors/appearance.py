@@ -5,58 +5,97 @@ here (``spaces.backbones``). Deep features and the nearest neighbour are the sim
 (Bergman et al., arXiv 2002.10445; Reiss and Hoshen, arXiv 2212.00789).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
-from ramvid_vad.detectors.detector import Clip, Detector, Scores, colour
+from ramvid_vad.detectors.detector import Detector, Scores, colour
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.spaces.backbones import FrozenFeatures
 from ramvid_vad.spaces.space import reduced
 from ramvid_vad.video.decoding.frame_rate import frame_rate
+from ramvid_vad.video.reader import Clip
 
-PATCHES = 20_000  # of normal video, among which the nearest is looked for
+PATCHES = 20_000  # of normal video, from which the centres are made
+CENTRES = 1_000  # among which the nearest is looked for: quicker than all patches, and no worse (docs/evaluation.md)
 FRAMES = 1_000  # of normal video, at least, evenly spread, from which the patches are drawn
 VIDEOS = 64  # of normal video, at most, evenly spread: more would only be decoded for long
 BOX = 5  # side of the box whose mean is taken, in cells of 8 pixels
 _BATCH = 8  # frames per pass of the network
-_BANK_ROWS = 1024  # patches compared at once: their distances stay in the cache
+_ROUNDS = 20  # of k-means, at most
+_QUERIES = 512  # patches compared at once: their distances stay in the cache
 
 
 class PatchMemory:
-    """Patches of normal video (m, channels), each channel divided by its standard deviation over them."""
+    """What patches of normal video look like. scale (D,): unit of each channel.  centres (m, D): in these units."""
 
-    def __init__(self, patches: torch.Tensor) -> None:
-        self.patches = patches
-        self._scale = patches.std(dim=0).clamp_min(1e-6)
-        bank = patches / self._scale
-        self._bank, self._norms = bank.T.contiguous(), bank.square().sum(dim=1)
+    def __init__(self, centres: torch.Tensor, scale: torch.Tensor) -> None:
+        self.centres, self.scale = centres, scale
+        self._transposed, self._norms = centres.T.contiguous(), centres.square().sum(dim=1)
+
+    @classmethod
+    def of(cls, patches: torch.Tensor, scale: torch.Tensor | None = None) -> "PatchMemory":
+        """CENTRES centres of patches (m, D), fewer where there are fewer; a pure function of them.
+
+        scale: None: the standard deviation of each channel.
+        """
+        scale = patches.std(dim=0).clamp_min(1e-6) if scale is None else scale
+        return cls(torch.from_numpy(k_means((patches / scale).numpy(), CENTRES)), scale)
 
     def __len__(self) -> int:
-        return len(self._norms)
+        return len(self.centres)
 
     def distances(self, features: torch.Tensor) -> torch.Tensor:
-        """Euclidean distance of each patch (..., channels) to the nearest one in memory, (...)."""
-        queries = (features / self._scale).reshape(-1, features.shape[-1])
-        nearest = torch.full((len(queries),), torch.inf)
-        for first in range(0, len(self._norms), _BANK_ROWS):
-            part = slice(first, first + _BANK_ROWS)
-            # |b|^2 - 2 q.b; |q|^2 is the same for all b and added at the end
-            torch.minimum(
-                nearest, torch.addmm(self._norms[part], queries, self._bank[:, part], alpha=-2).amin(dim=1), out=nearest
-            )
-        squared = nearest + queries.square().sum(dim=1)
+        """Euclidean distance of each patch (..., D) to the nearest centre, (...)."""
+        queries = (features / self.scale).reshape(-1, features.shape[-1])
+        # |b|^2 - 2 q.b; |q|^2 is the same for all b and added at the end
+        nearest = [
+            torch.addmm(self._norms, part, self._transposed, alpha=-2).amin(dim=1) for part in queries.split(_QUERIES)
+        ]
+        squared = torch.cat(nearest) + queries.square().sum(dim=1)
         return squared.clamp_min(0).sqrt().reshape(features.shape[:-1])
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {"centres": self.centres, "scale": self.scale}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, torch.Tensor]) -> "PatchMemory":
+        """KeyError or ValueError: these are none."""
+        centres, scale = tensors["centres"], tensors["scale"]
+        if (
+            centres.dtype != torch.float32
+            or scale.dtype != torch.float32
+            or centres.shape
+            != (
+                len(centres),
+                len(scale),
+            )
+        ):
+            raise ValueError(f"centres are {centres.dtype} {tuple(centres.shape)}")
+        return cls(centres, scale)
+
+
+def k_means(points: np.ndarray, centres: int) -> np.ndarray:
+    """``centres`` centres of points float32 (n, D), by Lloyd's algorithm from points drawn at random; (m, D), m less
+    where fewer points differ. A pure function of the points."""
+    different = np.unique(points, axis=0)
+    if len(different) <= centres:
+        return different
+    with threadpool_limits(1):  # several threads would add up in an order of their own
+        found = KMeans(centres, init="random", n_init=1, max_iter=_ROUNDS, random_state=0).fit(points)
+    return np.ascontiguousarray(found.cluster_centers_, np.float32)
 
 
 def patch_memory(
     clips: Sequence[Clip], network: Callable[[np.ndarray], torch.Tensor], progress: bool = False
 ) -> PatchMemory:
-    """PATCHES patches of about FRAMES frames, evenly spread over the normal clips and drawn at random in each frame.
+    """Centres of PATCHES patches, drawn at random in about FRAMES frames that are evenly spread over the normal clips.
 
     network: such as ``spaces.backbones.FrozenFeatures``. progress: show bars. At most VIDEOS clips are read,
     evenly spread. A pure function of the clips.
@@ -75,7 +114,7 @@ def patch_memory(
                 cells = maps.flatten(0, 1)
                 kept.append(cells[torch.from_numpy(rng.permutation(len(cells))[:per_frame])])
     patches = torch.cat(kept)
-    return PatchMemory(patches[torch.from_numpy(rng.permutation(len(patches))[:PATCHES])])
+    return PatchMemory.of(patches[torch.from_numpy(rng.permutation(len(patches))[:PATCHES])])
 
 
 def distance_maps(
@@ -146,15 +185,8 @@ class NearestFeature(Detector):
         return Scores(scores, np.array(where) if maps else None, {self.name: scores}, frame_rate(video))
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        return {"patches": self.memory.patches}
+        return self.memory.tensors()
 
     @classmethod
     def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "NearestFeature":
-        return cls(FrozenFeatures(), memory_of(tensors["patches"]))
-
-
-def memory_of(patches: torch.Tensor) -> PatchMemory:
-    """Patches that were read back. ValueError: they are none."""
-    if patches.dtype != torch.float32 or patches.ndim != 2 or len(patches) < 2:
-        raise ValueError(f"patches are {patches.dtype} {tuple(patches.shape)}")
-    return PatchMemory(patches)
+        return cls(FrozenFeatures(), PatchMemory.restore(tensors))

@@ -9,7 +9,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, ClassVar
 
 import cv2
@@ -20,33 +19,10 @@ from safetensors.torch import load_file, save_file
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import replacing_together, sha256_of, write_text
-from ramvid_vad.video.decoding.frame_rate import about_how_many
 from ramvid_vad.video.reader import read_frames
 
-FORMAT = 1  # of the folder: one that older versions cannot read raises it
+FORMAT = 2  # of the folder: one that older versions cannot read raises it
 CELL = 8  # pixels of the reduced frame, side of one cell of a map
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Frames ``first`` to ``end`` (exclusive; None: the last) of a video."""
-
-    path: str
-    first: int = 0
-    end: int | None = None
-
-    def frames(self, rgb: bool = True) -> Iterator[np.ndarray]:
-        """As ``read_frames``."""
-        return islice(read_frames(self.path, rgb), self.first, self.end)
-
-    def about_how_many(self) -> int:
-        """Frames in it, as the container says; 0: not known."""
-        there = about_how_many(self.path)
-        return max((there if self.end is None else min(self.end, there)) - self.first, 0)
-
-    def __str__(self) -> str:
-        name = os.path.basename(self.path.rstrip("/"))
-        return name if not self.first and self.end is None else f"{name} from frame {self.first}"
 
 
 @dataclass(frozen=True)
@@ -128,8 +104,9 @@ def load(folder: str, known: dict[str, type[Detector]]) -> Detector:
     try:
         with open(path, encoding="utf-8") as file:
             about = json.load(file)
-        if about["format"] > FORMAT:
-            raise InputError(f"{path}: written by a newer version of ramvid_vad (format {about['format']}): update")
+        if about["format"] != FORMAT:
+            other, remedy = ("a newer", "update") if about["format"] > FORMAT else ("an older", "fit it again")
+            raise InputError(f"{path}: written by {other} version of ramvid_vad (format {about['format']}): {remedy}")
         learned = os.path.join(folder, "detector.safetensors")
         if sha256_of([learned]) != about["tensors_sha256"]:
             raise ValueError("detector.safetensors is of another fit, or damaged")

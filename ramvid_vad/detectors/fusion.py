@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from ramvid_vad.detectors.appearance import BOX, NearestFeature, distance_maps, farthest, patch_memory
-from ramvid_vad.detectors.detector import Clip, Detector, Scores, cells, colour_and_grey
+from ramvid_vad.detectors.detector import Detector, Scores, cells, colour_and_grey
 from ramvid_vad.detectors.motion import FIELDS, motion_fields
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import counted, progress_bar, say
 from ramvid_vad.spaces.backbones import FrozenFeatures, installed
 from ramvid_vad.video.decoding.frame_rate import about_how_many, frame_rate
-from ramvid_vad.video.reader import read_frames
+from ramvid_vad.video.reader import Clip, read_frames
 
 PARTS = (*FIELDS, "features")
 HELD_OUT = 2  # normal videos, the last by name, that calibrate and give no patch
@@ -111,8 +111,8 @@ class CalibratedSum(Detector):
 
     def about(self) -> dict[str, Any]:
         scales = {part: scale._asdict() for part, scale in self.scales.items()}
-        patches = len(self.appearance.memory) if self.appearance else 0
-        return {"patches": patches, "held_out": self.held_out, "log_scales": scales}
+        centres = len(self.appearance.memory) if self.appearance else 0
+        return {"centres": centres, "held_out": self.held_out, "log_scales": scales}
 
     def settings(self) -> dict[str, Any]:
         return self.about()
@@ -124,7 +124,7 @@ class CalibratedSum(Detector):
     @classmethod
     def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "CalibratedSum":
         saved = settings["log_scales"]
-        if set(saved) != set(PARTS if "patches" in tensors else FIELDS):
+        if set(saved) != set(PARTS if "centres" in tensors else FIELDS):
             raise ValueError(f"scales of {sorted(saved)}")
         scales = saved_scales({part: saved[part] for part in PARTS if part in saved})
         held_out = [str(name) for name in settings["held_out"]]

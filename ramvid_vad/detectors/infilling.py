@@ -1,31 +1,43 @@
 """Infilling as a detector: parts, each a residual of the diffusion model, joined by the calibrated sum."""
 
 import os
+import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.ndimage import uniform_filter
 
+from ramvid_vad.detectors.appearance import PatchMemory
 from ramvid_vad.detectors.detector import Detector, Scores, colour
-from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales
+from ramvid_vad.detectors.free_parts import BOXES, FREE, appearance_memory, nearest
+from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
 from ramvid_vad.detectors.residual_maps import BOX, Draws, Part, box_scores, part_residuals
 from ramvid_vad.diffusion.anchors import AnchorPattern
-from ramvid_vad.errors import InputError
-from ramvid_vad.loading import SPACE_FILE, anchor_pattern, check_state, weights_in
+from ramvid_vad.errors import InputError, RunError
+from ramvid_vad.loading import SPACE_FILE, anchor_pattern, cache_folder, check_state, weights_in, with_anchor_kind
 from ramvid_vad.options import AnchorOptions, DiffusionOptions, ModelOptions, SpaceOptions
+from ramvid_vad.options.config_file import run_of_recipe
 from ramvid_vad.options.option import convert_all
+from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.script_util import create_diffusion, create_model
+from ramvid_vad.spaces.cache import EncodedVideos
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.spaces.stored import load_space
+from ramvid_vad.training.data import clips_data
+from ramvid_vad.training.run import run_training
 from ramvid_vad.training.weights import load_weights
+from ramvid_vad.video.cache_folder import MAPS
 from ramvid_vad.video.decoding.frame_rate import frame_rate
+from ramvid_vad.video.reader import Clip, read_frames
 
 BLOCK = 600  # frames whose maps are held at a time
+MODES = {"exact": ("ancestral", "200"), "fast": ("dpmpp_2m", "logsnr10"), "flash": ("once", "")}
+"""Sampler and ``--timestep_respacing`` of each: 200 network calls, 10, or one per part."""
 PARTS = (
     Part("none", 0.7, "appearance"),
     Part("none", 1.5, "motion"),
@@ -34,14 +46,19 @@ PARTS = (
     Part("prediction", None, "appearance"),
     Part("prediction", None, "motion"),
 )
+RECIPE_PARTS = PARTS  # what scripts/select_recipe.py chose on normal video (docs/feature_space.md)
+RECIPE_FREE = ("difference", "flow", "nearest")
 GROUPS = {"model": ModelOptions, "diffusion": DiffusionOptions, "anchors": AnchorOptions, "space": SpaceOptions}
+MINUTES = 45.0  # of training that ``fit`` takes if it is not told otherwise
 
 
 class Infilling(Detector):
-    """Of a model that was trained in the feature space.
+    """Of a model that was trained in the feature space, and what can be read off the same maps without a model.
 
-    config: its options by section, and ``seq_len``.  state: its weights.  scales: of the parts, by name, ``{}`` before
-    it is calibrated.  held_out: names of the normal videos that set them.
+    config: its options by section, and ``seq_len``.  state: its weights.  parts: of the model.  free: names of
+    ``free_parts.BOXES``.  memory: what "nearest" compares with.  box: of the model's parts, in cells.  scales: of all
+    parts, by name, ``{}`` before it is calibrated.  held_out: names of the normal videos that set them.  mode: of
+    MODES.
     """
 
     name, title, needs = "infilling", "infilling of features", ("normal video", "features")
@@ -53,24 +70,59 @@ class Infilling(Detector):
         state: dict[str, torch.Tensor],
         *,
         parts: Sequence[Part] = PARTS,
+        free: Sequence[str] = (),
+        memory: PatchMemory | None = None,
         box: int = BOX,
-        draws: Draws | None = None,
+        mode: str = "flash",
+        draws: int = 1,
+        join: str = "mean",
         scales: dict[str, LogScale] | None = None,
         held_out: Sequence[str] = (),
     ) -> None:
-        self.space, self.config, self.parts, self.box, self.draws = space, config, list(parts), box, draws or Draws()
-        self.scales, self.held_out, self.card = scales or {}, list(held_out), {}
+        if mode not in MODES:
+            raise InputError(f"mode {mode!r}: choose one of {', '.join(MODES)}")
+        self.space, self.config, self.parts, self.free, self.memory = space, config, list(parts), list(free), memory
+        self.box, self.mode, self.scales, self.held_out, self.card = box, mode, scales or {}, list(held_out), {}
+        self.boxes = {part.name: box for part in self.parts} | {name: BOXES[name] for name in self.free}
         sections = {name: kind(**convert_all(kind, config[name], "")) for name, kind in GROUPS.items()}
         groups = tuple(space.groups.values())
         self.model = create_model(sections["model"], groups=groups).eval().requires_grad_(False)
         check_state(self.model, state, "infilling")
         self.model.load_state_dict(state)
-        self.diffusion = create_diffusion(sections["diffusion"])
+        sampler, spacing = MODES[mode]
+        self.draws = Draws(sampler, draws, join)
+        self.diffusion = create_diffusion(replace(sections["diffusion"], timestep_respacing=spacing))
         self._anchors, self._options = sections["anchors"], sections["space"]
 
     @classmethod
-    def fit(cls, normal: Sequence[str], progress: bool = True) -> "Infilling":
-        raise InputError("infilling: train with scripts/video_train.py --space features, then Infilling.from_run")
+    def fit(
+        cls, normal: Sequence[str], progress: bool = True, *, work: str = "", minutes: float = MINUTES
+    ) -> "Infilling":
+        """Train on normal videos for ``minutes`` with the recipe ``full``, then calibrate on those held out (the last
+        two, or of fewer videos the last fifth of each).
+
+        work: folder of the training run, from which an interrupted call goes on; "": one that is removed at the end.
+        InputError: too little video, a damaged one, a folder with another run.  RunError: stopped by a signal.
+        """
+        if not work:
+            with tempfile.TemporaryDirectory() as folder:
+                return cls.fit(normal, progress, work=folder, minutes=minutes)
+        learning, held_out = split(normal, progress)
+        run = with_anchor_kind(run_of_recipe("full", ("model", "diffusion", "video", "anchors", "space", "train")))
+        run = run.but("train", log_dir=work, max_minutes=minutes)
+        logger = Logger(work)
+        loop = run_training(run, clips_data(run, learning, held_out, logger), logger)
+        logger.close()
+        if loop.stop:
+            raise RunError(f"{loop.stop.name}: ended at step {loop.step}; the same command goes on from there")
+        space = load_space(os.path.join(work, SPACE_FILE))
+        cache = EncodedVideos(os.path.join(cache_folder(run.video.cache_dir), MAPS), space)
+        memory = appearance_memory([cache.frames(clip) for clip in learning], space)
+        state, config = load_weights(weights_in(work))
+        known = {name: config[name] for name in GROUPS} | {"seq_len": config["video"]["seq_len"]}
+        found = cls(space, known, state, parts=RECIPE_PARTS, free=RECIPE_FREE, memory=memory)
+        found.calibrate({clip: cache.frames(clip) for clip in held_out}, progress)
+        return found
 
     @classmethod
     def from_run(
@@ -80,12 +132,15 @@ class Infilling(Detector):
         *,
         parts: Sequence[Part] = PARTS,
         box: int = BOX,
-        draws: Draws | None = None,
+        mode: str = "flash",
+        draws: int = 1,
+        join: str = "mean",
         backbone_weights: str = "",
         progress: bool = True,
     ) -> "Infilling":
         """The newest averaged weights of a training run's folder, calibrated on normal videos it was not trained on.
 
+        draws: of noise for each part, joined by their "mean" or "minimum".
         InputError: no such run, or one in another space.
         """
         path = weights_in(folder)
@@ -94,12 +149,16 @@ class Infilling(Detector):
             raise InputError(f"{path}: was not made with --space features: its model knows pixels, not features")
         space = load_space(os.path.join(os.path.dirname(path), SPACE_FILE), weights=backbone_weights)
         known = {name: config[name] for name in GROUPS} | {"seq_len": config["video"]["seq_len"]}
-        found = cls(space, known, state, parts=parts, box=box, draws=draws)
-        with progress_bar("calibrating on normal video", "frame", shown=progress) as bar:
-            seen = [found.parts_of(each, tick=bar.update) for each in normal]
-        found.scales = {part.name: log_scale(np.concatenate([each[part.name] for each in seen])) for part in parts}
-        found.held_out = [os.path.basename(each.rstrip("/")) for each in normal]
+        found = cls(space, known, state, parts=parts, box=box, mode=mode, draws=draws, join=join)
+        found.calibrate({Clip(each): space.encode(read_frames(each)) for each in normal}, progress)
         return found
+
+    def calibrate(self, normal: Mapping[Clip, Iterable[np.ndarray]], progress: bool = True) -> None:
+        """Set the scale of each part from the maps of normal clips that the model was not trained on."""
+        with progress_bar("calibrating on normal video", "frame", shown=progress) as bar:
+            seen = [self.parts_of(maps, _key(clip.path), clip.first, tick=bar.update) for clip, maps in normal.items()]
+        self.scales = {name: log_scale(np.concatenate([each[name] for each in seen])) for name in self.boxes}
+        self.held_out = [str(clip) for clip in normal]
 
     def score(
         self,
@@ -109,75 +168,99 @@ class Infilling(Detector):
     ) -> Scores:
         """Scores; ``maps`` hold the calibrated sum of the residuals, each the mean of the box around its cell."""
         where: list[np.ndarray] = []
-        parts = self.parts_of(video, where.append if maps else None, tick)
+        key = _key(video) if isinstance(video, str) else 0
+        parts = self.parts_of(self.space.encode(colour(video)), key, 0, where.append if maps else None, tick)
         return Scores(
             calibrated_sum(parts, self.scales), np.concatenate(where) if maps else None, parts, frame_rate(video)
         )
 
     def parts_of(
         self,
-        video: "str | Iterable[np.ndarray]",
+        maps: Iterable[np.ndarray],
+        key: int = 0,
+        first: int = 0,
         see: Callable[[np.ndarray], Any] | None = None,
         tick: Callable[[int], Any] = lambda frames: None,
     ) -> dict[str, np.ndarray]:
-        """Name of each part -> scores (n,). see: gets the map of the sum (k, h, w) of each block of frames."""
-        key = zlib.crc32(os.path.basename(video.rstrip("/")).encode()) if isinstance(video, str) else 0
-        scores: dict[str, list[np.ndarray]] = {part.name: [] for part in self.parts}
-        first = 0
-        for block in blocks(self.space.encode(colour(video)), BLOCK, self.config["seq_len"]):
-            residuals = part_residuals(
-                block,
-                self.parts,
-                self.space.groups,
-                self._pattern,
-                self.model,
-                self.diffusion,
-                draws=self.draws,
-                key=key,
-                first=first,
-            )
+        """Name of each part -> scores (n,), from maps (C, h, w) of one video in the space.
+
+        key: of the video; first: the frame of it that the first map is: noise depends on both.  see: gets the map of
+        the sum (k, h, w) of each block of frames.
+        """
+        scores: dict[str, list[np.ndarray]] = {name: [] for name in self.boxes}
+        for block in blocks(maps, BLOCK, self.config["seq_len"]):
+            residuals = self.residuals(block, key, first)
             for name, residual in residuals.items():
-                scores[name].append(box_scores(residual, self.box))
+                scores[name].append(box_scores(residual, self.boxes[name]))
             if see is not None:
-                box = (1, *(min(self.box, side) for side in block.shape[2:]))
-                means = {name: uniform_filter(residual, box, mode="nearest") for name, residual in residuals.items()}
+                means = {}
+                for name, residual in residuals.items():
+                    sides = (min(self.boxes[name], side) for side in block.shape[2:])
+                    means[name] = uniform_filter(residual, (1, *sides), mode="nearest")
                 see(calibrated_sum(means, self.scales).astype(np.float32))
             first += len(block)
             tick(len(block))
         return {name: np.concatenate(each) for name, each in scores.items()}
 
+    def residuals(self, maps: np.ndarray, key: int = 0, first: int = 0) -> dict[str, np.ndarray]:
+        """Residual map (n, h, w) of each part, of maps (n, C, h, w). key, first: as in ``parts_of``."""
+        found = part_residuals(
+            maps,
+            self.parts,
+            self.space.groups,
+            self._pattern,
+            self.model,
+            self.diffusion,
+            draws=self.draws,
+            key=key,
+            first=first,
+        )
+        for name in self.free:
+            found[name] = nearest(self.memory, maps) if name == "nearest" else FREE[name](self.space, maps)
+        return found
+
     def about(self) -> dict[str, Any]:
         scales = {name: scale._asdict() for name, scale in self.scales.items()}
-        return {"parts": [part.name for part in self.parts], "held_out": self.held_out, "log_scales": scales}
+        return {"parts": list(self.boxes), "mode": self.mode, "held_out": self.held_out, "log_scales": scales}
 
     def settings(self) -> dict[str, Any]:
         return self.about() | {
             "config": self.config,
             "parts": [asdict(part) for part in self.parts],
+            "free": self.free,
             "box": self.box,
-            "draws": asdict(self.draws),
+            "draws": self.draws.count,
+            "join": self.draws.join,
             "space": self.space.settings(),
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:
         model = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        return model | {f"space.{name}": value for name, value in self.space.tensors().items()}
+        known = {f"memory.{name}": value for name, value in self.memory.tensors().items()} if self.memory else {}
+        return model | known | {f"space.{name}": value for name, value in self.space.tensors().items()}
 
     @classmethod
     def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "Infilling":
         def of(prefix: str) -> dict[str, torch.Tensor]:
             return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
-        return cls(
+        found = cls(
             FeatureSpace(**settings["space"], **of("space.")),
             settings["config"],
             of("model."),
             parts=[Part(**part) for part in settings["parts"]],
+            free=[str(name) for name in settings["free"]],
+            memory=PatchMemory.restore(of("memory.")) if "memory.centres" in tensors else None,
             box=int(settings["box"]),
-            draws=Draws(**settings["draws"]),
+            mode=settings["mode"],
+            draws=int(settings["draws"]),
+            join=settings["join"],
             scales=saved_scales(settings["log_scales"]),
             held_out=[str(name) for name in settings["held_out"]],
         )
+        if set(found.scales) != set(found.boxes) or ("nearest" in found.free) != (found.memory is not None):
+            raise ValueError(f"scales of {sorted(found.scales)}")
+        return found
 
     def _pattern(self, kind: str) -> AnchorPattern:
         anchors = AnchorOptions(**asdict(self._anchors) | {"anchors": kind})
@@ -195,3 +278,8 @@ def blocks(maps: Iterable[np.ndarray], size: int, least: int) -> Iterator[np.nda
             held = held[size:]
     if held:
         yield np.stack(held)
+
+
+def _key(video: str) -> int:
+    """Of a video, for its noise: its name, wherever it lies."""
+    return zlib.crc32(os.path.basename(video.rstrip("/")).encode())

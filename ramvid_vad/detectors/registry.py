@@ -14,5 +14,5 @@ DETECTORS: dict[str, type[Detector]] = {
 SAVED = DETECTORS | {Infilling.name: Infilling}
 """What ``load`` knows: infilling is no row of the nulls, for it is the model itself."""
 
-RECIPES: dict[str, type[Detector]] = {"fast": CalibratedSum}
+RECIPES: dict[str, type[Detector]] = {"fast": CalibratedSum, "full": Infilling}
 """What ``fit`` makes of normal video, by the name of its recipe."""

@@ -11,7 +11,12 @@ class FitOptions:
 
     normal: str = option("", "normal video: file or folder; several may stand first, without --normal")
     out: str = option("", "folder for the detector, e.g. camera/")
-    recipe: str = option("fast", "what to fit; fast: training-free, minutes", choices=("fast",))
+    recipe: str = option(
+        "fast",
+        "what to fit; fast: training-free, minutes; full: fast's scores and a diffusion model, trained for --minutes",
+        choices=("fast", "full"),
+    )
+    minutes: float = option(45.0, "recipe full: how long to train", unit="minutes", above=0)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import clear_abandoned
 from ramvid_vad.spaces.space import Space
 from ramvid_vad.video.files import fingerprint
-from ramvid_vad.video.reader import read_frames
+from ramvid_vad.video.reader import Clip, read_frames
 from ramvid_vad.video.row_files import RowFiles, file_name
 
 VERSION = 2
@@ -33,19 +33,26 @@ class EncodedVideos:
         self.cache_dir, self.space = os.path.abspath(cache_dir), space
         self._files = RowFiles("<f2", (space.channels, *space.grid))
 
-    def frames(self, path: str) -> np.ndarray:
-        """All maps of a video, float16 (n, C, h, w), memory-mapped and read-only; encoded here if not yet cached.
+    def frames(self, video: str | Clip, tick: Callable[[int], Any] = lambda frames: None) -> np.ndarray:
+        """All maps of a video or clip, float16 (n, C, h, w), memory-mapped and read-only; the whole video is encoded
+        here if it is not cached yet. tick: called with 1 per frame encoded.
 
         InputError: a damaged video, or a cache folder that cannot be written.
         """
-        entry = self.entry(path)
+        if isinstance(video, Clip):
+            return self.frames(video.path, tick)[video.first : video.end]
+        entry = self.entry(video)
         if not self._files.is_whole(entry):
-            self.build(path)
+            self.build(video, tick)
             if not self._files.is_whole(entry):
                 raise InputError(
                     f"cache directory {self.cache_dir}: gives back other bytes than were written; choose another disk"
                 )
         return self._files.read(entry)
+
+    def is_there(self, path: str) -> bool:
+        """Whether a video is encoded already."""
+        return self._files.is_whole(self.entry(path))
 
     def entry(self, path: str) -> str:
         """The cache file of a video, whether or not it exists."""

@@ -17,7 +17,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.spaces.backbones import LITE0, load_backbone
 from ramvid_vad.spaces.motion import CELL, CHANNELS, motion_cells
 from ramvid_vad.spaces.space import LINES, Space, reduced, resized
-from ramvid_vad.video.reader import read_frames
+from ramvid_vad.video.reader import Clip
 
 KEPT = 24  # principal axes of appearance
 DAMPING = 0.1  # of the mean eigenvalue, added to each: weak axes are noise and stay small
@@ -63,7 +63,7 @@ class FeatureSpace(Space):
     @classmethod
     def fit(
         cls,
-        paths: Sequence[str],
+        videos: Sequence[str | Clip],
         *,
         backbone: str = LITE0,
         weights: str = "",
@@ -71,7 +71,7 @@ class FeatureSpace(Space):
         lines: int = LINES,
         tick: Callable[[int], Any] = lambda frames: None,
     ) -> "FeatureSpace":
-        """From normal videos, a pure function of them; about FRAMES frames of at most VIDEOS videos are looked at.
+        """From normal videos or clips, a pure function of them; about FRAMES frames of at most VIDEOS are looked at.
 
         kept: principal axes of appearance (K).  lines: larger frames are reduced to this shorter side; 0: they stay.
         All frames are brought to the size of the first video's.  tick: called with 1 per frame looked at.
@@ -80,11 +80,12 @@ class FeatureSpace(Space):
         network = load_backbone(backbone, weights)
         if not 1 <= kept <= network.channels:
             raise InputError(f"--space_channels {kept}: must be 1 to {network.channels}, the channels of {backbone}")
-        paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, VIDEOS).round().astype(int))]
+        chosen = np.unique(np.linspace(0, len(videos) - 1, VIDEOS).round().astype(int))
+        clips = [each if isinstance(each, Clip) else Clip(each) for each in (videos[i] for i in chosen)]
         size: tuple[int, int] | None = None
         looks, moves = _Moments(network.channels), _Moments(CHANNELS)
-        for path in paths:
-            for now, before in _pairs(path, -(-FRAMES // len(paths))):
+        for clip in clips:
+            for now, before in _pairs(clip, -(-FRAMES // len(clips))):
                 size = size or reduced(now, lines).shape[:2]
                 now, before = _colour(resized(now, size)), _colour(resized(before, size))
                 looks.add(network(now[None])[0].flatten(0, 1))
@@ -187,15 +188,15 @@ def _deviations(covariance: torch.Tensor) -> torch.Tensor:
     return torch.where(variance > 1e-10, variance, 1.0).sqrt()
 
 
-def _pairs(path: str, least: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """About ``least`` frames of a video, evenly spread, each with the one before it; all of a short one.
+def _pairs(clip: Clip, least: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """About ``least`` frames of a clip, evenly spread, each with the one before it; all of a short one.
 
     It is read twice: how many frames it has is known when they have been decoded, and none need be kept.
     """
-    count = sum(1 for _ in read_frames(path))
+    count = sum(1 for _ in clip.frames())
     chosen = set(np.linspace(min(1, count - 1), count - 1, least).round().astype(int).tolist())
     before = None
-    for number, frame in enumerate(read_frames(path)):
+    for number, frame in enumerate(clip.frames()):
         if number in chosen:
             yield frame, frame if before is None else before
         before = frame

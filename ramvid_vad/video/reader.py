@@ -6,8 +6,11 @@ a video that silently lost frames would be scored against the wrong labels. How 
 decoding/videos.py for videos and in decoding/pictures.py for pictures.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -15,13 +18,14 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import say
 from ramvid_vad.runtime.remote import local_copy
 from ramvid_vad.video.decoding.damage import MAX_PIXELS, REMEDY, Damage, reason
+from ramvid_vad.video.decoding.frame_rate import about_how_many
 from ramvid_vad.video.decoding.pictures import luma, onto_black, read_samples, reoriented
 from ramvid_vad.video.decoding.videos import pictures
 from ramvid_vad.video.files import is_folder, list_frames
 from ramvid_vad.video.finding import find_videos
 from ramvid_vad.video.names import video_name
 
-__all__ = ["MAX_PIXELS", "find_videos", "read_frames", "read_image", "video_name"]
+__all__ = ["MAX_PIXELS", "Clip", "find_videos", "read_frames", "read_image", "video_name"]
 
 _noted: set[str] = set()
 
@@ -149,3 +153,25 @@ def _eight_bits(samples: np.ndarray, low: int, high: int) -> np.ndarray:
     """``low`` to ``high`` -> 0 to 255, rounded."""
     span = max(high - low, 1)
     return (((samples.astype(np.int64) - low) * 510 + span) // (2 * span)).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames ``first`` to ``end`` (exclusive; None: the last) of a video."""
+
+    path: str
+    first: int = 0
+    end: int | None = None
+
+    def frames(self, rgb: bool = True) -> Iterator[np.ndarray]:
+        """As ``read_frames``."""
+        return islice(read_frames(self.path, rgb), self.first, self.end)
+
+    def about_how_many(self) -> int:
+        """Frames in it, as the container says; 0: not known."""
+        there = about_how_many(self.path)
+        return max((there if self.end is None else min(self.end, there)) - self.first, 0)
+
+    def __str__(self) -> str:
+        name = os.path.basename(self.path.rstrip("/"))
+        return name if not self.first and self.end is None else f"{name} from frame {self.first}"

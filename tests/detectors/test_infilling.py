@@ -114,9 +114,9 @@ def test_a_video_in_blocks_scores_as_in_one(made, monkeypatch):
     """Where a block ends at the end of a window, nothing changes."""
     folder, detector = made
     video = str(folder / "videos" / "01.mkv")
-    whole = detector.parts_of(video)["none@0.7 appearance"]
+    whole = detector.score(video).parts["none@0.7 appearance"]
     monkeypatch.setattr(infilling_module, "BLOCK", 6)
-    in_blocks = detector.parts_of(video)["none@0.7 appearance"]
+    in_blocks = detector.score(video).parts["none@0.7 appearance"]
     np.testing.assert_allclose(in_blocks[:6], whole[:6], rtol=1e-4)
     assert len(in_blocks) == 14
     assert box_scores(np.ones((2, 3, 3), np.float32), 3).tolist() == [1, 1]

@@ -10,8 +10,7 @@ from PIL import Image
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.evaluate import evaluate
-from ramvid_vad.detectors.appearance import NearestFeature, PatchMemory, evenly, patch_memory
-from ramvid_vad.detectors.detector import Clip
+from ramvid_vad.detectors.appearance import NearestFeature, PatchMemory, evenly, k_means, patch_memory
 from ramvid_vad.detectors.fusion import PARTS, CalibratedSum, calibrated_sum, log_scale
 from ramvid_vad.detectors.motion import FrameDifference
 from ramvid_vad.errors import InputError
@@ -19,7 +18,7 @@ from ramvid_vad.evaluation.from_videos import evaluate_nulls
 from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.options import EvalOptions
-from ramvid_vad.video.reader import read_frames
+from ramvid_vad.video.reader import Clip, read_frames
 
 
 def write_video(folder: Path, frames: int, jump: int | None = None, seed: int = 0) -> None:
@@ -118,15 +117,30 @@ def test_labels_that_are_not_of_the_video_are_refused(data):
 # --- what needs normal video ------------------------------------------------------------------------------------------
 
 
-def test_the_nearest_patch_by_brute_force():
+def test_the_nearest_centre_by_brute_force():
+    """Fewer patches than centres: each is its own."""
     rng = np.random.default_rng(0)
-    patches, queries = rng.normal(size=(3000, 7)) * 3 ** np.arange(7), rng.normal(size=(2, 5, 7)) * 3 ** np.arange(7)
-    memory = PatchMemory(torch.tensor(patches, dtype=torch.float32))
+    patches, queries = rng.normal(size=(700, 7)) * 3 ** np.arange(7), rng.normal(size=(2, 600, 7)) * 3 ** np.arange(7)
+    memory = PatchMemory.of(torch.tensor(patches, dtype=torch.float32))
     scale = patches.std(axis=0, ddof=1)
     expected = np.linalg.norm(queries[:, :, None] / scale - patches / scale, axis=-1).min(axis=-1)
     np.testing.assert_allclose(memory.distances(torch.tensor(queries, dtype=torch.float32)), expected, rtol=1e-4)
     known = torch.tensor(patches[:4], dtype=torch.float32)
     np.testing.assert_allclose(memory.distances(known), 0, atol=5e-3)
+    assert len(memory) == 700 and len(PatchMemory.of(torch.ones(30, 2))) == 1
+
+
+def test_centres_are_means_of_what_is_nearest_to_them():
+    """Lloyd's fixed point, on groups that lie far apart; the same points give the same centres."""
+    rng = np.random.default_rng(0)
+    middles = 100 * np.stack(np.meshgrid(*[np.arange(4)] * 2), -1).reshape(-1, 2)
+    points = (middles[:, None] + rng.normal(size=(16, 50, 2))).reshape(-1, 2).astype(np.float32)
+    centres = k_means(points, 100)
+    assert centres.shape == (100, 2) and np.array_equal(centres, k_means(points, 100))
+    nearest = np.linalg.norm(points[:, None] - centres, axis=-1).argmin(1)
+    spread = np.mean(np.linalg.norm(points - centres[nearest], axis=1) ** 2)
+    drawn = points[rng.permutation(len(points))[:100]]
+    assert spread < np.mean(np.linalg.norm(points[:, None] - drawn, axis=-1).min(1) ** 2)
 
 
 def test_evenly_keeps_a_stride_that_is_a_power_of_two():
@@ -183,7 +197,8 @@ def test_the_calibrated_row_adds_its_three_parts(data, monkeypatch):
     )
     assert evaluation.row("", "calibrated").metrics["micro_auc"] > 0.9
     about = evaluation.provenance["normal"]
-    assert (about["held_out"], set(about["log_scales"]), about["patches"]) == (["b", "c"], set(PARTS), 12 * 8 * 12)
+    # 153 of its 12 x 8 x 12 patches differ
+    assert (about["held_out"], set(about["log_scales"]), about["centres"]) == (["b", "c"], set(PARTS), 153)
 
 
 def test_too_little_normal_video_is_refused(data):

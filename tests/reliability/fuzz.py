@@ -181,10 +181,10 @@ def _others(folder: Path) -> Iterator[Seed]:
     import torch
     from safetensors.torch import save_file
 
-    from ramvid_vad.cli import read_config
     from ramvid_vad.infill_videos import read_settings
     from ramvid_vad.loading import known_config
     from ramvid_vad.options import GROUPS as SECTIONS
+    from ramvid_vad.options.config_file import read_config
     from ramvid_vad.training.weights import load_weights, read_json
 
     (folder / "config.yaml").write_text(

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import ramvid_vad
-from ramvid_vad.cli import read_config
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.inputs.score_files import read_scores
+from ramvid_vad.options.config_file import read_config
 from ramvid_vad.reconstructions import load_reconstruction
 from ramvid_vad.training.checkpoints import load_checkpoint
 from ramvid_vad.training.weights import load_weights

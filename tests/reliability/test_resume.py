@@ -5,10 +5,10 @@ from dataclasses import fields
 import pytest
 from tiny_runs import one_video, run_train
 
-from ramvid_vad.commands.resume import MAY_CHANGE, begun_without_warm_up
 from ramvid_vad.errors import InputError
 from ramvid_vad.options import TrainOptions
 from ramvid_vad.training.checkpoints import Loaded, find_latest, load_checkpoint
+from ramvid_vad.training.resume import MAY_CHANGE, begun_without_warm_up
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import pytest
 from clips import pictures, write_video
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
-from ramvid_vad.commands.quarantine import RECORD, decode_or_leave_out
 from ramvid_vad.commands.sample import sample
 from ramvid_vad.commands.train import train
 from ramvid_vad.errors import InputError, RunError
+from ramvid_vad.training.quarantine import RECORD, decode_or_leave_out
 from ramvid_vad.training.weights import load_weights
 from ramvid_vad.video import prefetch as prefetch_module
 from ramvid_vad.video.cache import FrameCache
