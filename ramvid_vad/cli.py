@@ -24,9 +24,10 @@ COMMAND_SECTIONS = {
     "cache": ("cache",),
     "fit": ("fit",),
     "score": ("score",),
+    "select_recipe": ("select",),
 }
 
-BEGIN_AGAIN = ("fit", "vad_eval")  # commands that keep nothing of what they had done when stopped
+BEGIN_AGAIN = ("fit", "vad_eval", "select_recipe")  # commands that keep nothing of what they had done when stopped
 
 
 def parse_command(description: str, sections: Sequence[str], argv: Sequence[str] | None = None) -> RunOptions:

@@ -3,6 +3,7 @@
 import os
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation.from_detector import evaluate_detector
 from ramvid_vad.evaluation.from_reconstructions import evaluate_reconstructions
 from ramvid_vad.evaluation.from_scores import evaluate_file
 from ramvid_vad.evaluation.from_videos import evaluate_nulls
@@ -25,8 +26,9 @@ def evaluate(parsed: RunOptions) -> None:
     if parsed.dry_run:
         print(parsed.as_yaml())
         return
-    if options.scores and (options.reconstructions or options.nulls_only):
-        raise InputError("--scores: give one of --scores, --reconstructions and --nulls_only True")
+    if sum(map(bool, (options.scores, options.detector, options.reconstructions or options.nulls_only))) > 1:
+        given = "scores" if options.scores else "detector"
+        raise InputError(f"--{given}: give one of --scores, --detector, --reconstructions and --nulls_only True")
     if options.videos and (options.compare or not options.reconstructions):
         raise InputError("--videos: shows infilled frames: give --reconstructions, --data_dir and --labels")
     if options.compare:
@@ -41,6 +43,8 @@ def evaluate(parsed: RunOptions) -> None:
     source = None
     if options.scores:
         evaluation = evaluate_file(options)
+    elif options.detector:
+        evaluation = evaluate_detector(options)
     elif options.nulls_only:
         evaluation = evaluate_nulls(options)
     else:
@@ -58,8 +62,10 @@ def evaluate(parsed: RunOptions) -> None:
 
 def compare_runs(options: EvalOptions) -> None:
     """``--compare``: print the table of two finished runs and write comparison.json and comparison.html."""
-    if options.scores or options.reconstructions or options.nulls_only:
-        raise InputError("--compare: compares finished runs: leave --scores, --reconstructions and --nulls_only out")
+    if options.scores or options.detector or options.reconstructions or options.nulls_only:
+        raise InputError(
+            "--compare: compares finished runs: leave --scores, --detector, --reconstructions and --nulls_only out"
+        )
     folders = [part.strip() for part in options.compare.split(",")]
     rows = [part.strip() for part in options.method.split(",")]
     if len(folders) != 2 or not all(folders):

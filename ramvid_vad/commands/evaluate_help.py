@@ -7,9 +7,10 @@ from ramvid_vad.options import EvalOptions
 MANUAL = """\
 Evaluate per-frame anomaly scores against frame labels, with intervals and null baselines beside them.
 
-WHAT TO GIVE (one of four)
+WHAT TO GIVE (one of five)
   --scores FILE_OR_FOLDER --labels DIR            scores of any method; no video, no model
   --reconstructions DIR --data_dir DIR --labels DIR    what video_sample.py wrote
+  --detector DIR --data_dir DIR --labels DIR      a detector that ramvid-vad fit made, and each of its parts
   --nulls_only True --data_dir DIR --labels DIR   what the data set gives away before anything is trained
   --compare RUN_A,RUN_B                           two finished evaluations: paired difference per video and over all
   Scores: higher = more abnormal, one finite number per frame. .npz: one array per video. .npy, .txt: all videos end to
@@ -24,6 +25,7 @@ EXAMPLES
   python scripts/vad_eval.py --scores psnr.npy --labels data/ped2 --benchmark ped2 --protocol mnad
   python scripts/vad_eval.py --scores test.npz --normal_scores train.npz --labels data/ped2/labels --fps 10
   python scripts/vad_eval.py --reconstructions runs/rec --data_dir my/testing --labels my/labels --videos 3
+  python scripts/vad_eval.py --detector camera --data_dir my/testing --labels my/labels --normal_dir my/training
   python scripts/vad_eval.py --compare runs/a,runs/b
   python scripts/vad_eval.py --compare runs/a,runs/a --method wmse,optical_flow
 

@@ -138,7 +138,8 @@ class Infilling(Detector):
         backbone_weights: str = "",
         progress: bool = True,
     ) -> "Infilling":
-        """The newest averaged weights of a training run's folder, calibrated on normal videos it was not trained on.
+        """The newest averaged weights of a training run's folder, calibrated on normal videos it was not trained on
+        (none: not yet).
 
         draws: of noise for each part, joined by their "mean" or "minimum".
         InputError: no such run, or one in another space.
@@ -150,7 +151,8 @@ class Infilling(Detector):
         space = load_space(os.path.join(os.path.dirname(path), SPACE_FILE), weights=backbone_weights)
         known = {name: config[name] for name in GROUPS} | {"seq_len": config["video"]["seq_len"]}
         found = cls(space, known, state, parts=parts, box=box, mode=mode, draws=draws, join=join)
-        found.calibrate({Clip(each): space.encode(read_frames(each)) for each in normal}, progress)
+        if normal:
+            found.calibrate({Clip(each): space.encode(read_frames(each)) for each in normal}, progress)
         return found
 
     def calibrate(self, normal: Mapping[Clip, Iterable[np.ndarray]], progress: bool = True) -> None:
@@ -260,6 +262,7 @@ class Infilling(Detector):
         )
         if set(found.scales) != set(found.boxes) or ("nearest" in found.free) != (found.memory is not None):
             raise ValueError(f"scales of {sorted(found.scales)}")
+        found.scales = {name: found.scales[name] for name in found.boxes}  # a sum depends on its order
         return found
 
     def _pattern(self, kind: str) -> AnchorPattern:

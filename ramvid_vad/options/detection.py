@@ -26,3 +26,14 @@ class ScoreOptions:
     input: str = option("", "video: file or folder; several may stand first, without --input")
     model: str = option("", "folder that ramvid-vad fit wrote")
     out: str = option("", "folder for NAME.scores.csv, one per video; empty: here")
+
+
+@dataclass
+class SelectOptions:
+    """Choosing the parts of a recipe by pseudo-anomalies made from held-out normal video."""
+
+    run: str = option("", "log directory of a training run with --space features and --held_out 2")
+    normal: str = option("", "folder of the normal videos it was trained on; the last two were held out, and are used")
+    memory_videos: int = option(4, "videos, the first by name, that the nearest look is sought in", at_least=1)
+    out_dir: str = option("", "where select_recipe.json goes; empty: $OPENAI_LOGDIR, else a dated folder in runs/")
+    seed: int = option(0, "seed of the pseudo-anomalies", at_least=0)

@@ -33,6 +33,9 @@ class EvalOptions:
         choices=("", "ped1", "ped2", "avenue", "shanghaitech", "ubnormal", "own"),
     )
     label_set: str = option("", "which labels, where there are several: liu2018 or vollabel (Avenue)")
+    detector: str = option(
+        "", "folder of a fitted detector (ramvid-vad fit --out): it scores the videos of --data_dir, its parts too"
+    )
     reconstructions: str = option("", "folder that video_sample.py wrote, one NAME.npz per video")
     data_dir: str = option("", "folder of the test videos, those that were infilled; local or remote")
     labels: str = option(

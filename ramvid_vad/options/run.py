@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from ramvid_vad.options.detection import FitOptions, ScoreOptions
+from ramvid_vad.options.detection import FitOptions, ScoreOptions, SelectOptions
 from ramvid_vad.options.evaluation import EvalOptions
 from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOptions
 from ramvid_vad.options.sampling import DemoOptions, SampleOptions
@@ -27,6 +27,7 @@ GROUPS = {
     "cache": CacheOptions,
     "fit": FitOptions,
     "score": ScoreOptions,
+    "select": SelectOptions,
 }
 
 
@@ -56,6 +57,7 @@ class RunOptions:
     cache: CacheOptions = field(default_factory=CacheOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     score: ScoreOptions = field(default_factory=ScoreOptions)
+    select: SelectOptions = field(default_factory=SelectOptions)
 
     def but(self, section: str, **values: Any) -> "RunOptions":
         """The same with other values in one group."""

@@ -2,52 +2,29 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from clips import write_video
 from stand_ins import PooledColours, texture
 
-from ramvid_vad.api import load
+from ramvid_vad.api import fit, load
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.train import train
 from ramvid_vad.detectors import infilling as infilling_module
+from ramvid_vad.detectors.free_parts import BOXES, FREE, appearance_memory, nearest
 from ramvid_vad.detectors.infilling import Infilling, blocks
-from ramvid_vad.detectors.residual_maps import Part, box_scores
-from ramvid_vad.errors import InputError
+from ramvid_vad.detectors.residual_maps import box_scores
+from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.spaces import features as features_module
-
-PARTS = (
-    Part("none", 0.7, "appearance"),
-    Part("motion_given_appearance", None, "motion"),
-    Part("prediction", None, "motion"),
-)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A run of two steps and three videos."""
-    folder = tmp_path_factory.mktemp("infilling")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features_module, "load_backbone", lambda name, weights="": PooledColours())
-        videos = folder / "videos"
-        videos.mkdir()
-        for i in range(3):
-            write_video(videos / f"{i:02d}.mkv", texture(14, 36, 52, speed=i + 1, seed=i))
-        flags = ["--data_dir", str(videos), "--log_dir", str(folder / "run"), "--cache_dir", str(folder / "cache")]
-        flags += ["--space", "features", "--space_channels", "3", "--seq_len", "6", "--mixer", "none"]
-        flags += ["--anchors", "none,motion_given_appearance,prediction", "--num_prediction_anchors", "3"]
-        flags += ["--num_channels", "32", "--num_res_blocks", "1", "--channel_mult", "1,2", "--prediction", "v"]
-        flags += ["--mask_channel", "True", "--max_steps", "2", "--ema_rate", "0.5", "--lr", "1e-2"]
-        train(parse_command("", COMMAND_SECTIONS["video_train"], flags))
-        detector = Infilling.from_run(str(folder / "run"), [str(videos / "02.mkv")], parts=PARTS, box=3, progress=False)
-        yield folder, detector
+from ramvid_vad.spaces.motion import motion_cells
 
 
 def test_scores_are_the_calibrated_sum_of_the_parts(made):
     folder, detector = made
     normal = detector.score(str(folder / "videos" / "02.mkv"))
-    assert set(normal.parts) == {part.name for part in PARTS}
+    assert set(normal.parts) == {part.name for part in detector.parts}
     logs = [np.log(scores) for scores in normal.parts.values()]
     by_hand = sum((log - log.mean()) / log.std() for log in logs)  # the video that it was calibrated on
     np.testing.assert_allclose(normal.frames, by_hand, atol=1e-4)
@@ -120,3 +97,70 @@ def test_a_video_in_blocks_scores_as_in_one(made, monkeypatch):
     np.testing.assert_allclose(in_blocks[:6], whole[:6], rtol=1e-4)
     assert len(in_blocks) == 14
     assert box_scores(np.ones((2, 3, 3), np.float32), 3).tolist() == [1, 1]
+
+
+# --- fit --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick_recipe(monkeypatch):
+    """The recipe with a network and a space that take a second."""
+    monkeypatch.setattr(features_module, "load_backbone", lambda name, weights="": PooledColours())
+    real = infilling_module.run_of_recipe
+
+    def quick(name, sections):
+        run = real(name, sections)
+        return run.but("space", space_channels=3, tube_cells="2,3").but("train", save_interval=2, log_interval=1)
+
+    monkeypatch.setattr(infilling_module, "run_of_recipe", quick)
+
+
+def test_fit_trains_calibrates_and_goes_on_where_it_was(quick_recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    video = tmp_path / "normal.mkv"
+    write_video(video, texture(60, 36, 52, speed=1))
+    out = str(tmp_path / "camera")
+    detector = fit(str(video), out, recipe="full", progress=False, minutes=0.02)
+    assert set(detector.scales) == {part.name for part in infilling_module.RECIPE_PARTS} | set(BOXES)
+    assert detector.held_out == ["normal.mkv from frame 48"] and detector.card["recipe"] == "full"
+    log = (tmp_path / "camera" / "training" / "log.txt").read_text()
+    assert "1 videos, 43 windows of 6 frames" in log, "the last fifth is held out"
+    loaded = load(out)
+    scores = loaded.score(str(video))
+    np.testing.assert_array_equal(scores.frames, detector.score(str(video)).frames)
+    held_out = {name: detector.scales[name](each[48:]) for name, each in scores.parts.items()}
+    assert abs(np.mean(held_out["flow"])) < 1e-5 and abs(np.mean(held_out["nearest"])) < 1e-5
+    # done: the same command trains no further and gives the same detector
+    again = fit(str(video), out, recipe="full", progress=False, minutes=0.02)
+    assert all(torch.equal(a, b) for a, b in zip(again.tensors().values(), detector.tensors().values(), strict=True))
+    with pytest.raises(InputError, match="mode 'slow': choose one of exact, fast, flash"):
+        Infilling(detector.space, detector.config, detector.model.state_dict(), mode="slow")
+
+
+def test_a_signal_ends_fit_and_says_what_goes_on(quick_recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_video(tmp_path / "normal.mkv", texture(60, 36, 52, speed=1))
+    real = infilling_module.run_training
+
+    def stopped(*given):
+        loop = real(*given)
+        loop.stop.name = "SIGTERM"
+        return loop
+
+    monkeypatch.setattr(infilling_module, "run_training", stopped)
+    with pytest.raises(RunError, match=r"SIGTERM: ended at step .*the same command goes on"):
+        fit(str(tmp_path / "normal.mkv"), str(tmp_path / "out"), recipe="full", progress=False, minutes=0.01)
+    assert not (tmp_path / "out" / "detector.json").exists()
+
+
+def test_what_is_read_off_the_maps(made):
+    """Difference and flow are those of the frames, and nothing is nearer to a cell than itself."""
+    _, detector = made
+    frames = texture(14, 36, 52, speed=2, seed=1)
+    maps = np.stack(list(detector.space.encode(frames)))
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    cells = motion_cells(grey[5], grey[4])
+    np.testing.assert_allclose(FREE["flow"](detector.space, maps)[5], np.hypot(cells[0], cells[1]), atol=1e-3)
+    np.testing.assert_allclose(FREE["difference"](detector.space, maps)[5], np.exp(cells[3]) - 0.5, rtol=1e-3)
+    memory = appearance_memory([maps], detector.space)
+    assert np.median(nearest(memory, maps)) < 1e-2 * np.median(nearest(memory, maps + 1))

@@ -14,6 +14,7 @@ from ramvid_vad.detectors.appearance import NearestFeature, PatchMemory, evenly,
 from ramvid_vad.detectors.fusion import PARTS, CalibratedSum, calibrated_sum, log_scale
 from ramvid_vad.detectors.motion import FrameDifference
 from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation.from_detector import evaluate_detector
 from ramvid_vad.evaluation.from_videos import evaluate_nulls
 from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.report.table import format_table
@@ -257,3 +258,52 @@ def test_the_training_free_rows_of_ped2(shared):
         assert 100 * row.metrics["micro_auc"] == pytest.approx(smoothed, abs=within)
     assert evaluation.headline.null == "optical_flow"
     assert evaluation.provenance["labels"]["benchmark"] == "ped2"
+
+
+# --- a fitted detector ------------------------------------------------------------------------------------------------
+
+
+def test_the_rows_of_a_detector_are_its_own_scores(data, tmp_path, monkeypatch, capsys):
+    """Sum and parts before the null rows; fitted on the same video, the null that is this detector has its figures."""
+    for module in ("fusion", "appearance"):
+        monkeypatch.setattr(f"ramvid_vad.detectors.{module}.FrozenFeatures", lambda: pooled)
+    monkeypatch.setattr("ramvid_vad.evaluation.from_reconstructions.installed", lambda: True)
+    detector = CalibratedSum.fit([str(data / "training" / name) for name in "abc"], progress=False)
+    detector.save(str(tmp_path / "detector"))
+    flags = [
+        "--detector",
+        str(tmp_path / "detector"),
+        "--data_dir",
+        str(data / "testing"),
+        "--out_dir",
+        str(tmp_path / "out"),
+    ]
+    flags += ["--labels", str(data / "labels"), "--normal_dir", str(data / "training"), "--plots", "False"]
+    evaluate(parse_command("", COMMAND_SECTIONS["vad_eval"], flags))
+    document = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    rows = {(row["measure"] or "", row["null"] or ""): row["metrics"]["micro_auc"] for row in document["rows"]}
+    assert [key for key in rows if not key[1]] == [(name, "") for name in ("calibrated", *PARTS)]
+    assert rows["calibrated", ""] == pytest.approx(rows["", "calibrated"]) and ("", "ramp") in rows
+    scored = [detector.score(str(data / "testing" / name)) for name in ("01", "02")]
+    evaluation = evaluate_detector(
+        EvalOptions(
+            detector=str(tmp_path / "detector"),
+            data_dir=str(data / "testing"),
+            labels=str(data / "labels"),
+            nulls="constant",
+        ),
+        progress=False,
+    )
+    for ours, theirs in zip(evaluation.row("calibrated", "").raw, scored, strict=True):
+        np.testing.assert_array_equal(ours, theirs.frames)
+    parts = np.sum([evaluation.row(part, "").raw[1] for part in PARTS], axis=0)
+    np.testing.assert_allclose(parts, scored[1].frames, rtol=1e-9)
+    assert evaluation.provenance["detector"]["about"]["held_out"] == ["b", "c"]
+    for wrong, message in (
+        (["--nulls_only", "True"], "--detector: give one of --scores, --detector"),
+        (["--detector", str(tmp_path)], "no fitted detector there"),
+        (["--labels", ""], "--labels: give the folder"),
+    ):
+        with pytest.raises(InputError, match=message):
+            evaluate(parse_command("", COMMAND_SECTIONS["vad_eval"], [*flags, *wrong]))
+    capsys.readouterr()

@@ -13,6 +13,7 @@ from known_run import LENGTHS, SIZE, make_run
 from PIL import Image
 
 from ramvid_vad.commands import evaluate as command
+from ramvid_vad.detectors.motion import FrameDifference, OpticalFlow
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.report.files import metrics_document, score_arrays
 from ramvid_vad.options import EvalOptions
@@ -62,6 +63,8 @@ def place(tmp_path_factory) -> Place:
     np.save(root / "joined.npy", rng.standard_normal(sum(LENGTHS.values())))
     for folder in ("run", "run2"):
         (root / folder).mkdir()
+    FrameDifference().save(str(root / "detector"))
+    OpticalFlow().save(str(root / "detector2"))
     rec = replace(run.options, nulls="constant,noise,linear_blend", cache_dir=str(root / "cache"), **QUICK)
     scores = EvalOptions(
         scores=str(root / "scores.npz"),
@@ -79,6 +82,7 @@ def place(tmp_path_factory) -> Place:
         "scores": scores,
         "joined": replace(scores, scores=str(root / "joined.npy"), lengths="30,17,9"),
         "sets": replace(scores, labels=str(root / "sets"), label_set="a"),
+        "detector": replace(rec, reconstructions="", nulls="constant", detector=str(root / "detector")),
         "videos": replace(rec, reconstructions="", nulls_only=True, nulls="frame_difference"),
     }
     return Place(root, {name: replace(base, out_dir=str(root / "out")) for name, base in bases.items()})
@@ -91,6 +95,7 @@ CHANGES: dict[str, tuple[str, Any]] = {
     "lengths": ("joined", "17,30,9"),
     "benchmark": ("scores", "ped2"),
     "label_set": ("sets", "b"),
+    "detector": ("detector", "<detector2>"),
     "reconstructions": ("reconstructions", "<reconstructions2>"),
     "data_dir": ("videos", "<videos2>"),
     "labels": ("scores", "<labels2>"),

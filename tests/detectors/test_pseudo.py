@@ -1,0 +1,65 @@
+"""Pseudo-anomalies: what is changed is what is marked, and a part that sees one is chosen."""
+
+import json
+
+import numpy as np
+import pytest
+from stand_ins import texture
+
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
+from ramvid_vad.commands.select_recipe import _aucs
+from ramvid_vad.commands.select_recipe import select_recipe as command
+from ramvid_vad.detectors.fusion import log_scale
+from ramvid_vad.detectors.pseudo import KINDS
+from ramvid_vad.errors import InputError
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_marked_frames_are_changed_and_no_others(kind):
+    frames = texture(30, 48, 72, speed=2)
+    before = frames.copy()
+    made, marks = KINDS[kind](frames, np.random.default_rng(0))
+    again, _ = KINDS[kind](frames, np.random.default_rng(0))
+    assert np.array_equal(frames, before) and np.array_equal(made, again)
+    assert made.shape == frames.shape and made.dtype == np.uint8
+    np.testing.assert_array_equal(np.flatnonzero(marks), np.arange(10, 20))
+    changed = (made != frames).any(axis=(1, 2, 3))
+    assert not changed[:10].any() and changed[11:19].sum() >= 7
+    if kind == "frames skipped":  # three times as fast, then as fast as ever
+        assert np.array_equal(made[10:17], frames[10:30:3]) and np.array_equal(made[20], made[-1])
+    elif kind == "motion reversed":
+        assert np.array_equal(made[10:20], frames[19:9:-1])
+    if kind != "frames skipped":
+        assert not changed[20:].any()
+
+
+def test_auc_of_a_part_by_hand():
+    """Constant scores make ties; a part that is high where frames are changed is 1, and the sum of both as well."""
+    flat, high = np.ones(30), np.where(np.arange(30) >= 20, 9.0, 1.0) * np.linspace(1, 1.01, 30)
+    normal = [{"flat": flat, "sees": np.linspace(1, 1.01, 30)}]
+    marks = np.arange(30) >= 20
+    changed = {"kind": [({"flat": flat, "sees": high}, marks)]}
+    scales = {name: log_scale(normal[0][name]) for name in ("flat", "sees")}
+    assert _aucs(["flat"], normal, changed, scales)["mean"] == 0.5
+    assert _aucs(["sees"], normal, changed, scales) == {"mean": 1.0, "kind": 1.0}
+    assert _aucs(["flat", "sees"], normal, changed, scales)["kind"] == 1.0
+
+
+def test_the_command_prints_and_keeps_all_that_it_tried(made, tmp_path, capsys):
+    folder, _ = made
+    flags = ["--run", str(folder / "run"), "--normal", str(folder / "videos"), "--out_dir", str(tmp_path)]
+    run = parse_command("", COMMAND_SECTIONS["select_recipe"], flags)
+    command(run)
+    log = json.loads((tmp_path / "select_recipe.json").read_text())
+    assert log["held_out"] == ["01", "02"] and len(log["alone"]) == 15 * 3
+    for found in log["alone"].values():
+        assert found["mean"] == pytest.approx(np.mean([found[kind] for kind in KINDS]))
+    assert log["chosen"][0]["added"] == next(iter(log["alone"]))
+    means = [step["mean"] for step in log["chosen"]]
+    assert means == sorted(means)
+    assert log["chosen"][0]["added"] in capsys.readouterr().out
+    first = (tmp_path / "select_recipe.json").read_bytes()
+    command(run)
+    assert (tmp_path / "select_recipe.json").read_bytes() == first
+    with pytest.raises(InputError, match="--run: give the folder"):
+        command(parse_command("", COMMAND_SECTIONS["select_recipe"], flags[2:]))
