@@ -27,7 +27,7 @@ test: lint
 	$(BIN)/python -m pytest -q -n 2
 
 bench: setup
-	for name in scan recurrence network frames loader scoring sampling end_to_end; do \
+	for name in scan recurrence network frames loader scoring sampling encode detectors end_to_end; do \
 		echo; echo "== benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 lint: setup

@@ -31,7 +31,7 @@ def parameters(name: str) -> float:
 
 def test_every_data_set_has_a_recipe():
     assert set(recipe_names()) == {
-        "demo", "ped2", "ped2_cpu", "avenue", "shanghaitech", "ubnormal",
+        "demo", "full", "ped2", "ped2_cpu", "avenue", "shanghaitech", "ubnormal",
         "ramvid_kinetics600", "ramvid_bair", "ramvid_ucf101",
     }  # fmt: skip
     assert {path.stem for path in CONFIGS.glob("*.sh")} == {
@@ -53,7 +53,9 @@ def test_a_recipe_goes_by_its_name_and_a_file_by_its_path(tmp_path, monkeypatch)
     for path in ("demo.yaml", "demo/ped2"):
         Path(path).write_text("train: {lr: 0.5}\n")
         assert parse_command("", TRAIN, ["--config", path]).train.lr == 0.5
-    with pytest.raises(InputError, match=r"--config pedd2: cannot be read .* or a recipe .*: avenue, demo, ped2, "):
+    with pytest.raises(
+        InputError, match=r"--config pedd2: cannot be read .* or a recipe .*: avenue, demo, full, ped2, "
+    ):
         parse_command("", TRAIN, ["--config", "pedd2"])
 
 

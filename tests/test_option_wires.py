@@ -19,6 +19,7 @@ from ramvid_vad.commands import sample, train
 from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.loading import FREE_OPTIONS
 from ramvid_vad.options import GROUPS
+from ramvid_vad.training import data
 from ramvid_vad.video.writer import write_video
 
 BASE = (
@@ -237,7 +238,7 @@ class Place:
             return self._known[command, flags]
         before = {path.name for path in self.root.iterdir()}
         decoded, batches = [], []
-        for module in (train, sample):
+        for module in (data, sample):
             real = module.prefetch
 
             def prefetch(cache, *given, real=real, **options):
