@@ -45,7 +45,8 @@ def fit(
     optical flow and nearest frozen feature; "full", a diffusion model is trained in the space of frozen features, and
     its residuals are added to these.  progress: show a bar.  minutes: of training, recipe "full"; its run lies in
     ``out/training``, from which an interrupted call goes on.
-    InputError: no such video, too little of it, an unknown recipe.  RunError: training was stopped, or has diverged.
+    InputError: no such video, too little of it, an unknown recipe.  RunError: training has
+    diverged.  KeyboardInterrupt: a signal ended it, after a checkpoint.
     """
     if recipe not in RECIPES:
         raise InputError(f"recipe {recipe!r}: choose one of {', '.join(RECIPES)}")

@@ -106,5 +106,6 @@ def run_command(
             processes.fail(f"{shown or name}: error: {error}", 2 if isinstance(error, InputError) else 1)
         except KeyboardInterrupt as signal:
             code = 143 if isinstance(signal, Terminated) else 130
-            how = "begins again" if name in BEGIN_AGAIN else "goes on from what is finished"
+            usual = "begins again" if name in BEGIN_AGAIN else "goes on from what is finished"
+            how = str(signal) or usual
             processes.fail(f"{shown or name}: stopped; the same command {how}", code)

@@ -17,13 +17,14 @@ from ramvid_vad.detectors.free_parts import BOXES, FREE, appearance_memory, near
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
 from ramvid_vad.detectors.residual_maps import BOX, Draws, Part, box_scores, part_residuals
 from ramvid_vad.diffusion.anchors import AnchorPattern
-from ramvid_vad.errors import InputError, RunError
+from ramvid_vad.errors import InputError
 from ramvid_vad.loading import SPACE_FILE, anchor_pattern, cache_folder, check_state, weights_in, with_anchor_kind
 from ramvid_vad.options import AnchorOptions, DiffusionOptions, ModelOptions, SpaceOptions
 from ramvid_vad.options.config_file import run_of_recipe
 from ramvid_vad.options.option import convert_all
 from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.runtime.progress import progress_bar
+from ramvid_vad.runtime.signals import Terminated
 from ramvid_vad.script_util import create_diffusion, create_model
 from ramvid_vad.spaces.cache import EncodedVideos
 from ramvid_vad.spaces.features import FeatureSpace
@@ -102,7 +103,8 @@ class Infilling(Detector):
         two, or of fewer videos the last fifth of each).
 
         work: folder of the training run, from which an interrupted call goes on; "": one that is removed at the end.
-        InputError: too little video, a damaged one, a folder with another run.  RunError: stopped by a signal.
+        InputError: too little video, a damaged one, a folder with another run.  KeyboardInterrupt: a signal ended the
+        training, after a checkpoint.
         """
         if not work:
             with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +116,8 @@ class Infilling(Detector):
         loop = run_training(run, clips_data(run, learning, held_out, logger), logger)
         logger.close()
         if loop.stop:
-            raise RunError(f"{loop.stop.name}: ended at step {loop.step}; the same command goes on from there")
+            kind = Terminated if loop.stop.name == "SIGTERM" else KeyboardInterrupt
+            raise kind(f"goes on from step {loop.step}")
         space = load_space(os.path.join(work, SPACE_FILE))
         cache = EncodedVideos(os.path.join(cache_folder(run.video.cache_dir), MAPS), space)
         memory = appearance_memory([cache.frames(clip) for clip in learning], space)

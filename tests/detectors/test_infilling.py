@@ -1,6 +1,7 @@
 """The infilling detector: from a training run to scores, stored and loaded, block by block."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from clips import write_video
 from stand_ins import PooledColours, texture
 
+from ramvid_vad.__main__ import main
 from ramvid_vad.api import fit, load
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.train import train
@@ -16,7 +18,7 @@ from ramvid_vad.detectors import infilling as infilling_module
 from ramvid_vad.detectors.free_parts import BOXES, FREE, appearance_memory, nearest
 from ramvid_vad.detectors.infilling import Infilling, blocks
 from ramvid_vad.detectors.residual_maps import box_scores
-from ramvid_vad.errors import InputError, RunError
+from ramvid_vad.errors import InputError
 from ramvid_vad.spaces import features as features_module
 from ramvid_vad.spaces.motion import motion_cells
 
@@ -137,7 +139,7 @@ def test_fit_trains_calibrates_and_goes_on_where_it_was(quick_recipe, tmp_path, 
         Infilling(detector.space, detector.config, detector.model.state_dict(), mode="slow")
 
 
-def test_a_signal_ends_fit_and_says_what_goes_on(quick_recipe, tmp_path, monkeypatch):
+def test_a_signal_ends_fit_and_says_what_goes_on(quick_recipe, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_video(tmp_path / "normal.mkv", texture(60, 36, 52, speed=1))
     real = infilling_module.run_training
@@ -148,8 +150,11 @@ def test_a_signal_ends_fit_and_says_what_goes_on(quick_recipe, tmp_path, monkeyp
         return loop
 
     monkeypatch.setattr(infilling_module, "run_training", stopped)
-    with pytest.raises(RunError, match=r"SIGTERM: ended at step .*the same command goes on"):
-        fit(str(tmp_path / "normal.mkv"), str(tmp_path / "out"), recipe="full", progress=False, minutes=0.01)
+    words = [str(tmp_path / "normal.mkv"), "--out", str(tmp_path / "out"), "--recipe", "full", "--minutes", "0.01"]
+    with pytest.raises(SystemExit) as end:
+        main(["fit", *words])
+    assert end.value.code == 143
+    assert re.search(r"ramvid-vad fit: stopped; the same command goes on from step \d+\n", capsys.readouterr().err)
     assert not (tmp_path / "out" / "detector.json").exists()
 
 
