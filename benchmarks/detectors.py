@@ -19,7 +19,7 @@ from measure import alternate, machine, peak_gigabytes, print_table, seconds, wr
 
 from ramvid_vad.detectors.free_parts import appearance_memory
 from ramvid_vad.detectors.fusion import CalibratedSum
-from ramvid_vad.detectors.infilling import GROUPS, RECIPE_FREE, RECIPE_PARTS, Infilling
+from ramvid_vad.detectors.infilling import GROUPS, RECIPE_BOXES, RECIPE_PARTS, Infilling
 from ramvid_vad.loading import with_anchor_kind
 from ramvid_vad.options.config_file import run_of_recipe
 from ramvid_vad.script_util import create_model
@@ -37,7 +37,7 @@ def untrained(video: str) -> Infilling:
     config = {name: asdict(getattr(run, name)) for name in GROUPS} | {"seq_len": run.video.seq_len}
     maps = list(space.encode(read_frames(video)))
     memory = appearance_memory([np.stack(maps)], space)
-    detector = Infilling(space, config, state, parts=RECIPE_PARTS, free=RECIPE_FREE, memory=memory)
+    detector = Infilling(space, config, state, parts=RECIPE_PARTS, memory=memory, boxes=RECIPE_BOXES)
     detector.calibrate({Clip(video): maps}, progress=False)
     return detector
 

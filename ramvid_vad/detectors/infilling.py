@@ -47,8 +47,13 @@ PARTS = (
     Part("prediction", None, "appearance"),
     Part("prediction", None, "motion"),
 )
-RECIPE_PARTS = PARTS  # what scripts/select_recipe.py chose on normal video (docs/feature_space.md)
-RECIPE_FREE = ("difference", "flow", "nearest")
+RECIPE_PARTS = (Part("motion_given_appearance", None, "motion"),)
+RECIPE_BOXES = (
+    ("motion_given_appearance motion", 7),
+    ("nearest", 3),
+    ("motion_given_appearance motion", 3),
+)
+"""What scripts/select_recipe.py chose on normal video (docs/results/ped2_full/select_recipe.json)."""
 GROUPS = {"model": ModelOptions, "diffusion": DiffusionOptions, "anchors": AnchorOptions, "space": SpaceOptions}
 MINUTES = 45.0  # of training that ``fit`` takes if it is not told otherwise
 
@@ -56,10 +61,10 @@ MINUTES = 45.0  # of training that ``fit`` takes if it is not told otherwise
 class Infilling(Detector):
     """Of a model that was trained in the feature space, and what can be read off the same maps without a model.
 
-    config: its options by section, and ``seq_len``.  state: its weights.  parts: of the model.  free: names of
-    ``free_parts.BOXES``.  memory: what "nearest" compares with.  box: of the model's parts, in cells.  scales: of all
-    parts, by name, ``{}`` before it is calibrated.  held_out: names of the normal videos that set them.  mode: of
-    MODES.
+    config: its options by section, and ``seq_len``.  state: its weights.  parts: of the model.  memory: what "nearest"
+    compares with.  boxes: (residual map, side of the box in cells) of each score that is summed; a map is a part's or
+    one of ``free_parts.BOXES``; () takes every part with a box of BOX.  scales: of all scores, by name, ``{}`` before
+    it is calibrated.  held_out: names of the normal videos that set them.  mode: of MODES.
     """
 
     name, title, needs = "infilling", "infilling of features", ("normal video", "features")
@@ -71,9 +76,8 @@ class Infilling(Detector):
         state: dict[str, torch.Tensor],
         *,
         parts: Sequence[Part] = PARTS,
-        free: Sequence[str] = (),
         memory: PatchMemory | None = None,
-        box: int = BOX,
+        boxes: Sequence[tuple[str, int]] = (),
         mode: str = "flash",
         draws: int = 1,
         join: str = "mean",
@@ -82,9 +86,11 @@ class Infilling(Detector):
     ) -> None:
         if mode not in MODES:
             raise InputError(f"mode {mode!r}: choose one of {', '.join(MODES)}")
-        self.space, self.config, self.parts, self.free, self.memory = space, config, list(parts), list(free), memory
-        self.box, self.mode, self.scales, self.held_out, self.card = box, mode, scales or {}, list(held_out), {}
-        self.boxes = {part.name: box for part in self.parts} | {name: BOXES[name] for name in self.free}
+        self.space, self.config, self.parts, self.memory = space, config, list(parts), memory
+        self.mode, self.scales, self.held_out, self.card = mode, scales or {}, list(held_out), {}
+        chosen = boxes or [(part.name, BOX) for part in self.parts]
+        self.boxes = {f"{name} box {side}": (str(name), int(side)) for name, side in chosen}
+        self.free = sorted({name for name, _ in self.boxes.values()} & set(BOXES))
         sections = {name: kind(**convert_all(kind, config[name], "")) for name, kind in GROUPS.items()}
         groups = tuple(space.groups.values())
         self.model = create_model(sections["model"], groups=groups).eval().requires_grad_(False)
@@ -123,7 +129,7 @@ class Infilling(Detector):
         memory = appearance_memory([cache.frames(clip) for clip in learning], space)
         state, config = load_weights(weights_in(work))
         known = {name: config[name] for name in GROUPS} | {"seq_len": config["video"]["seq_len"]}
-        found = cls(space, known, state, parts=RECIPE_PARTS, free=RECIPE_FREE, memory=memory)
+        found = cls(space, known, state, parts=RECIPE_PARTS, memory=memory, boxes=RECIPE_BOXES)
         found.calibrate({clip: cache.frames(clip) for clip in held_out}, progress)
         return found
 
@@ -134,7 +140,7 @@ class Infilling(Detector):
         normal: Sequence[str],
         *,
         parts: Sequence[Part] = PARTS,
-        box: int = BOX,
+        boxes: Sequence[tuple[str, int]] = (),
         mode: str = "flash",
         draws: int = 1,
         join: str = "mean",
@@ -153,7 +159,7 @@ class Infilling(Detector):
             raise InputError(f"{path}: was not made with --space features: its model knows pixels, not features")
         space = load_space(os.path.join(os.path.dirname(path), SPACE_FILE), weights=backbone_weights)
         known = {name: config[name] for name in GROUPS} | {"seq_len": config["video"]["seq_len"]}
-        found = cls(space, known, state, parts=parts, box=box, mode=mode, draws=draws, join=join)
+        found = cls(space, known, state, parts=parts, boxes=boxes, mode=mode, draws=draws, join=join)
         if normal:
             found.calibrate({Clip(each): space.encode(read_frames(each)) for each in normal}, progress)
         return found
@@ -195,13 +201,13 @@ class Infilling(Detector):
         scores: dict[str, list[np.ndarray]] = {name: [] for name in self.boxes}
         for block in blocks(maps, BLOCK, self.config["seq_len"]):
             residuals = self.residuals(block, key, first)
-            for name, residual in residuals.items():
-                scores[name].append(box_scores(residual, self.boxes[name]))
+            for score, (name, side) in self.boxes.items():
+                scores[score].append(box_scores(residuals[name], side))
             if see is not None:
                 means = {}
-                for name, residual in residuals.items():
-                    sides = (min(self.boxes[name], side) for side in block.shape[2:])
-                    means[name] = uniform_filter(residual, (1, *sides), mode="nearest")
+                for score, (name, side) in self.boxes.items():
+                    sides = (min(side, whole) for whole in block.shape[2:])
+                    means[score] = uniform_filter(residuals[name], (1, *sides), mode="nearest")
                 see(calibrated_sum(means, self.scales).astype(np.float32))
             first += len(block)
             tick(len(block))
@@ -232,8 +238,7 @@ class Infilling(Detector):
         return self.about() | {
             "config": self.config,
             "parts": [asdict(part) for part in self.parts],
-            "free": self.free,
-            "box": self.box,
+            "boxes": list(self.boxes.values()),
             "draws": self.draws.count,
             "join": self.draws.join,
             "space": self.space.settings(),
@@ -254,9 +259,8 @@ class Infilling(Detector):
             settings["config"],
             of("model."),
             parts=[Part(**part) for part in settings["parts"]],
-            free=[str(name) for name in settings["free"]],
             memory=PatchMemory.restore(of("memory.")) if "memory.centres" in tensors else None,
-            box=int(settings["box"]),
+            boxes=[(name, side) for name, side in settings["boxes"]],
             mode=settings["mode"],
             draws=int(settings["draws"]),
             join=settings["join"],

@@ -33,5 +33,11 @@ def made(tmp_path_factory):
         flags += ["--num_channels", "32", "--num_res_blocks", "1", "--channel_mult", "1,2", "--prediction", "v"]
         flags += ["--mask_channel", "True", "--max_steps", "2", "--ema_rate", "0.5", "--lr", "1e-2"]
         train(parse_command("", COMMAND_SECTIONS["video_train"], flags))
-        detector = Infilling.from_run(str(folder / "run"), [str(videos / "02.mkv")], parts=PARTS, box=3, progress=False)
+        detector = Infilling.from_run(
+            str(folder / "run"),
+            [str(videos / "02.mkv")],
+            parts=PARTS,
+            boxes=[(part.name, 3) for part in PARTS],
+            progress=False,
+        )
         yield folder, detector

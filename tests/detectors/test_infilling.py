@@ -15,7 +15,7 @@ from ramvid_vad.api import fit, load
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.train import train
 from ramvid_vad.detectors import infilling as infilling_module
-from ramvid_vad.detectors.free_parts import BOXES, FREE, appearance_memory, nearest
+from ramvid_vad.detectors.free_parts import FREE, appearance_memory, nearest
 from ramvid_vad.detectors.infilling import Infilling, blocks
 from ramvid_vad.detectors.residual_maps import box_scores
 from ramvid_vad.errors import InputError
@@ -26,7 +26,7 @@ from ramvid_vad.spaces.motion import motion_cells
 def test_scores_are_the_calibrated_sum_of_the_parts(made):
     folder, detector = made
     normal = detector.score(str(folder / "videos" / "02.mkv"))
-    assert set(normal.parts) == {part.name for part in detector.parts}
+    assert set(normal.parts) == {f"{part.name} box 3" for part in detector.parts}
     logs = [np.log(scores) for scores in normal.parts.values()]
     by_hand = sum((log - log.mean()) / log.std() for log in logs)  # the video that it was calibrated on
     np.testing.assert_allclose(normal.frames, by_hand, atol=1e-4)
@@ -55,7 +55,7 @@ def test_stored_and_loaded_it_scores_the_same(made, tmp_path):
     assert loaded.about() == detector.about() and detector.about()["held_out"] == ["02.mkv"]
     path = tmp_path / "detector" / "detector.json"
     about = json.loads(path.read_text())
-    about["settings"]["log_scales"]["none@0.7 appearance"]["sd"] = 0
+    about["settings"]["log_scales"]["none@0.7 appearance box 3"]["sd"] = 0
     path.write_text(json.dumps(about))
     with pytest.raises(InputError, match="not a whole detector"):
         load(str(tmp_path / "detector"))
@@ -93,9 +93,9 @@ def test_a_video_in_blocks_scores_as_in_one(made, monkeypatch):
     """Where a block ends at the end of a window, nothing changes."""
     folder, detector = made
     video = str(folder / "videos" / "01.mkv")
-    whole = detector.score(video).parts["none@0.7 appearance"]
+    whole = detector.score(video).parts["none@0.7 appearance box 3"]
     monkeypatch.setattr(infilling_module, "BLOCK", 6)
-    in_blocks = detector.score(video).parts["none@0.7 appearance"]
+    in_blocks = detector.score(video).parts["none@0.7 appearance box 3"]
     np.testing.assert_allclose(in_blocks[:6], whole[:6], rtol=1e-4)
     assert len(in_blocks) == 14
     assert box_scores(np.ones((2, 3, 3), np.float32), 3).tolist() == [1, 1]
@@ -123,7 +123,7 @@ def test_fit_trains_calibrates_and_goes_on_where_it_was(quick_recipe, tmp_path, 
     write_video(video, texture(60, 36, 52, speed=1))
     out = str(tmp_path / "camera")
     detector = fit(str(video), out, recipe="full", progress=False, minutes=0.02)
-    assert set(detector.scales) == {part.name for part in infilling_module.RECIPE_PARTS} | set(BOXES)
+    assert set(detector.scales) == {f"{name} box {side}" for name, side in infilling_module.RECIPE_BOXES}
     assert detector.held_out == ["normal.mkv from frame 48"] and detector.card["recipe"] == "full"
     log = (tmp_path / "camera" / "training" / "log.txt").read_text()
     assert "1 videos, 43 windows of 6 frames" in log, "the last fifth is held out"
@@ -131,7 +131,7 @@ def test_fit_trains_calibrates_and_goes_on_where_it_was(quick_recipe, tmp_path, 
     scores = loaded.score(str(video))
     np.testing.assert_array_equal(scores.frames, detector.score(str(video)).frames)
     held_out = {name: detector.scales[name](each[48:]) for name, each in scores.parts.items()}
-    assert abs(np.mean(held_out["flow"])) < 1e-5 and abs(np.mean(held_out["nearest"])) < 1e-5
+    assert abs(np.mean(held_out["nearest box 3"])) < 1e-5
     # done: the same command trains no further and gives the same detector
     again = fit(str(video), out, recipe="full", progress=False, minutes=0.02)
     assert all(torch.equal(a, b) for a, b in zip(again.tensors().values(), detector.tensors().values(), strict=True))
