@@ -1,5 +1,7 @@
 """Infilling as a detector: parts, each a residual of the diffusion model, joined by the calibrated sum."""
 
+import hashlib
+import json
 import os
 import tempfile
 import zlib
@@ -22,6 +24,7 @@ from ramvid_vad.loading import SPACE_FILE, anchor_pattern, cache_folder, check_s
 from ramvid_vad.options import AnchorOptions, DiffusionOptions, ModelOptions, SpaceOptions
 from ramvid_vad.options.config_file import run_of_recipe
 from ramvid_vad.options.option import convert_all
+from ramvid_vad.runtime.files import write_text
 from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.runtime.signals import Terminated
@@ -34,6 +37,7 @@ from ramvid_vad.training.run import run_training
 from ramvid_vad.training.weights import load_weights
 from ramvid_vad.video.cache_folder import MAPS
 from ramvid_vad.video.decoding.frame_rate import frame_rate
+from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.reader import Clip, read_frames
 
 BLOCK = 600  # frames whose maps are held at a time
@@ -119,6 +123,7 @@ class Infilling(Detector):
         run = with_anchor_kind(run_of_recipe("full", ("model", "diffusion", "video", "anchors", "space", "train")))
         run = run.but("train", log_dir=work, max_minutes=minutes)
         logger = Logger(work)
+        _keep_to(work, learning, held_out)
         loop = run_training(run, clips_data(run, learning, held_out, logger), logger)
         logger.close()
         if loop.stop:
@@ -288,6 +293,22 @@ def blocks(maps: Iterable[np.ndarray], size: int, least: int) -> Iterator[np.nda
             held = held[size:]
     if held:
         yield np.stack(held)
+
+
+def _keep_to(work: str, learning: Sequence[Clip], held_out: Sequence[Clip]) -> None:
+    """Note which videos a run was begun with. InputError: it goes on, and with others."""
+    path = os.path.join(work, "normal_videos.json")
+    states = {str(clip): repr(fingerprint(clip.path)[1:]) for clip in (*learning, *held_out)}
+    now = {name: hashlib.sha256(state.encode()).hexdigest()[:16] for name, state in states.items()}
+    try:
+        if not os.path.exists(path):
+            write_text(path, json.dumps(now, indent=1) + "\n")
+        with open(path, encoding="utf-8") as file:
+            before = json.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be written and read ({error}): give another folder, or free space") from None
+    if before != now:
+        raise InputError(f"{work}: the training there was begun with other normal videos: give another --out folder")
 
 
 def _key(video: str) -> int:

@@ -135,6 +135,9 @@ def test_fit_trains_calibrates_and_goes_on_where_it_was(quick_recipe, tmp_path, 
     # done: the same command trains no further and gives the same detector
     again = fit(str(video), out, recipe="full", progress=False, minutes=0.02)
     assert all(torch.equal(a, b) for a, b in zip(again.tensors().values(), detector.tensors().values(), strict=True))
+    write_video(tmp_path / "other.mkv", texture(60, 36, 52, speed=2))
+    with pytest.raises(InputError, match="begun with other normal videos: give another --out"):
+        fit(str(tmp_path / "other.mkv"), out, recipe="full", progress=False, minutes=0.02)
     with pytest.raises(InputError, match="mode 'slow': choose one of exact, fast, flash"):
         Infilling(detector.space, detector.config, detector.model.state_dict(), mode="slow")
 
