@@ -412,8 +412,10 @@ def _quietly(worker, path):
 
 def test_the_temporary_file_of_a_lost_worker_is_removed_and_no_other(cache, videos, monkeypatch):
     """Stopped in the middle of a video; another container's worker may have the same host name and number."""
-    pipe = f"{videos[0]}.pipe.mkv"
-    os.mkfifo(pipe)
+    pipe = f"{videos[0]}.frames"
+    os.mkdir(pipe)
+    Image.fromarray(np.zeros((24, 40, 3), np.uint8)).save(f"{pipe}/0.png")
+    os.mkfifo(f"{pipe}/1.png")  # nobody writes into it: the worker waits there
     monkeypatch.setattr(cache, "entry", lambda path: os.path.join(cache.cache_dir, "x.npy"))
     worker = prefetch_module._Worker(cache, 60)
     other = Path(cache.temporary())
