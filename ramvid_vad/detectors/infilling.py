@@ -129,12 +129,9 @@ class Infilling(Detector):
         if loop.stop:
             kind = Terminated if loop.stop.name == "SIGTERM" else KeyboardInterrupt
             raise kind(f"goes on from step {loop.step}")
-        space = load_space(os.path.join(work, SPACE_FILE))
-        cache = EncodedVideos(os.path.join(cache_folder(run.video.cache_dir), MAPS), space)
-        memory = appearance_memory([cache.frames(clip) for clip in learning], space)
-        state, config = load_weights(weights_in(work))
-        known = {name: config[name] for name in GROUPS} | {"seq_len": config["video"]["seq_len"]}
-        found = cls(space, known, state, parts=RECIPE_PARTS, memory=memory, boxes=RECIPE_BOXES)
+        found = cls.from_run(work, [], parts=RECIPE_PARTS, boxes=RECIPE_BOXES)
+        cache = EncodedVideos(os.path.join(cache_folder(run.video.cache_dir), MAPS), found.space)
+        found.memory = appearance_memory([cache.frames(clip) for clip in learning], found.space)
         found.calibrate({clip: cache.frames(clip) for clip in held_out}, progress)
         return found
 
