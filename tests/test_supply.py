@@ -72,7 +72,8 @@ def test_the_hand_written_lists_are_locked_for_every_python(python):
 def test_the_lock_is_what_pyproject_asks_for(python):
     found = locked(DEV, CPU, python=python)
     optional = project()["optional-dependencies"]
-    for line in project()["dependencies"] + optional["mpi"] + optional["tensorboard"]:
+    extras = [line for name in ("mpi", "tensorboard", "watch", "mqtt", "onnx") for line in optional[name]]
+    for line in project()["dependencies"] + extras:
         requirement = Requirement(line)
         assert requirement.specifier.contains(found[requirement.name]), line
 
