@@ -76,8 +76,8 @@ class FeatureSpace(Space):
         """From normal videos or clips, a pure function of them; about FRAMES frames of at most VIDEOS are looked at.
 
         kept: principal axes of appearance (K).  lines: larger frames are reduced to this shorter side; 0: they stay.
-        All frames are brought to the size of the first video's.  centre: the mean that is subtracted, of each "place", or
-        of "all" places together, as for a camera that moves.  tick: called with 1 per frame looked at.
+        All frames are brought to the size of the first video's.  centre: the mean that is subtracted, of each "place",
+        or of "all" places together, as for a camera that moves.  tick: called with 1 per frame looked at.
         InputError: a video that cannot be read, a backbone that is not here, more axes than channels.
         """
         network = load_backbone(backbone, weights)
