@@ -137,7 +137,14 @@ SAME_WEIGHTS = {  # options of training that must leave every weight as it is, a
     "tensorboard": "what is told of the same run",
 }
 UNSEEN = {"use_checkpoint", "timestep_respacing"}  # of these, not even files, log or decoding tell
-ELSEWHERE = {"space", "backbone", "backbone_weights", "space_channels", "lines"}  # features: in tests/spaces
+ELSEWHERE = {
+    "space",
+    "backbone",
+    "backbone_weights",
+    "space_channels",
+    "space_centre",
+    "lines",
+}  # features: in tests/spaces
 
 # the same of sampling; options of the network and its diffusion that a checkpoint fixes are refused
 SAMPLED: dict[str, tuple[str, Any]] = {

@@ -31,24 +31,23 @@ def appearance_memory(maps: Sequence[np.ndarray], space: FeatureSpace) -> PatchM
 
     About PATCHES cells, as many of each video, drawn at random. Distances are in the whitened axes of the space.
     """
-    axes, cells = space.groups["appearance"], []
+    axes, cells, place = space.groups["appearance"], [], space.place.numpy()
     for number, each in enumerate(maps):
         rng = stream(0, "cells", number)
         t, y, x = (rng.integers(side, size=-(-PATCHES // len(maps))) for side in (len(each), *each.shape[2:]))
-        cells.append(np.asarray(each[t, :axes, y, x], np.float32))
+        cells.append(each[t, :axes, y, x].astype(np.float32) + place[:, y, x].T)
     return PatchMemory.of(torch.from_numpy(np.concatenate(cells)), torch.ones(axes))
 
 
-def nearest(memory: PatchMemory, maps: np.ndarray) -> np.ndarray:
-    """Distance of each cell's appearance to the nearest centre of normal video."""
-    looks = np.moveaxis(maps[:, : len(memory.scale)], 1, -1)
-    return memory.distances(torch.from_numpy(np.ascontiguousarray(looks, np.float32))).numpy()
+def nearest(space: FeatureSpace, memory: PatchMemory, maps: np.ndarray) -> np.ndarray:
+    """Distance of each cell's appearance to the nearest centre of normal video, seen anywhere in the picture."""
+    looks = np.moveaxis(space.absolute(maps)[:, : len(memory.scale)], 1, -1)
+    return memory.distances(torch.from_numpy(np.ascontiguousarray(looks))).numpy()
 
 
 def _motion(space: FeatureSpace, maps: np.ndarray, channel: int) -> np.ndarray:
     """A channel of the group motion in its own unit, (n, h, w)."""
-    mean, sd = float(space.motion_mean[channel]), float(space.motion_sd[channel])
-    return maps[:, space.groups["appearance"] + channel].astype(np.float32) * sd + mean
+    return space.absolute(maps)[:, space.groups["appearance"] + channel] * float(space.motion_sd[channel])
 
 
 FREE: dict[str, Callable[[FeatureSpace, np.ndarray], np.ndarray]] = {"difference": difference, "flow": flow}

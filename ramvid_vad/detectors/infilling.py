@@ -229,7 +229,7 @@ class Infilling(Detector):
             first=first,
         )
         for name in self.free:
-            found[name] = nearest(self.memory, maps) if name == "nearest" else FREE[name](self.space, maps)
+            found[name] = nearest(self.space, self.memory, maps) if name == "nearest" else FREE[name](self.space, maps)
         return found
 
     def about(self) -> dict[str, Any]:

@@ -63,13 +63,27 @@ def timestep_embedding(timesteps: torch.Tensor, dim: int) -> torch.Tensor:
     return F.pad(torch.cat([angle.cos(), angle.sin()], dim=1), (0, dim % 2))
 
 
+class TimeConv(nn.Conv3d):
+    """A 3x1x1 convolution as one matrix product: PyTorch has no fast kernel for it on CPU, and leaves the layout."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, (3, 1, 1), padding=(1, 0, 0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        frames = x.shape[2]
+        padded = F.pad(x.movedim(1, -1), (0, 0, 0, 0, 0, 0, 1, 1))  # (B,T+2,H,W,C)
+        rows = torch.cat([padded[:, k : k + frames] for k in range(3)], dim=-1)  # (B,T,H,W,3C)
+        weight = self.weight[..., 0, 0].transpose(1, 2).flatten(1)  # (C_out,3C)
+        return F.linear(rows.flatten(0, -2), weight, self.bias).unflatten(0, rows.shape[:-1]).movedim(-1, 1)
+
+
 class FactorizedConv(nn.Sequential):
     """A 3x3x3 convolution as space (1x3x3), then time (3x1x1)."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(
             nn.Conv3d(in_channels, out_channels, (1, 3, 3), padding=(0, 1, 1)),
-            nn.Conv3d(out_channels, out_channels, (3, 1, 1), padding=(1, 0, 0)),
+            TimeConv(out_channels, out_channels),
         )
 
 

@@ -17,6 +17,11 @@ class SpaceOptions:
     backbone: str = option("efficientnet_lite0", "features: the frozen network; another name is one of timm's")
     backbone_weights: str = option("", "features: local file of weights for a network of timm's; empty: timm's own")
     space_channels: int = option(24, "features: principal axes of the network's channels", at_least=1, at_most=4096)
+    space_centre: str = option(
+        "place",
+        "features: the mean of normal video that is subtracted, of each place, or one of all (a camera that moves)",
+        choices=("place", "all"),
+    )
     lines: int = option(
         240,
         "features: larger frames are reduced to this shorter side; 0: native size",

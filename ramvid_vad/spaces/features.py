@@ -1,7 +1,8 @@
 """How each cell of 8 x 8 pixels looks to a frozen network, and how it moves: the space in which anomalies show.
 
-Group ``appearance``: the network's channels, standardised, on their K principal axes with damped whitening. Group
-``motion``: optical flow and difference per cell, standardised.
+Group ``appearance``: the network's channels less their mean at that place over normal video, standardised, on their K
+principal axes with damped whitening. Group ``motion``: optical flow and difference per cell, less their mean at that
+place, standardised. A fixed camera's still background is so near 0 everywhere, and what changes has all the axes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,9 +31,10 @@ class FeatureSpace(Space):
     """As ``fit`` makes it.
 
     size: (H, W) that every frame is brought to, in pixels.  backbone, weights: see ``backbones.load_backbone``.
-    digest: of the backbone's weights; others are refused.  mean, sd (D,): of the D channels of the backbone.
-    axes (D, K): orthonormal.  variance (K,): the eigenvalues of the axes, each plus the damping.  motion_mean,
-    motion_sd (5,).  network: the backbone, where it is loaded already.
+    digest: of the backbone's weights; others are refused.  sd (D,): of the D channels of the backbone around their
+    mean at each place.  axes (D, K): orthonormal.  variance (K,): the eigenvalues of the axes, each plus the damping.
+    place (K, h, w): what the mean of each place is on the axes.  motion_sd (5,), motion_place (5, h, w): likewise, both
+    places in the units of the maps.  network: the backbone, where it is loaded already.
     """
 
     name, cell = "features", CELL
@@ -42,23 +44,22 @@ class FeatureSpace(Space):
         size: Sequence[int],
         backbone: str,
         digest: str,
-        mean: torch.Tensor,
         sd: torch.Tensor,
         axes: torch.Tensor,
         variance: torch.Tensor,
-        motion_mean: torch.Tensor,
+        place: torch.Tensor,
         motion_sd: torch.Tensor,
+        motion_place: torch.Tensor,
         weights: str = "",
         network: Any = None,
     ):
         self.size = (int(size[0]), int(size[1]))
         self.backbone, self.digest, self._weights = backbone, digest, weights
-        self.mean, self.sd, self.axes, self.variance = mean, sd, axes, variance
-        self.motion_mean, self.motion_sd = motion_mean, motion_sd
+        self.sd, self.axes, self.variance, self.place = sd, axes, variance, place
+        self.motion_sd, self.motion_place = motion_sd, motion_place
         self._network = network
-        # (x - mean) / sd @ axes / sqrt(variance), as one matrix product
-        self._project = axes / sd[:, None] / variance.sqrt()
-        self._shift = mean @ self._project
+        self._project = _projection(sd, axes, variance)
+        self._shift = place.permute(1, 2, 0).contiguous()
 
     @classmethod
     def fit(
@@ -69,12 +70,14 @@ class FeatureSpace(Space):
         weights: str = "",
         kept: int = KEPT,
         lines: int = LINES,
+        centre: str = "place",
         tick: Callable[[int], Any] = lambda frames: None,
     ) -> "FeatureSpace":
         """From normal videos or clips, a pure function of them; about FRAMES frames of at most VIDEOS are looked at.
 
         kept: principal axes of appearance (K).  lines: larger frames are reduced to this shorter side; 0: they stay.
-        All frames are brought to the size of the first video's.  tick: called with 1 per frame looked at.
+        All frames are brought to the size of the first video's.  centre: the mean that is subtracted, of each "place",
+        or of "all" places together, as for a camera that moves.  tick: called with 1 per frame looked at.
         InputError: a video that cannot be read, a backbone that is not here, more axes than channels.
         """
         network = load_backbone(backbone, weights)
@@ -83,23 +86,25 @@ class FeatureSpace(Space):
         chosen = np.unique(np.linspace(0, len(videos) - 1, VIDEOS).round().astype(int))
         clips = [each if isinstance(each, Clip) else Clip(each) for each in (videos[i] for i in chosen)]
         size: tuple[int, int] | None = None
-        looks, moves = _Moments(network.channels), _Moments(CHANNELS)
+        looks, moves = _Moments(), _Moments()
         for clip in clips:
             for now, before in _pairs(clip, -(-FRAMES // len(clips))):
                 size = size or reduced(now, lines).shape[:2]
                 now, before = _colour(resized(now, size)), _colour(resized(before, size))
-                looks.add(network(now[None])[0].flatten(0, 1))
-                moves.add(torch.from_numpy(motion_cells(_grey(now), _grey(before))).flatten(1).T)
+                looks.add(network(now[None])[0])
+                moves.add(torch.from_numpy(motion_cells(_grey(now), _grey(before))).permute(1, 2, 0))
                 tick(1)
-        mean, covariance = looks.result()
+        means, covariance = looks.result(centre)
         sd = _deviations(covariance)
         eigenvalues, vectors = torch.linalg.eigh(covariance / sd / sd[:, None])  # of the correlations, ascending
         axes = vectors.flip(1)[:, :kept]
         axes = axes * torch.sign(axes.gather(0, axes.abs().argmax(0, keepdim=True)))  # an axis has no sign of its own
         mean_eigenvalue = eigenvalues.mean().clamp_min(1 / len(eigenvalues))  # as if at least one channel varied
         variance = eigenvalues.flip(0)[:kept].clamp_min(0) + DAMPING * mean_eigenvalue
-        motion_mean, motion_covariance = moves.result()
-        fitted = [mean, sd, axes, variance, motion_mean, _deviations(motion_covariance)]
+        place = (means @ _projection(sd, axes, variance)).permute(2, 0, 1)
+        motion_means, motion_covariance = moves.result(centre)
+        motion_sd = _deviations(motion_covariance)
+        fitted = [sd, axes, variance, place, motion_sd, (motion_means / motion_sd).permute(2, 0, 1)]
         fitted = [each.float().contiguous() for each in fitted]
         return cls(size, backbone, network.digest, *fitted, weights=weights, network=network)
 
@@ -136,21 +141,27 @@ class FeatureSpace(Space):
         return self._network
 
     def appearance(self, features: torch.Tensor) -> torch.Tensor:
-        """Channels of the network (..., D) -> (..., K): z_k / sqrt(lambda_k + 0.1 mean lambda) of the standardised."""
+        """Channels of the network (..., h, w, D) -> (..., h, w, K): z_k / sqrt(lambda_k + 0.1 mean lambda) of the
+        standardised."""
         return features @ self._project - self._shift
 
+    def absolute(self, maps: np.ndarray) -> np.ndarray:
+        """Maps (n, C, h, w) -> the same, float32, with the mean of each place added again: motion over its standard
+        deviation, appearance on the whitened axes."""
+        return maps.astype(np.float32) + torch.cat([self.place, self.motion_place]).numpy()
+
     def mirrored(self, maps: torch.Tensor) -> torch.Tensor:
-        """Seen in a mirror, u has the other sign: (-u - mean) / sd = -(u - mean) / sd - 2 mean / sd."""
+        """Of a camera that sees the same in a mirror, the means of its places too: u has the other sign."""
         maps = maps.flip(-1)
         u = self.axes.shape[1]  # the first channel of motion
-        maps[..., u, :, :, :] = -maps[..., u, :, :, :] - 2 * self.motion_mean[0] / self.motion_sd[0]
+        maps[..., u, :, :, :] = -maps[..., u, :, :, :]
         return maps
 
     def settings(self) -> dict[str, Any]:
         return {"size": list(self.size), "backbone": self.backbone, "digest": self.digest}
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        names = ("mean", "sd", "axes", "variance", "motion_mean", "motion_sd")
+        names = ("sd", "axes", "variance", "place", "motion_sd", "motion_place")
         return {name: getattr(self, name) for name in names}
 
     def _motion(self, grey: list[np.ndarray], before: np.ndarray | None) -> np.ndarray:
@@ -159,27 +170,34 @@ class FeatureSpace(Space):
         cells = [motion_cells(now, was) for now, was in zip(grey, earlier, strict=False)]
         if before is None:
             cells[0] = cells[min(1, len(grey) - 1)]
-        mean, sd = (each.numpy()[:, None, None] for each in (self.motion_mean, self.motion_sd))
-        return (np.stack(cells) - mean) / sd
+        return np.stack(cells) / self.motion_sd.numpy()[:, None, None] - self.motion_place.numpy()
 
 
 class _Moments:
-    """Mean and covariance of rows that come in portions, in float64."""
+    """Means and covariance of channels (h, w, D) that come frame by frame, in float64."""
 
-    def __init__(self, channels: int):
-        self.count = 0
-        self.total = torch.zeros(channels, dtype=torch.float64)
-        self.products = torch.zeros(channels, channels, dtype=torch.float64)
+    def __init__(self) -> None:
+        self.count, self.total, self.products = 0, torch.zeros(()), torch.zeros(())
 
-    def add(self, rows: torch.Tensor) -> None:
-        rows = rows.double()
-        self.count += len(rows)
-        self.total += rows.sum(0)
-        self.products += rows.T @ rows
+    def add(self, frame: torch.Tensor) -> None:
+        frame = frame.double()
+        rows = frame.flatten(0, 1)
+        self.count += 1
+        self.total = self.total + frame
+        self.products = self.products + rows.T @ rows
 
-    def result(self) -> tuple[torch.Tensor, torch.Tensor]:
-        mean = self.total / self.count
-        return mean, self.products / self.count - torch.outer(mean, mean)
+    def result(self, centre: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean of each place (h, w, D), and the covariance (D, D) around these; centre "all": all places have one."""
+        means = self.total / self.count
+        if centre == "all":
+            means = means.mean((0, 1)).expand(means.shape)
+        rows = means.flatten(0, 1)
+        return means, (self.products / self.count - rows.T @ rows) / len(rows)
+
+
+def _projection(sd: torch.Tensor, axes: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+    """x / sd @ axes / sqrt(variance), as one matrix (D, K)."""
+    return axes / sd[:, None] / variance.sqrt()
 
 
 def _deviations(covariance: torch.Tensor) -> torch.Tensor:

@@ -154,6 +154,7 @@ def encoded_videos(
                     weights=options.backbone_weights,
                     kept=options.space_channels,
                     lines=options.lines,
+                    centre=options.space_centre,
                     tick=bar.update,
                 )
             save_space(space, path)

@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from golden_figures import fill_by_name, named_normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.models.layers import GroupNorm32, timestep_embedding
+from ramvid_vad.models.layers import GroupNorm32, TimeConv, timestep_embedding
 from ramvid_vad.models.mixers import MambaMixer
 from ramvid_vad.models.unet import UNet, depth_to_space, space_to_depth
 from ramvid_vad.script_util import create_model_and_diffusion
@@ -143,6 +144,23 @@ def test_every_parameter_learns(factorized, mixer):
             for parameter in model.parameters():
                 parameter -= 0.1 * parameter.grad
     assert [name for name, parameter in model.named_parameters() if parameter.grad.abs().max() == 0] == []
+
+
+def test_the_convolution_over_time_is_pytorchs_and_keeps_the_layout():
+    torch.manual_seed(0)
+    ours = TimeConv(5, 7).double()
+    x = torch.randn(2, 5, 4, 3, 6, dtype=torch.float64).contiguous(memory_format=torch.channels_last_3d)
+    alike = [each.detach().clone().requires_grad_() for each in (x, ours.weight, ours.bias)]
+    theirs = F.conv3d(*alike, padding=(1, 0, 0))
+    x.requires_grad_()
+    out = ours(x)
+    torch.testing.assert_close(out, theirs)
+    assert out.is_contiguous(memory_format=torch.channels_last_3d)
+    gradient = torch.randn_like(out)
+    torch.testing.assert_close(
+        torch.autograd.grad(out, [x, ours.weight, ours.bias], gradient),
+        torch.autograd.grad(theirs, alike, gradient),
+    )
 
 
 def test_factorized_convolutions_are_space_then_time():

@@ -1,5 +1,6 @@
 """The feature space: whitening against scikit-learn, motion by plain loops, mirrors, and what it refuses."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -32,34 +33,40 @@ def space(videos):
     return FeatureSpace.fit(videos, kept=4)
 
 
-def raw_features(videos):
-    """What the statistics are taken from: every frame but the first of each clip, (cells, 6)."""
+def raw_features() -> np.ndarray:
+    """What the statistics are taken from: every frame but the first of each clip, (n, h, w, 6)."""
     network = PooledColours()
     clips = (texture(9, 52, 68, seed=0), texture(12, 52, 68, speed=3, seed=1))
-    return torch.cat([network(clip[1:]).flatten(0, 2) for clip in clips]).double().numpy()
+    return torch.cat([network(clip[1:]) for clip in clips]).double().numpy()
 
 
-def test_appearance_is_pca_of_the_standardised_features_with_damped_whitening(videos, space):
-    raw = raw_features(videos)
-    standardised = (raw - raw.mean(0)) / raw.std(0)
+@pytest.mark.parametrize("centre", ["place", "all"])
+def test_appearance_is_pca_of_the_standardised_features_with_damped_whitening(videos, centre):
+    space = FeatureSpace.fit(videos, kept=4, centre=centre)
+    raw = raw_features()
+    centred = (raw - raw.mean(0 if centre == "place" else (0, 1, 2))).reshape(-1, 6)
+    standardised = centred / centred.std(0)
     pca = PCA(4).fit(standardised)
-    eigenvalues = pca.explained_variance_ * (len(raw) - 1) / len(raw)
+    eigenvalues = pca.explained_variance_ * (len(centred) - 1) / len(centred)
     # the mean eigenvalue of a correlation matrix is 1
     expected = pca.transform(standardised) / np.sqrt(eigenvalues + DAMPING)
-    ours = space.appearance(torch.from_numpy(raw).float()).double().numpy()
+    maps = space.appearance(torch.from_numpy(raw).float()).double()
+    ours = maps.flatten(0, 2).numpy()
     signs = np.sign((ours * expected).sum(0))
-    np.testing.assert_allclose(ours * signs, expected, atol=2e-4)
+    np.testing.assert_allclose(ours * signs, expected, atol=3e-4)
     np.testing.assert_allclose(ours.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(np.cov(ours.T, bias=True), np.diag(eigenvalues / (eigenvalues + DAMPING)), atol=1e-4)
+    at_each_place = maps.mean(0).abs().max()
+    assert at_each_place < 1e-3 if centre == "place" else at_each_place > 0.1
 
 
 def network_channels(space: FeatureSpace, appearance: torch.Tensor) -> torch.Tensor:
-    """The inverse, (..., K) -> (..., D): exact for K = D, else the nearest point on the axes kept."""
-    return appearance * space.variance.sqrt() @ space.axes.T * space.sd + space.mean
+    """The inverse, (..., h, w, K) -> (..., h, w, D), but for what lies across the axes kept."""
+    return (appearance + space.place.permute(1, 2, 0)) * space.variance.sqrt() @ space.axes.T * space.sd
 
 
 def test_the_inverse_gives_the_features_back(videos):
-    raw = torch.from_numpy(raw_features(videos)).float()
+    raw = torch.from_numpy(raw_features()).float()
     whole = FeatureSpace.fit(videos, kept=6)
     torch.testing.assert_close(network_channels(whole, whole.appearance(raw)), raw, atol=1e-2, rtol=1e-4)
     part = FeatureSpace.fit(videos, kept=3)
@@ -67,6 +74,20 @@ def test_the_inverse_gives_the_features_back(videos):
     # what is lost lies across the axes kept: seen again, nothing changes
     torch.testing.assert_close(part.appearance(nearest), part.appearance(raw), atol=1e-3, rtol=1e-3)
     assert (nearest - raw).abs().max() > 1
+
+
+def test_absolute_maps_do_not_depend_on_what_is_subtracted(videos):
+    """Motion has them in its own units over the standard deviation."""
+    clip = texture(5, 52, 68, speed=3)
+    for centre in ("place", "all"):
+        space = FeatureSpace.fit(videos, kept=4, centre=centre)
+        maps = space.absolute(np.stack(list(space.encode(clip))).astype(np.float16))
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip]
+        for t in range(1, 5):
+            cells = motion_cells(grey[t], grey[t - 1])
+            np.testing.assert_allclose(maps[t, 4:] * space.motion_sd.numpy()[:, None, None], cells, atol=0.02)
+        looks = PooledColours()(clip) / space.sd @ space.axes / space.variance.sqrt()
+        np.testing.assert_allclose(maps[:, :4], looks.permute(0, 3, 1, 2), atol=0.02)
 
 
 def test_motion_cells_by_plain_loops():
@@ -101,10 +122,10 @@ def test_groups_and_grid_and_frames_one_by_one(videos, space):
     maps = np.stack(list(space.encode(clip)))
     assert maps.shape == (9, 9, 7, 9) and maps.dtype == np.float32
     np.testing.assert_allclose(maps[:, :4], space.appearance(PooledColours()(clip)).permute(0, 3, 1, 2), atol=1e-5)
-    mean, sd = space.motion_mean.numpy()[:, None, None], space.motion_sd.numpy()[:, None, None]
+    sd = space.motion_sd.numpy()[:, None, None]
     for t in range(1, 9):
         grey = [np.asarray(Image.fromarray(clip[s]).convert("L")) for s in (t, t - 1)]
-        cells = (motion_cells(*grey) - mean) / sd
+        cells = motion_cells(*grey) / sd - space.motion_place.numpy()
         assert np.abs(maps[t, 4:] - cells).mean() < 0.05  # Pillow rounds luma otherwise than OpenCV
     np.testing.assert_array_equal(maps[0, 4:], maps[1, 4:])
     # whatever comes later changes nothing
@@ -115,7 +136,7 @@ def test_motion_is_standardised_on_normal_video(tmp_path):
     clip = texture(20, 64, 96, speed=2)
     space = FeatureSpace.fit([str(write_video(tmp_path / "v.mkv", clip))], kept=4)
     motion = np.stack(list(space.encode(clip)))[1:, 4:]
-    np.testing.assert_allclose(motion.mean((0, 2, 3)), 0, atol=1e-4)
+    np.testing.assert_allclose(motion.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(motion.std((0, 2, 3)), 1, atol=1e-3)
 
 
@@ -123,9 +144,9 @@ def test_a_single_frame_and_a_still_video_have_no_motion(space):
     clip = texture(1, 52, 68)
     (single,) = space.encode(clip)
     still = np.stack(list(space.encode([clip[0]] * 5)))
-    calm = np.array([0, 0, np.log(0.3), np.log(0.5), np.log(0.1)])
-    calm = (calm - space.motion_mean.numpy()) / space.motion_sd.numpy()
-    np.testing.assert_allclose(single[4:], np.broadcast_to(calm[:, None, None], (5, 7, 9)), atol=1e-4)
+    calm = np.array([0, 0, np.log(0.3), np.log(0.5), np.log(0.1)])[:, None, None]
+    calm = calm / space.motion_sd.numpy()[:, None, None] - space.motion_place.numpy()
+    np.testing.assert_allclose(single[4:], calm, atol=1e-4)
     np.testing.assert_allclose(still, np.broadcast_to(single, still.shape), atol=1e-5)
 
 
@@ -146,19 +167,24 @@ def test_reduced_frames():
 
 
 def test_seen_in_a_mirror_u_changes_its_sign(space):
+    """The maps of a camera that sees everything in a mirror, and whose places were fitted so."""
     space.size = (56, 72)  # whole cells: else the mirror's cells lie elsewhere
     clip = texture(6, 56, 72, speed=3)
     maps = torch.from_numpy(np.stack(list(space.encode(clip)))).movedim(0, 1)  # (C, T, h, w)
     before = maps.clone()
     seen = space.mirrored(maps)
     torch.testing.assert_close(maps, before, atol=0, rtol=0)  # in place would spoil the caller's
-    real = torch.from_numpy(np.stack(list(space.encode(clip[:, :, ::-1])))).movedim(0, 1)
+    mirror = FeatureSpace(**space.settings(), **space.tensors(), network=PooledColours())
+    sign = torch.tensor([-1.0, 1, 1, 1, 1])[:, None, None]
+    mirror.place, mirror.motion_place = space.place.flip(-1), space.motion_place.flip(-1) * sign
+    mirror._shift = mirror.place.permute(1, 2, 0)
+    real = torch.from_numpy(np.stack(list(mirror.encode(clip[:, :, ::-1])))).movedim(0, 1)
     torch.testing.assert_close(seen[:4], real[:4], atol=1e-4, rtol=1e-4)
-    u = seen[4] * space.motion_sd[0] + space.motion_mean[0]
-    torch.testing.assert_close(u, -(maps[4] * space.motion_sd[0] + space.motion_mean[0]).flip(-1), atol=1e-5, rtol=1e-5)
+    u = (seen[4] + mirror.motion_place[0]) * space.motion_sd[0]
     inside = (slice(None), slice(2, -2), slice(2, -2))
     assert 2.5 < u[inside].mean() < 3.5  # to the right before, to the left now; towards where it came from
-    np.testing.assert_allclose(u[inside], real[4][inside] * space.motion_sd[0] + space.motion_mean[0], atol=0.2)
+    real_u = (real[4] + mirror.motion_place[0]) * space.motion_sd[0]
+    np.testing.assert_allclose(u[inside], real_u[inside], atol=0.2)
     torch.testing.assert_close(seen[5:], maps[5:].flip(-1), atol=0, rtol=0)
     torch.testing.assert_close(space.mirrored(seen), maps, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(space.mirrored(maps[None])[0], seen, atol=0, rtol=0)
@@ -171,8 +197,8 @@ def test_fitted_again_it_is_byte_equal(videos, space, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert again.fingerprint == space.fingerprint
     others = [FeatureSpace.fit(videos, kept=3), FeatureSpace.fit(videos[:1], kept=4)]
-    others += [FeatureSpace.fit(videos, kept=4, lines=40)]
-    assert len({space.fingerprint, *(other.fingerprint for other in others)}) == 4
+    others += [FeatureSpace.fit(videos, kept=4, lines=40), FeatureSpace.fit(videos, kept=4, centre="all")]
+    assert len({space.fingerprint, *(other.fingerprint for other in others)}) == 5
 
 
 def test_stored_and_loaded_it_is_the_same(space, tmp_path):
