@@ -13,6 +13,7 @@ COMMANDS = {  # name: module, function, name of its options in cli.COMMAND_SECTI
     "train": ("commands.train", "train", "video_train", "", "train the diffusion model on normal video"),
     "sample": ("commands.sample", "sample", "video_sample", "", "infill whole videos, or draw RaMViD's samples"),
     "evaluate": ("commands.evaluate", "evaluate", "vad_eval", "", "frame scores and labels -> figures and a report"),
+    "compare": ("commands.compare", "compare", "compare", "", "several detectors, one budget of time, one report"),
     "prepare": ("commands.prepare", "prepare", "prepare_data", "name", "check a data set and bring it into one layout"),
     "cache": ("commands.cache", "cache", "cache", "", "show, limit or clear the cache of decoded frames"),
     "demo": ("demo.command", "demo", "demo", "", "the whole way on a synthetic street"),

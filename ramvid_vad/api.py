@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import date
 from typing import Any
 
@@ -11,9 +12,8 @@ import torch
 
 from ramvid_vad import __version__
 from ramvid_vad.detectors import detector as detectors
-from ramvid_vad.detectors.detector import Detector
-from ramvid_vad.detectors.infilling import MINUTES, Infilling
-from ramvid_vad.detectors.registry import RECIPES, SAVED
+from ramvid_vad.detectors.detector import MINUTES, SEED, Detector
+from ramvid_vad.detectors.registry import FITTED, RECIPES, SAVED
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
 from ramvid_vad.infill_videos import FolderInfilling, sampling_settings
@@ -37,19 +37,25 @@ def fit(
     recipe: str = "fast",
     progress: bool = True,
     minutes: float = MINUTES,
+    detector: str | None = None,
+    seed: int = SEED,
 ) -> Detector:
     """Learn what is usual from normal video, without labels.
 
     normal: a video file, a folder of videos (or of folders of frames), or several of these.  out: folder to save the
     detector to; None: it is only returned.  recipe: "fast", the training-free calibrated sum of frame difference,
     optical flow and nearest frozen feature; "full", a diffusion model is trained in the space of frozen features, and
-    its residuals are added to these.  progress: show a bar.  minutes: of training, recipe "full"; its run lies in
-    ``out/training``, from which an interrupted call goes on.
-    InputError: no such video, too little of it, an unknown recipe.  RunError: training has
+    its residuals are added to these.  progress: show a bar.  minutes: of what is trained; its run lies in
+    ``out/training``, from which an interrupted call goes on.  detector: another one in place of a recipe's, by its name
+    in ``detectors.registry``.  seed: of what is trained.
+    InputError: no such video, too little of it, an unknown recipe or detector.  RunError: training has
     diverged.  KeyboardInterrupt: a signal ended it, after a checkpoint.
     """
     if recipe not in RECIPES:
         raise InputError(f"recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
+    name = detector or recipe
+    if name not in FITTED:
+        raise InputError(f"detector {name!r}: choose one of {', '.join(FITTED)}")
     if out == "":
         raise InputError("out: give a folder for the detector, e.g. 'camera', or None")
     places = [normal] if isinstance(normal, str | os.PathLike) else list(normal)
@@ -58,13 +64,10 @@ def fit(
         raise InputError(f"{next(path for path in paths if paths.count(path) > 1)}: given twice")
     if out is not None:
         result_dir(out, make=False, flag="out")  # before minutes of work
-    if recipe == "full":
-        work = os.path.join(out, "training") if out is not None else ""
-        found: Detector = Infilling.fit(paths, progress, work=work, minutes=minutes)
-    else:
-        found = RECIPES[recipe].fit(paths, progress)
+    with tempfile.TemporaryDirectory() if out is None else nullcontext(os.path.join(out, "training")) as work:
+        found = FITTED[name].fit(paths, progress, work=work, minutes=minutes, seed=seed)
     found.card = {
-        "recipe": recipe,
+        "recipe": name,
         "version": __version__,
         "fitted": date.today().isoformat(),
         "normal_videos": [os.path.basename(path.rstrip("/")) for path in paths],

@@ -72,7 +72,7 @@ class FolderInfilling:
         ]
         self._ends = np.cumsum([len(starts) for starts in self.starts])  # of each video in the list of all windows
         self.num_batches = -(-int(self._ends[-1]) // sampling.batch_size)
-        self._claim_folder()
+        claim_folder(out_dir, self.claim, "reconstructions")
 
     def pending(self) -> list[int]:
         """Numbers of the batches that are still missing."""
@@ -175,25 +175,6 @@ class FolderInfilling:
             self.settings | {"video": self.names[video]},
         )
 
-    def _claim_folder(self) -> None:
-        """Write settings.json, or check that the folder's own one asks for the same result."""
-        path = os.path.join(self.out_dir, "settings.json")
-        try:
-            os.makedirs(self.out_dir, exist_ok=True)
-            if os.path.exists(path):
-                found = read_settings(path)
-                names = found.keys() | self.claim.keys()
-                different = sorted(name for name in names if found.get(name) != self.claim.get(name))
-                if different:
-                    raise InputError(
-                        f"--out_dir {self.out_dir}: holds reconstructions made with another "
-                        f"{', '.join(different)}: give another folder or remove it"
-                    )
-            else:
-                write_text(path, json.dumps(self.claim, indent=2, sort_keys=True))
-        except OSError as error:
-            raise InputError(f"--out_dir {self.out_dir}: cannot be written ({error.strerror})") from None
-
     def _finished(self, video: int) -> bool:
         """Whether the video's file is there and opens."""
         try:
@@ -207,6 +188,29 @@ class FolderInfilling:
 
     def _part_file(self, window: Window) -> str:
         return part_file(self.out_dir, self.names[window.video], window.number)
+
+
+def claim_folder(out_dir: str, claim: dict[str, Any], what: str) -> None:
+    """Write settings.json, or check that the folder's own one asks for the same result. what: in it, for the message.
+
+    InputError: it does not, is damaged, or cannot be written.
+    """
+    path = os.path.join(out_dir, "settings.json")
+    try:
+        os.makedirs(out_dir, exist_ok=True)
+        if os.path.exists(path):
+            found = read_settings(path)
+            names = found.keys() | claim.keys()
+            different = sorted(name for name in names if found.get(name) != claim.get(name))
+            if different:
+                raise InputError(
+                    f"--out_dir {out_dir}: holds {what} made with another {', '.join(different)}: give another folder "
+                    "or remove it"
+                )
+        else:
+            write_text(path, json.dumps(claim, indent=2, sort_keys=True))
+    except OSError as error:
+        raise InputError(f"--out_dir {out_dir}: cannot be written ({error.strerror})") from None
 
 
 def read_settings(path: str) -> dict[str, Any]:

@@ -31,8 +31,12 @@ def fit(run: RunOptions) -> None:
         raise InputError("which normal video? ramvid-vad fit FOLDER_OR_FILE --out camera/")
     if not options.out:
         raise InputError("--out: give a folder for the detector, e.g. --out camera/")
-    detector = api.fit(options.normal.splitlines(), options.out, options.recipe, minutes=options.minutes)
-    print(f"{options.out}: {detector.title}, calibrated on {', '.join(detector.about()['held_out'])}")
+    if options.detector and "recipe" in run.given:
+        raise InputError(f"--detector {options.detector}: stands in place of a recipe: leave --recipe out")
+    training = {"minutes": options.minutes, "detector": options.detector or None, "seed": options.seed}
+    detector = api.fit(options.normal.splitlines(), options.out, options.recipe, **training)
+    held_out = detector.about().get("held_out", [])
+    print(f"{options.out}: {detector.title}" + (f", calibrated on {', '.join(held_out)}" if held_out else ""))
     print(f"next: ramvid-vad score VIDEO --model {shlex.quote(options.out)}")
 
 

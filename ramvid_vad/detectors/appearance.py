@@ -166,7 +166,7 @@ class NearestFeature(Detector):
         self.network, self.memory, self.card = network, memory, {}
 
     @classmethod
-    def fit(cls, normal: Sequence[str], progress: bool = True) -> "NearestFeature":
+    def fit(cls, normal: Sequence[str], progress: bool = True, **training: Any) -> "NearestFeature":
         network = FrozenFeatures()
         return cls(network, patch_memory([Clip(path) for path in normal], network, progress))
 

@@ -7,7 +7,7 @@ A folder has ``detector.json`` (which detector, its settings, the card: what it 
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -23,6 +23,8 @@ from ramvid_vad.video.reader import read_frames
 
 FORMAT = 2  # of the folder: one that older versions cannot read raises it
 CELL = 8  # pixels of the reduced frame, side of one cell of a map
+MINUTES = 45.0  # of training, if ``fit`` is not told otherwise
+SEED = 123
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,30 @@ class Detector(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, normal: Sequence[str], progress: bool = True) -> "Detector":
-        """From normal videos (paths), a pure function of them. InputError: too little of it."""
+    def fit(
+        cls,
+        normal: Sequence[str],
+        progress: bool = True,
+        *,
+        work: str = "",
+        minutes: float = MINUTES,
+        seed: int = SEED,
+    ) -> "Detector":
+        """From normal videos (paths), a pure function of them and, where something is trained, of seed and time.
+
+        work: folder for what training keeps, from which an interrupted call goes on; it may not be there yet.
+        minutes: of training.  seed: of it.  What is not trained looks at none of the three.
+        InputError: too little video.  KeyboardInterrupt: a signal ended the training, after a checkpoint.
+        """
+
+    @classmethod
+    def stored_steps(cls, work: str) -> list[int]:
+        """Steps of the checkpoints that training left in ``work``, ascending; []: none that :meth:`at_step` knows."""
+        return []
+
+    def at_step(self, work: str, step: int, normal: Sequence[str]) -> "Detector":
+        """This detector as it was at one of :meth:`stored_steps`, calibrated as ``fit`` does on the same videos."""
+        raise NotImplementedError(f"{self.name} stores no steps")
 
     @abstractmethod
     def score(
@@ -98,7 +122,7 @@ class Detector(ABC):
             raise InputError(f"{folder}: cannot be written ({error}): name another folder, or free space") from None
 
 
-def load(folder: str, known: dict[str, type[Detector]]) -> Detector:
+def load(folder: str, known: Mapping[str, type[Detector]]) -> Detector:
     """The detector that :meth:`Detector.save` wrote. InputError: no such folder, damaged, or of a newer version."""
     path = os.path.join(folder, "detector.json")
     try:

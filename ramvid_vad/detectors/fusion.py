@@ -80,7 +80,7 @@ class CalibratedSum(Detector):
         self.held_out, self.normal, self.card = held_out, normal, {}
 
     @classmethod
-    def fit(cls, normal: Sequence[str], progress: bool = True) -> "CalibratedSum":
+    def fit(cls, normal: Sequence[str], progress: bool = True, **training: Any) -> "CalibratedSum":
         """Patches of all normal videos but the last HELD_OUT, which set the scales; of fewer videos the last fifth of
         each does. About 0.1 s per frame on one core. Without the packages of the frozen network motion stands alone,
         and one line says so. InputError: fewer than FEWEST frames."""

@@ -1,9 +1,6 @@
 """Infilling as a detector: parts, each a residual of the diffusion model, joined by the calibrated sum."""
 
-import hashlib
-import json
 import os
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,9 +11,10 @@ import torch
 from scipy.ndimage import uniform_filter
 
 from ramvid_vad.detectors.appearance import PatchMemory
-from ramvid_vad.detectors.detector import Detector, Scores, colour
+from ramvid_vad.detectors.detector import MINUTES, SEED, Detector, Scores, colour
 from ramvid_vad.detectors.free_parts import BOXES, FREE, appearance_memory, nearest
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
+from ramvid_vad.detectors.normal_videos import keep_to
 from ramvid_vad.detectors.residual_maps import BOX, Draws, Part, box_scores, part_residuals
 from ramvid_vad.diffusion.anchors import AnchorPattern
 from ramvid_vad.errors import InputError
@@ -24,7 +22,6 @@ from ramvid_vad.loading import SPACE_FILE, anchor_pattern, cache_folder, check_s
 from ramvid_vad.options import AnchorOptions, DiffusionOptions, ModelOptions, SpaceOptions
 from ramvid_vad.options.config_file import run_of_recipe
 from ramvid_vad.options.option import convert_all
-from ramvid_vad.runtime.files import write_text
 from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.runtime.signals import Terminated
@@ -32,12 +29,12 @@ from ramvid_vad.script_util import create_diffusion, create_model
 from ramvid_vad.spaces.cache import EncodedVideos
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.spaces.stored import load_space
+from ramvid_vad.training.checkpoints import steps_in
 from ramvid_vad.training.data import clips_data
 from ramvid_vad.training.run import run_training
 from ramvid_vad.training.weights import load_weights
 from ramvid_vad.video.cache_folder import MAPS
 from ramvid_vad.video.decoding.frame_rate import frame_rate
-from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.reader import Clip, read_frames
 
 BLOCK = 600  # frames whose maps are held at a time
@@ -59,7 +56,6 @@ RECIPE_BOXES = (
 )
 """What scripts/select_recipe.py chose on normal video (docs/results/ped2_full/select_recipe.json)."""
 GROUPS = {"model": ModelOptions, "diffusion": DiffusionOptions, "anchors": AnchorOptions, "space": SpaceOptions}
-MINUTES = 45.0  # of training that ``fit`` takes if it is not told otherwise
 
 
 class Infilling(Detector):
@@ -107,32 +103,47 @@ class Infilling(Detector):
 
     @classmethod
     def fit(
-        cls, normal: Sequence[str], progress: bool = True, *, work: str = "", minutes: float = MINUTES
+        cls,
+        normal: Sequence[str],
+        progress: bool = True,
+        *,
+        work: str = "",
+        minutes: float = MINUTES,
+        seed: int = SEED,
     ) -> "Infilling":
         """Train on normal videos for ``minutes`` with the recipe ``full``, then calibrate on those held out (the last
         two, or of fewer videos the last fifth of each).
 
-        work: folder of the training run, from which an interrupted call goes on; "": one that is removed at the end.
+        work: folder of the training run, from which an interrupted call goes on.  seed: of everything drawn.
         InputError: too little video, a damaged one, a folder with another run.  KeyboardInterrupt: a signal ended the
         training, after a checkpoint.
         """
-        if not work:
-            with tempfile.TemporaryDirectory() as folder:
-                return cls.fit(normal, progress, work=folder, minutes=minutes)
         learning, held_out = split(normal, progress)
         run = with_anchor_kind(run_of_recipe("full", ("model", "diffusion", "video", "anchors", "space", "train")))
-        run = run.but("train", log_dir=work, max_minutes=minutes)
+        run = run.but("train", log_dir=work, max_minutes=minutes, seed=seed)
         logger = Logger(work)
-        _keep_to(work, learning, held_out)
+        keep_to(work, learning, held_out)
         loop = run_training(run, clips_data(run, learning, held_out, logger), logger)
         logger.close()
         if loop.stop:
             kind = Terminated if loop.stop.name == "SIGTERM" else KeyboardInterrupt
             raise kind(f"goes on from step {loop.step}")
         found = cls.from_run(work, [], parts=RECIPE_PARTS, boxes=RECIPE_BOXES)
-        cache = EncodedVideos(os.path.join(cache_folder(run.video.cache_dir), MAPS), found.space)
-        found.memory = appearance_memory([cache.frames(clip) for clip in learning], found.space)
-        found.calibrate({clip: cache.frames(clip) for clip in held_out}, progress)
+        maps = found._maps()
+        found.memory = appearance_memory([maps.frames(clip) for clip in learning], found.space)
+        found.calibrate({clip: maps.frames(clip) for clip in held_out}, progress)
+        return found
+
+    @classmethod
+    def stored_steps(cls, work: str) -> list[int]:
+        return steps_in(work) if os.path.isdir(work) else []
+
+    def at_step(self, work: str, step: int, normal: Sequence[str]) -> "Infilling":
+        path = os.path.join(work, f"model{step:06d}.safetensors")
+        drawn = {"mode": self.mode, "draws": self.draws.count, "join": self.draws.join}
+        found = self.from_run(path, [], parts=self.parts, boxes=tuple(self.boxes.values()), **drawn)
+        found.memory, maps = self.memory, found._maps()
+        found.calibrate({clip: maps.frames(clip) for clip in split(normal)[1]})
         return found
 
     @classmethod
@@ -232,6 +243,10 @@ class Infilling(Detector):
             found[name] = nearest(self.space, self.memory, maps) if name == "nearest" else FREE[name](self.space, maps)
         return found
 
+    def _maps(self) -> EncodedVideos:
+        """Where training keeps the maps of normal video."""
+        return EncodedVideos(os.path.join(cache_folder(""), MAPS), self.space)
+
     def about(self) -> dict[str, Any]:
         scales = {name: scale._asdict() for name, scale in self.scales.items()}
         return {"parts": list(self.boxes), "mode": self.mode, "held_out": self.held_out, "log_scales": scales}
@@ -290,22 +305,6 @@ def blocks(maps: Iterable[np.ndarray], size: int, least: int) -> Iterator[np.nda
             held = held[size:]
     if held:
         yield np.stack(held)
-
-
-def _keep_to(work: str, learning: Sequence[Clip], held_out: Sequence[Clip]) -> None:
-    """Note which videos a run was begun with. InputError: it goes on, and with others."""
-    path = os.path.join(work, "normal_videos.json")
-    states = {str(clip): repr(fingerprint(clip.path)[1:]) for clip in (*learning, *held_out)}
-    now = {name: hashlib.sha256(state.encode()).hexdigest()[:16] for name, state in states.items()}
-    try:
-        if not os.path.exists(path):
-            write_text(path, json.dumps(now, indent=1) + "\n")
-        with open(path, encoding="utf-8") as file:
-            before = json.load(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be written and read ({error}): give another folder, or free space") from None
-    if before != now:
-        raise InputError(f"{work}: the training there was begun with other normal videos: give another --out folder")
 
 
 def _key(video: str) -> int:

@@ -54,7 +54,7 @@ class _Moving(Detector):
         self.card = {}
 
     @classmethod
-    def fit(cls, normal: Sequence[str] = (), progress: bool = True) -> "Detector":
+    def fit(cls, normal: Sequence[str] = (), progress: bool = True, **training: Any) -> "Detector":
         return cls()
 
     def score(

@@ -5,7 +5,7 @@ RaMViD or improved-diffusion have keep their meaning.
 """
 
 from ramvid_vad.options.detection import FitOptions, ScoreOptions, SelectOptions
-from ramvid_vad.options.evaluation import EvalOptions
+from ramvid_vad.options.evaluation import CompareOptions, EvalOptions
 from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOptions
 from ramvid_vad.options.option import describe, int_list, option, parse_image_size, str2bool
 from ramvid_vad.options.run import GROUPS, RunOptions
@@ -18,6 +18,7 @@ __all__ = [
     "GROUPS",
     "AnchorOptions",
     "CacheOptions",
+    "CompareOptions",
     "DemoOptions",
     "DiffusionOptions",
     "EvalOptions",

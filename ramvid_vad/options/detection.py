@@ -16,7 +16,13 @@ class FitOptions:
         "what to fit; fast: training-free, minutes; full: fast's scores and a diffusion model, trained for --minutes",
         choices=("fast", "full"),
     )
-    minutes: float = option(45.0, "recipe full: how long to train", unit="minutes", above=0)
+    detector: str = option(
+        "",
+        "in place of a recipe, one detector by name: frame_difference, optical_flow, features, or another paper's "
+        "method; a wrong name lists all",
+    )
+    minutes: float = option(45.0, "how long to train what is trained", unit="minutes", above=0)
+    seed: int = option(123, "seed of what is trained", at_least=0)
 
 
 @dataclass

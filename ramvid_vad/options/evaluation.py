@@ -118,3 +118,26 @@ class EvalOptions:
     )
     plots: bool = option(True, "one picture per video: the score curve over the ground truth")
     full_table: bool = option(False, "print every row and figure, as in table.txt; False: what matters, 80 columns")
+
+
+@dataclass
+class CompareOptions:
+    """Several detectors on one benchmark under one budget of time."""
+
+    benchmark: str = option(
+        "",
+        "data set that --labels is of; the frame rate and the scenes of its protocol follow",
+        choices=("", "ped1", "ped2", "avenue", "shanghaitech", "ubnormal", "own"),
+    )
+    data_dir: str = option("", "folder of the test videos")
+    labels: str = option("", "labels of the test videos, as ramvid-vad evaluate takes them; the evaluation alone reads")
+    normal_dir: str = option("", "folder of normal training videos: all that the detectors learn from")
+    detectors: str = option("full", "detectors beside fast, comma-separated, as ramvid-vad fit --detector names them")
+    minutes: float = option(30.0, "training time of each detector that is trained", unit="minutes", above=0)
+    curve: bool = option(
+        False, "evaluate the stored checkpoints of each training too: AUC over steps, after the fact; it chooses none"
+    )
+    out_dir: str = option("", "where everything goes; the same command goes on from what is finished there")
+    sigma: float = option(4.0, "Gaussian smoothing over time; 0: none", unit="frames", at_least=0, at_most=1e6)
+    bootstrap: int = option(1000, "draws of videos behind the 95 % intervals; 0: none", at_least=0, at_most=1_000_000)
+    seed: int = option(123, "seed of what is trained", at_least=0)

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from ramvid_vad.options.detection import FitOptions, ScoreOptions, SelectOptions
-from ramvid_vad.options.evaluation import EvalOptions
+from ramvid_vad.options.evaluation import CompareOptions, EvalOptions
 from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOptions
 from ramvid_vad.options.sampling import DemoOptions, SampleOptions
 from ramvid_vad.options.space import SpaceOptions
@@ -28,6 +28,7 @@ GROUPS = {
     "fit": FitOptions,
     "score": ScoreOptions,
     "select": SelectOptions,
+    "compare": CompareOptions,
 }
 
 
@@ -58,6 +59,7 @@ class RunOptions:
     fit: FitOptions = field(default_factory=FitOptions)
     score: ScoreOptions = field(default_factory=ScoreOptions)
     select: SelectOptions = field(default_factory=SelectOptions)
+    compare: CompareOptions = field(default_factory=CompareOptions)
 
     def but(self, section: str, **values: Any) -> "RunOptions":
         """The same with other values in one group."""

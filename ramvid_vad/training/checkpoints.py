@@ -149,7 +149,7 @@ def step_of(source: Checkpoint | str) -> int:
 
 def newest_step(log_dir: str) -> int:
     """The step of the newest manifest by its name, verified or not; -1: there is none."""
-    return max(_steps(log_dir), default=-1)
+    return max(steps_in(log_dir), default=-1)
 
 
 def is_here(checkpoint: Checkpoint) -> bool:
@@ -214,9 +214,9 @@ def _manifest_path(log_dir: str, step: int) -> str:
     return os.path.join(log_dir, f"checkpoint{step:06d}.json")
 
 
-def _steps(log_dir: str) -> list[int]:
-    """Of all manifests, by their names."""
-    return [int(found["step"]) for name in names_in(log_dir) if (found := _MANIFEST.fullmatch(name))]
+def steps_in(log_dir: str) -> list[int]:
+    """Steps of all manifests in a folder by their names, verified or not, ascending."""
+    return sorted(int(found["step"]) for name in names_in(log_dir) if (found := _MANIFEST.fullmatch(name)))
 
 
 def _manifest(log_dir: str, step: int) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _verified(log_dir: str, step: int) -> dict[str, Any]:
 def _forget(log_dir: str, step: int, keep: int) -> None:
     """Delete what is older than the ``keep`` newest valid generations up to ``step``: files first, manifest last."""
     valid = 0
-    for old in sorted((each for each in _steps(log_dir) if each <= step), reverse=True):
+    for old in sorted((each for each in steps_in(log_dir) if each <= step), reverse=True):
         try:
             if valid < keep:
                 _verified(log_dir, old)

@@ -1,0 +1,182 @@
+"""``ramvid-vad compare`` on a tiny street: the report, what failed, and going on where it was."""
+
+import json
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+from clips import write_video
+from stand_ins import PooledColours, texture
+
+import ramvid_vad
+from ramvid_vad.__main__ import main
+from ramvid_vad.commands import compare as command
+from ramvid_vad.detectors import cost as cost_module
+from ramvid_vad.detectors import infilling as infilling_module
+from ramvid_vad.detectors.motion import FrameDifference
+from ramvid_vad.detectors.registry import PEERS
+from ramvid_vad.evaluation.report.contest import as_markdown
+from ramvid_vad.spaces import features as features_module
+
+
+class Broken(FrameDifference):
+    name = "broken"
+
+    @classmethod
+    def fit(cls, normal, progress=True, **training):
+        raise RuntimeError("a bug\nof its author")
+
+
+class Here:
+    """Stands in for the process of its own that measures the cost."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, function, *arguments):
+        done = Future()
+        done.set_result(function(*arguments))
+        return done
+
+
+@pytest.fixture(scope="module")
+def top(tmp_path_factory):
+    """Normal videos, test videos whose second half moves faster, and their labels."""
+    folder = tmp_path_factory.mktemp("compare")
+    for name in ("normal", "testing", "labels"):
+        (folder / name).mkdir()
+    for i in range(3):
+        write_video(folder / "normal" / f"{i}.mkv", texture(20, 36, 52, speed=1, seed=i))
+    for i in range(2):
+        clip = np.concatenate([texture(10, 36, 52, speed=1, seed=9 + i), texture(10, 36, 52, speed=4, seed=9 + i)])
+        write_video(folder / "testing" / f"{i}.mkv", clip)
+        np.save(folder / "labels" / f"{i}.npy", np.repeat([0, 1], 10).astype(np.uint8))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path):
+    """The recipe with a network and a space that take a second, and the cost measured in this process."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(features_module, "load_backbone", lambda name, weights="": PooledColours())
+    real = infilling_module.run_of_recipe
+
+    def quick(name, sections):
+        run = real(name, sections)
+        few = {"save_interval": 2, "log_interval": 1, "max_steps": 4, "held_out_interval": 2}
+        return run.but("space", space_channels=3, tube_cells="2,3").but("train", **few)
+
+    monkeypatch.setattr(infilling_module, "run_of_recipe", quick)
+    monkeypatch.setattr(cost_module, "ProcessPoolExecutor", Here)
+    monkeypatch.setitem(PEERS, "broken", Broken)
+
+
+def words(top, out, *more):
+    places = {"normal_dir": top / "normal", "data_dir": top / "testing", "labels": top / "labels", "out_dir": out}
+    given = [word for name, place in places.items() for word in (f"--{name}", str(place))]
+    return ["compare", *given, "--bootstrap", "50", "--minutes", "1", *more]
+
+
+def test_one_report_of_all_that_did_not_fail(top, tmp_path, capsys):
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as end:
+        main(words(top, out, "--detectors", "frame_difference,broken,full", "--curve", "True"))
+    said = capsys.readouterr()
+    assert end.value.code == 2 and said.err.splitlines()[-1].endswith(
+        "1 of 4 detectors failed: broken; see failure.txt"
+    )
+    assert "RuntimeError" in (out / "broken" / "failure.txt").read_text()
+    report = json.loads((out / "report.json").read_text())
+    assert list(report["detectors"]) == ["fast", "frame_difference", "full"]
+    assert report["failed"] == {"broken": "a bug\\nof its author"}
+    for name, each in report["detectors"].items():
+        metrics = json.loads((out / name / "evaluation" / "metrics.json").read_text())
+        assert each["micro_auc"] == metrics["rows"][0]["metrics"]["micro_auc"]
+        assert {"constant", "noise", "triangle", "ramp"} == set(each["nulls"])
+        assert each["cost"]["frames_per_second"] > 0 and each["fit_seconds"] > 0
+    fast, moving, full = report["detectors"].values()
+    assert "gain" not in fast and set(fast["parts"]) == {"frame_difference", "optical_flow", "features"}
+    assert moving["gain"] == pytest.approx(moving["micro_auc"] - fast["micro_auc"])
+    assert moving["cost"]["learned"] == moving["cost"]["flops_per_frame"] == 0 and full["cost"]["flops_per_frame"] > 0
+    assert list(full["held_out_loss"]) == ["2", "4"] and all(loss > 0 for loss in full["held_out_loss"].values())
+    assert list(full["auc_over_steps"]) == ["2", "4"]
+    assert full["auc_over_steps"]["4"] == full["micro_auc"]  # the last stored checkpoint is the detector itself
+    table = (out / "report.txt").read_text()
+    assert table in said.out and "broken (failed)" in table and "null: constant" in table
+    cells = [line.split("|")[1].strip() for line in (out / "report.md").read_text().splitlines() if line[:2] == "| "]
+    assert cells[:5] == ["detector", "fast", "frame_difference", "optical_flow", "features"]
+
+
+def test_the_same_command_goes_on_where_it_was(top, tmp_path, monkeypatch, capsys):
+    out, fitted = tmp_path / "out", []
+    real = command.api.fit
+
+    def fit(*given, **options):
+        fitted.append(options["detector"])
+        if options["detector"] == "optical_flow" and len(fitted) < 3:
+            raise KeyboardInterrupt
+        return real(*given, **options)
+
+    monkeypatch.setattr(command.api, "fit", fit)
+    with pytest.raises(SystemExit) as end:
+        main(words(top, out, "--detectors", "optical_flow"))
+    assert end.value.code == 130 and capsys.readouterr().err.endswith("goes on from what is finished\n")
+    before = (out / "fast" / "evaluation" / "scores.npz").stat().st_mtime_ns
+    main(words(top, out, "--detectors", "optical_flow"))
+    assert fitted == ["fast", "optical_flow", "optical_flow"]
+    assert (out / "fast" / "evaluation" / "scores.npz").stat().st_mtime_ns == before
+    main(words(top, out, "--detectors", "optical_flow,frame_difference"))  # one more, later
+    assert fitted[3:] == ["frame_difference"]
+    assert list(json.loads((out / "report.json").read_text())["detectors"]) == [
+        "fast", "optical_flow", "frame_difference",
+    ]  # fmt: skip
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(words(top, out, "--detectors", "optical_flow", "--sigma", "1"))
+    assert "holds a comparison made with another sigma" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--detectors", "nothing"], "--detectors 'nothing': choose from fast, full"),
+        (["--labels", ""], "--labels: give the folder"),
+        (["--minutes", "0"], "--minutes '0': must be above 0"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_is_done(top, tmp_path, more, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words(top, tmp_path / "out", *more))
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and message in said and said.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_names_cannot_break_the_markdown():
+    document = {
+        "reference": "fast",
+        "detectors": {},
+        "failed": {"a": "x | y\\n<b>"},
+        "settings": {"minutes": 1, "seed": 0},
+    }
+    lines = as_markdown(document).splitlines()
+    assert lines[2].count("|") == lines[0].count("|") and "x | y" not in lines[2]
+
+
+def test_a_detector_is_fitted_by_its_name(top, tmp_path, capsys):
+    main(["fit", str(top / "normal"), "--out", str(tmp_path / "d"), "--detector", "frame_difference"])
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/d: frame difference, 240 lines\nnext:")
+    loaded = ramvid_vad.load(str(tmp_path / "d"))
+    assert isinstance(loaded, FrameDifference) and loaded.card["recipe"] == "frame_difference"
+    for more, message in (
+        (["--detector", "nothing"], "detector 'nothing': choose one of fast, full"),
+        (["--detector", "full", "--recipe", "fast"], "leave --recipe out"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["fit", str(top / "normal"), "--out", str(tmp_path / "e"), *more])
+        assert message in capsys.readouterr().err
