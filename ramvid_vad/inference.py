@@ -118,6 +118,14 @@ def _with_timesteps_of(diffusion: GaussianDiffusion, model: UNet, precision: str
     return network
 
 
+def drawn_classes(model: UNet, seed: int, numbers: Sequence[int], device: torch.device) -> torch.Tensor | None:
+    """The class of each sample, drawn as in RaMViD, int64 (B,); None: the model knows no classes."""
+    if model.num_classes is None:
+        return None
+    drawn = [stream(seed, "class", number).integers(model.num_classes) for number in numbers]
+    return torch.tensor(drawn, device=device)
+
+
 def generate(
     model: UNet,
     diffusion: GaussianDiffusion,
@@ -143,10 +151,7 @@ def generate(
         for batch in batches:
             clean = torch.stack([torch.zeros(shape) if window is None else window for _, window in batch]).to(device)
             places = [(number, 0) for number, _ in batch]
-            y = None
-            if model.num_classes is not None:  # as in RaMViD, each sample's class is drawn
-                drawn = [stream(sampling.seed, "class", number).integers(model.num_classes) for number, _ in batch]
-                y = torch.tensor(drawn, device=device)
+            y = drawn_classes(model, sampling.seed, [number for number, _ in batch], device)
             result = infill(
                 model,
                 diffusion,

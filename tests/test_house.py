@@ -19,7 +19,7 @@ LEVELS = (  # a room, or a file of the package's own folder, imports from its ow
     ("spaces", "ops", "diffusion", "video"),
     ("models", "scoring"),
     ("script_util", "reconstructions", "window_files"),
-    ("training", "inference", "infill_videos", "loading"),
+    ("training", "inference", "infill_videos", "autoregressive", "loading"),
     ("detectors", "evaluation", "events", "watch"),
     ("api",),
     ("commands", "cli"),

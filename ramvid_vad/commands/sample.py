@@ -1,18 +1,21 @@
 """``video_sample.py``: options and a checkpoint -> reconstructions of whole videos, or RaMViD's samples."""
 
+import json
 import os
 from typing import Any
 
 import numpy as np
 import torch
 
+from ramvid_vad.autoregressive import generate_long
+from ramvid_vad.autoregressive import video_name as long_name
 from ramvid_vad.commands.dry_run import infilling_ahead
 from ramvid_vad.commands.next_command import after_infilling
 from ramvid_vad.diffusion.anchors import explicit_anchors
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
 from ramvid_vad.inference import generate
-from ramvid_vad.infill_videos import FolderInfilling, sampling_settings
+from ramvid_vad.infill_videos import FolderInfilling, claim_folder, sampling_settings
 from ramvid_vad.loading import (
     anchor_pattern,
     frame_cache,
@@ -25,14 +28,17 @@ from ramvid_vad.models.precision import resolve_precision, slow_precision
 from ramvid_vad.models.unet import UNet
 from ramvid_vad.options import RunOptions, SampleOptions, int_list, parse_image_size
 from ramvid_vad.runtime import processes
-from ramvid_vad.runtime.files import sha256_of
+from ramvid_vad.runtime.files import replacing, sha256_of, write_text
 from ramvid_vad.runtime.logger import result_dir, warn
 from ramvid_vad.runtime.remote import local_copy
 from ramvid_vad.runtime.signals import finishing
+from ramvid_vad.scoring.frechet import NETWORK, frechet_distance, video_features
+from ramvid_vad.spaces.backbones import LITE0, load_backbone
 from ramvid_vad.video.datasets import VideoWindows, to_uint8, window_order
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
 from ramvid_vad.video.writer import write_video
+from ramvid_vad.window_files import remove_leftovers
 
 
 def sample(parsed: RunOptions) -> bool:
@@ -62,14 +68,15 @@ def sample(parsed: RunOptions) -> bool:
     if options.sampling_type == "windows":
         finished = _infill_videos(parsed, weights, model, diffusion)
     else:
-        _generate_samples(parsed, model, diffusion)
+        _generate_samples(parsed, weights, model, diffusion)
     processes.cleanup()
     return finished
 
 
 def _guess_type(parsed: RunOptions) -> str:
     """RaMViD's flags, typed and not just present in a file, ask for RaMViD's samples."""
-    ramvid = parsed.typed & {"num_samples", "cond_frames", "cond_generation", "save_gt", "save_gif", "save_mp4"}
+    ramvid = parsed.typed & {"num_samples", "num_frames", "cond_frames", "cond_generation", "frechet"}
+    ramvid |= parsed.typed & {"save_gt", "save_gif", "save_mp4"}
     return "generation" if ramvid or not parsed.video.data_dir else "windows"
 
 
@@ -144,11 +151,53 @@ def _infilling(
     return FolderInfilling(out_dir, names, paths, cache, anchors, parsed.sample, settings)
 
 
-def _generate_samples(parsed: RunOptions, model: UNet, diffusion: GaussianDiffusion) -> None:
-    """Generation, prediction and infilling of single windows as in RaMViD: one npz with ``arr_0`` (N,T,H,W,C) uint8."""
+def _generate_samples(parsed: RunOptions, weights: dict[str, str], model: UNet, diffusion: GaussianDiffusion) -> None:
+    """Generation, prediction and infilling of single windows as in RaMViD, or of videos that are predicted on: one npz
+    with ``arr_0`` (N,T,H,W,C) uint8."""
     options, video = parsed.sample, parsed.video
     height, width = parse_image_size(parsed.model.image_size)
     shape = (3 if parsed.model.rgb else 1, video.seq_len, height, width)
+    anchors = _given(parsed)
+    windows: list[torch.Tensor | None] = [None] * options.num_samples
+    real, names = [], []
+    if options.frechet or options.cond_generation:
+        if not video.data_dir:
+            flag = "cond_generation" if options.cond_generation else "frechet"
+            raise InputError(f"--{flag} True needs --data_dir, the real frames; or use False")
+        if options.frechet:
+            network = load_backbone(LITE0)  # before the work, should it be missing
+        cache, paths = frame_cache(video, parsed.model), find_videos(video.data_dir, video.only)
+        dataset = VideoWindows(paths, cache, video.seq_len)
+        names = [os.path.basename(cache.entry(path)) for path in paths]
+        order = window_order(len(dataset), options.seed, 0)
+        real = [dataset[int(order[i % len(order)])][0] for i in range(options.num_samples)]
+        windows = list(real) if options.cond_generation else windows
+    out_dir = result_dir(options.out_dir)
+    precision = _precision(options)
+    way = (model, diffusion, windows, shape, anchors, options)
+    ranks = (processes.dev(), precision, processes.rank(), processes.world_size())
+    if options.num_frames:
+        kept = ("num_samples", "num_frames", "max_cond_frames", "prediction_step", "cond_generation")
+        claim = sampling_settings(parsed, weights, anchors, precision) | {name: getattr(options, name) for name in kept}
+        claim_folder(out_dir, claim | {"videos": names if options.cond_generation else []}, "samples")
+        mine = generate_long(*way, out_dir, *ranks)
+    else:
+        mine = generate(*way, *ranks)
+    parts = processes.all_gather_object(mine)
+    if processes.rank() == 0:
+        samples = {number: frames for part in parts for number, frames in part.items()}
+        made = np.stack([samples[i] for i in sorted(samples)])
+        _save_samples(out_dir, "samples", made, options)
+        remove_leftovers(out_dir, map(long_name, samples) if options.num_frames else ())
+        if options.save_gt and options.cond_generation:
+            _save_samples(out_dir, "gt", to_uint8(torch.stack(real)).numpy(), options)
+        if options.frechet:
+            _save_distance(out_dir, made, to_uint8(torch.stack(real)).numpy(), network)
+
+
+def _given(parsed: RunOptions) -> torch.Tensor:
+    """Which frames of the (first) window are given, bool (T,)."""
+    options, video = parsed.sample, parsed.video
     if parsed.typed & {"anchors", "num_prediction_anchors"}:
         pattern = anchor_pattern(parsed.anchors, video.seq_len, options.seed)
         if pattern.fixed is None:
@@ -160,39 +209,25 @@ def _generate_samples(parsed: RunOptions, model: UNet, diffusion: GaussianDiffus
         if parsed.typed & {"anchors", "num_prediction_anchors", "cond_frames"}:
             raise InputError("--cond_generation False: no frame is given, so leave --cond_frames and --anchors out")
         anchors = torch.zeros_like(anchors)
-    windows: list[torch.Tensor | None] = [None] * options.num_samples
-    if options.cond_generation:
-        if not video.data_dir:
-            raise InputError("--cond_generation True needs --data_dir, whose frames are given; or use False")
-        dataset = VideoWindows(find_videos(video.data_dir, video.only), frame_cache(video, parsed.model), video.seq_len)
-        order = window_order(len(dataset), options.seed, 0)
-        windows = [dataset[int(order[i % len(order)])][0] for i in range(options.num_samples)]
-    out_dir = result_dir(options.out_dir)
-    mine = generate(
-        model,
-        diffusion,
-        iter(windows),
-        shape,
-        anchors,
-        options,
-        processes.dev(),
-        _precision(options),
-        processes.rank(),
-        processes.world_size(),
-    )
-    parts = processes.all_gather_object(mine)
-    if processes.rank() == 0:
-        samples = {number: frames for part in parts for number, frames in part.items()}
-        _save_samples(out_dir, "samples", np.stack([samples[i] for i in sorted(samples)]), options)
-        if options.save_gt and options.cond_generation:
-            real = torch.stack([window for window in windows if window is not None])
-            _save_samples(out_dir, "gt", to_uint8(real).numpy(), options)
+    return anchors
+
+
+def _save_distance(out_dir: str, samples: np.ndarray, real: np.ndarray, network: Any) -> None:
+    """frechet.json: the distance of the samples' first windows to the real ones, uint8 (N,T,H,W,C) each."""
+    if len(samples) < 2:
+        raise InputError("--frechet True: one sample has no spread: give --num_samples 2 or more, hundreds to compare")
+    window = samples[:, : real.shape[1]]
+    distance = frechet_distance(*(video_features(videos, network) for videos in (window, real)))
+    about = {"frechet_distance": distance, "samples": len(samples), "frames": real.shape[1], "network": NETWORK}
+    write_text(os.path.join(out_dir, "frechet.json"), json.dumps(about, indent=1) + "\n")
+    print(f"Frechet distance {distance:.4g} of {len(samples)} samples ({NETWORK}; not I3D's FVD)")
 
 
 def _save_samples(out_dir: str, name: str, frames: np.ndarray, options: Any) -> None:
     """frames uint8 (N,T,H,W,C)."""
     path = os.path.join(out_dir, f"{name}_{'x'.join(map(str, frames.shape))}.npz")
-    np.savez(path, frames)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, frames)
     for ending, wanted in (("gif", options.save_gif), ("mp4", options.save_mp4)):
         for number in range(len(frames) if wanted else 0):
             write_video(os.path.join(out_dir, f"{name}_{number:03d}.{ending}"), frames[number])

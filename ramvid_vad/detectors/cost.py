@@ -1,6 +1,6 @@
 """What scoring with a fitted detector costs, measured in a process of its own."""
 
-import resource
+import re
 import time
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
@@ -41,6 +41,12 @@ def _measure(folder: str, video: str) -> dict[str, Any]:
         "learned": sum(each.numel() for each in detector.tensors().values()),
         "flops_per_frame": counter.get_total_flops() / len(head),
         "frames_per_second": len(scores.frames) / seconds,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mb": _peak(),
         "threads": torch.get_num_threads(),
     }
+
+
+def _peak() -> float:
+    """Largest resident memory of this process so far, MB. (getrusage's would be the parent's, which it inherits.)"""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        return int(re.search(r"VmHWM:\s+(\d+) kB", file.read())[1]) / 1024

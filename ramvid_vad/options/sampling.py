@@ -30,6 +30,25 @@ class SampleOptions:
     batch_size: int = option(4, "windows per network call", unit="windows", at_least=1, at_most=65_536)
     num_samples: int = option(10, "generation: number of samples", at_least=1, at_most=1_000_000)
     cond_generation: bool = option(True, "generation: frames of real windows are given (needs --data_dir)")
+    num_frames: int = option(
+        0,
+        "generation: frames of each sample; above --seq_len the video is predicted on: the last --max_cond_frames are "
+        "given to the next window, and so on; 0: one window",
+        unit="frames",
+        at_least=0,
+        at_most=MOST_FRAMES,
+    )
+    max_cond_frames: int = option(
+        5, "--num_frames: frames that each window after the first is given", unit="frames", at_least=1
+    )
+    prediction_step: int = option(
+        0, "--num_frames: new frames that are taken from each of these; 0: all", unit="frames", at_least=0
+    )
+    frechet: bool = option(
+        False,
+        "generation: also the Frechet distance between features of the samples and of as many real windows (needs "
+        "--data_dir); features: EfficientNet-Lite0's, pooled over place and time; not the I3D of published FVD",
+    )
     save_gt: bool = option(False, "generation: save the real windows too")
     save_gif: bool = option(False, "generation: also write each sample as a gif")
     save_mp4: bool = option(False, "generation: also write each sample as an mp4")
