@@ -13,7 +13,7 @@ from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.sample import sample
 from ramvid_vad.commands.train import train
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
-from ramvid_vad.diffusion.schedule import named_beta_schedule
+from ramvid_vad.diffusion.schedule import named_betas
 from ramvid_vad.errors import InputError
 from ramvid_vad.options import SampleOptions
 from ramvid_vad.reconstructions import PARTS
@@ -38,7 +38,7 @@ class Ramp(torch.nn.Module):
 
 def ramp(window, given, **options):
     """The long videos of a perfect predictor from ``given`` frames of a ramp."""
-    diffusion = GaussianDiffusion(named_beta_schedule("linear", 4), prediction="xstart")
+    diffusion = GaussianDiffusion(named_betas("linear", 1000), [0, 500, 999], prediction="xstart")
     first = to_float(
         np.full((1, window, 4, 4, 1), 5, np.uint8) + 2 * np.arange(window, dtype=np.uint8)[:, None, None, None]
     )
@@ -163,6 +163,7 @@ def test_ramvids_own_file_goes_through_every_mode(made, tmp_path, capsys):
         if given:
             real = np.load(next(out.glob("gt_*.npz")))["arr_0"]
             np.testing.assert_array_equal(frames[:, given], real[:, given])
-            assert (frames[:, 2] != real[:, 2]).any() and (frames[:, -1] != real[:, -1]).any() or given[-1] == 5
+            hidden = min(set(range(6)) - set(given))
+            assert (frames[:, hidden] != real[:, hidden]).any()
     run("video_sample", sample, f"{common} --anchors infill --stride 4 --out_dir {tmp_path}/w", made, "")
     assert "reconstructions of 2 videos" in capsys.readouterr().out

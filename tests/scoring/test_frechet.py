@@ -15,7 +15,7 @@ def with_moments(mean, covariance, count=50):
     rng = np.random.default_rng(0)
     points = rng.standard_normal((count, len(mean)))
     points -= points.mean(0)
-    points = points @ np.linalg.inv(np.linalg.cholesky(np.cov(points, rowvar=False))).T
+    points = points @ np.linalg.inv(np.linalg.cholesky(np.atleast_2d(np.cov(points, rowvar=False)))).T
     return points @ np.linalg.cholesky(covariance).T + mean
 
 
@@ -78,7 +78,7 @@ def test_the_command_says_what_it_is(tmp_path, capsys):
     write_video(tmp_path / "v" / "a.mkv", np.random.default_rng(0).integers(0, 255, (9, 16, 16, 3), np.uint8))
     places = ["--data_dir", str(tmp_path / "v"), "--cache_dir", str(tmp_path / "c")]
     model = "--image_size 8 --num_channels 32 --channel_mult 1 --num_res_blocks 1 --attention_resolutions , --rgb False"
-    words = [*model.split(), *places, "--max_steps", "1", "--seq_len", "4", "--log_dir", str(tmp_path / "m")]
+    words = [*model.split(), *places, "--max_steps", "1", "--seq_len", "6", "--log_dir", str(tmp_path / "m")]
     train(parse_command("", COMMAND_SECTIONS["video_train"], words))
     words = ["--model_path", str(tmp_path / "m"), *places, "--num_samples", "3", "--frechet", "True"]
     words += ["--save_gt", "True", "--timestep_respacing", "1", "--out_dir", str(tmp_path / "o")]
