@@ -2,6 +2,7 @@
 #
 #   recipe NAME DATA RUN [LABELS]    with the recipe NAME; videos in DATA/training and DATA/testing, labels in DATA/LABELS
 #
+# RECIPE=fast or full fits that recipe of `ramvid-vad fit` in place of the thesis's network (RECIPE=thesis, the default).
 # NUM_RANKS=4 trains and infills on 4 MPI ranks (batch_size is per rank). PYTHON chooses the interpreter.
 # Killed or stopped? The same command goes on where it was.
 
@@ -11,6 +12,17 @@ recipe() {
     local here python launch
     here=$(dirname "${BASH_SOURCE[0]}")
     python=${PYTHON:-python}
+    case ${RECIPE:-thesis} in
+        thesis) ;;
+        fast | full)
+            "$python" -m ramvid_vad fit "$data/training" --out "$run/$RECIPE" --recipe "$RECIPE"
+            "$python" "$here/../scripts/vad_eval.py" --detector "$run/$RECIPE" --data_dir "$data/testing" \
+                --normal_dir "$data/training" --labels "$data/$labels" --out_dir "$run/evaluation_$RECIPE"
+            return ;;
+        *)
+            echo "RECIPE=$RECIPE: thesis, fast or full" >&2
+            return 2 ;;
+    esac
     launch=("$python")
     if [ "${NUM_RANKS:-1}" -gt 1 ]; then
         launch=(mpirun -n "$NUM_RANKS" "$python")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from clips import write_video
+from seams import changes
 
 from ramvid_vad import autoregressive
 from ramvid_vad.autoregressive import ends_of_windows, generate_long
@@ -167,3 +168,29 @@ def test_ramvids_own_file_goes_through_every_mode(made, tmp_path, capsys):
             assert (frames[:, hidden] != real[:, hidden]).any()
     run("video_sample", sample, f"{common} --anchors infill --stride 4 --out_dir {tmp_path}/w", made, "")
     assert "reconstructions of 2 videos" in capsys.readouterr().out
+
+
+def test_the_benchmark_looks_at_the_joints():
+    """A jump of 9 levels where each window after the first begins, 1 level elsewhere."""
+    steps = np.ones(20, np.uint8)
+    steps[[10, 15]] = 9
+    videos = np.broadcast_to(np.cumsum(steps).astype(np.uint8)[None, :, None, None, None], (2, 20, 4, 4, 1))
+    at, inside = changes(videos, 10, 5)
+    assert at.tolist() == [9] * 4 and inside.tolist() == [1] * 24
+
+
+@pytest.mark.parametrize("name", ["bair", "kinetics600", "ucf101"])
+def test_ramvids_recipes_on_real_video(name, shared, tmp_path):
+    """Each recipe with a smaller network: its masks, microbatches and window, trained and predicted on."""
+    small = "--image_size 16 --num_channels 32 --num_res_blocks 1 --channel_mult 1,2 --attention_resolutions 8"
+    places = f"--data_dir {shared / 'ped2' / 'training'} --only 01,02 --cache_dir {tmp_path}/cache"
+    recipe = f"--config ramvid_{name} {small} {places}"
+    words = f"{recipe} --max_steps 1 --log_dir {tmp_path}/model".split()
+    train(parse_command("", COMMAND_SECTIONS["video_train"], words))
+    given = f"{places} --model_path {tmp_path}/model --timestep_respacing 1 --out_dir {tmp_path}/out"
+    for mode in ("--cond_generation False", "--cond_frames 0,1,2,3,4 --num_frames 40"):
+        words = f"{given} --num_samples 1 {mode}".split()
+        sample(parse_command("", COMMAND_SECTIONS["video_sample"], words))
+    length = {"bair": 20, "kinetics600": 16, "ucf101": 16}[name]
+    shapes = {path.name for path in (tmp_path / "out").glob("samples_*.npz")}
+    assert shapes == {f"samples_1x{length}x16x16x3.npz", "samples_1x40x16x16x3.npz"}

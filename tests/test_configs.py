@@ -123,12 +123,12 @@ def test_ramvid_recipe_equals_its_command_line(name):
         assert getattr(recipe, section) == getattr(flags, section), section
 
 
-def calls(path: Path, folder: Path, ranks: str = "") -> list[list[str]]:
+def calls(path: Path, folder: Path, ranks: str = "", **more: str) -> list[list[str]]:
     """The commands that a shell recipe runs, with stand-ins for Python and mpirun that only write them down."""
     for name in ("python", "mpirun"):
         (folder / name).write_text(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >> "{folder}/calls"\n')
         (folder / name).chmod(0o755)
-    env = {"PATH": f"{folder}:{os.environ['PATH']}"} | ({"NUM_RANKS": ranks} if ranks else {})
+    env = {"PATH": f"{folder}:{os.environ['PATH']}"} | ({"NUM_RANKS": ranks} if ranks else {}) | more
     subprocess.run(["bash", str(path), "my/data", "my/run"], check=True, env=env, timeout=60)
     return [shlex.split(line) for line in (folder / "calls").read_text().splitlines()]
 
@@ -151,6 +151,25 @@ def test_shell_recipe(path, tmp_path):
     labels = "labels_liu2018" if path.stem == "avenue" else "labels"  # Avenue has two sets
     assert (score.reconstructions, score.data_dir) == ("my/run/reconstructions", "my/data/testing")
     assert (score.labels, score.out_dir) == (f"my/data/{labels}", "my/run/evaluation")
+
+
+@shell_recipes
+@pytest.mark.parametrize("recipe", ["fast", "full"])
+def test_shell_recipe_of_a_detector(path, recipe, tmp_path):
+    fit, evaluate = calls(path, tmp_path, RECIPE=recipe)
+    assert fit[:4] == ["python", "-m", "ramvid_vad", "fit"] and fit[4] == "my/data/training"
+    parsed = parse_command("", COMMAND_SECTIONS["fit"], fit[5:]).fit
+    assert (parsed.out, parsed.recipe) == (f"my/run/{recipe}", recipe)
+    assert Path(evaluate[1]).resolve() == CONFIGS.parent / "scripts" / "vad_eval.py"
+    score = parse_command("", EVAL, evaluate[2:]).eval
+    labels = "labels_liu2018" if path.stem == "avenue" else "labels"
+    assert (score.detector, score.data_dir, score.labels) == (parsed.out, "my/data/testing", f"my/data/{labels}")
+
+
+def test_shell_recipe_of_another_name_is_refused(tmp_path):
+    env = {"PATH": os.environ["PATH"], "RECIPE": "quick", "PYTHON": "false"}
+    done = subprocess.run(["bash", str(CONFIGS / "ped2.sh")], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr == "RECIPE=quick: thesis, fast or full\n"
 
 
 @shell_recipes

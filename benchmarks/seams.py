@@ -1,0 +1,43 @@
+"""Does a long autoregressive video show where its windows join? Frame-to-frame change at the joints and elsewhere.
+
+ramvid-vad sample --model_path RUN --data_dir VIDEOS --num_samples 4 --cond_frames 0,1,2,3,4 --num_frames 120 --out_dir OUT
+python benchmarks/seams.py --samples OUT/samples_4x120x16x24x1.npz --window 12 --given 5
+"""
+
+import argparse
+import json
+
+import numpy as np
+
+
+def changes(videos: np.ndarray, window: int, given: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean |change| in grey levels to the frame before, of the first frame of each window after the first, and of all
+    other generated frames. videos: uint8 (N, T, H, W, C) of windows of ``window`` frames with ``given`` ones kept."""
+    change = np.abs(np.diff(videos.astype(np.float32), axis=1)).mean((2, 3, 4))  # [:, t - 1]: from frame t - 1 to t
+    frames = np.arange(1, videos.shape[1])
+    joints = (frames >= window) & ((frames - window) % (window - given) == 0)
+    inner = (frames > given) & ~joints  # the first ones are given, or join them
+    return change[:, joints].ravel(), change[:, inner].ravel()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", required=True)
+    parser.add_argument("--window", type=int, required=True)
+    parser.add_argument("--given", type=int, default=5)
+    args = parser.parse_args()
+    at, inside = changes(np.load(args.samples)["arr_0"], args.window, args.given)
+    drawn = np.random.default_rng(0).choice(inside, (10_000, len(at))).mean(1)  # as many, wherever they lie
+    print(
+        json.dumps(
+            {
+                "joints": len(at),
+                "change_at_joints": float(at.mean()),
+                "change_elsewhere": float(inside.mean()),
+                "elsewhere_95_percent_of_as_many": np.quantile(drawn, [0.025, 0.975]).tolist(),
+                "largest_at_joints": float(at.max()),
+                "largest_elsewhere": float(inside.max()),
+            },
+            indent=1,
+        )
+    )
