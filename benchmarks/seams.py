@@ -1,7 +1,7 @@
 """Does a long autoregressive video show where its windows join? Frame-to-frame change at the joints and elsewhere.
 
-ramvid-vad sample --model_path RUN --data_dir VIDEOS --num_samples 4 --cond_frames 0,1,2,3,4 --num_frames 120 --out_dir OUT
-python benchmarks/seams.py --samples OUT/samples_4x120x16x24x1.npz --window 12 --given 5
+    ramvid-vad sample --model_path RUN --data_dir VIDEOS --cond_frames 0,1,2,3,4 --num_frames 120 --out_dir OUT
+python benchmarks/seams.py --samples OUT/samples_10x120x16x24x1.npz --window 12 --given 5
 """
 
 import argparse

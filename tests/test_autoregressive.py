@@ -183,7 +183,7 @@ def test_the_benchmark_looks_at_the_joints():
 def test_ramvids_recipes_on_real_video(name, shared, tmp_path):
     """Each recipe with a smaller network: its masks, microbatches and window, trained and predicted on."""
     small = "--image_size 16 --num_channels 32 --num_res_blocks 1 --channel_mult 1,2 --attention_resolutions 8"
-    places = f"--data_dir {shared / 'ped2' / 'training'} --only 01,02 --cache_dir {tmp_path}/cache"
+    places = f"--data_dir {shared / 'data' / 'ped2' / 'training'} --only 01,02 --cache_dir {tmp_path}/cache"
     recipe = f"--config ramvid_{name} {small} {places}"
     words = f"{recipe} --max_steps 1 --log_dir {tmp_path}/model".split()
     train(parse_command("", COMMAND_SECTIONS["video_train"], words))
