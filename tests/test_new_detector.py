@@ -33,12 +33,13 @@ def test_the_pages_own_test(page, tmp_path):
 
 
 def test_the_commands_of_the_page(page, tmp_path, capsys):
+    for folder in ("normal", "testing", "labels"):
+        (tmp_path / folder).mkdir()
     for i in range(3):
         write_video(tmp_path / "normal" / f"{i}.mkv", texture(20, 40, 56, speed=0, seed=0))
     odd = texture(20, 40, 56, speed=0, seed=0)
     odd[10:, 8:24, 8:24] = 255
     write_video(tmp_path / "testing" / "a.mkv", odd)
-    (tmp_path / "labels").mkdir()
     np.save(tmp_path / "labels" / "a.npy", np.repeat([0, 1], 10).astype(np.uint8))
     fit, score, evaluate = re.findall(r"^ramvid-vad (?:fit|score|evaluate) .*", PAGE.read_text(), re.MULTILINE)
     places = {name: str(tmp_path / name) for name in ("normal", "camera", "testing", "labels", "result")}
