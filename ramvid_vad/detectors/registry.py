@@ -2,6 +2,7 @@
 
 from ramvid_vad.detectors.appearance import NearestFeature
 from ramvid_vad.detectors.detector import Detector
+from ramvid_vad.detectors.feature_diffusion.detector import FeatureDiffusion, UnlabelledFeatureDiffusion
 from ramvid_vad.detectors.fusion import CalibratedSum
 from ramvid_vad.detectors.infilling import Infilling
 from ramvid_vad.detectors.motion import FrameDifference, OpticalFlow
@@ -11,7 +12,12 @@ DETECTORS: dict[str, type[Detector]] = {
 }
 """In the order of a table's rows."""
 
-SAVED = DETECTORS | {Infilling.name: Infilling}
+PEERS: dict[str, type[Detector]] = {
+    detector.name: detector for detector in (FeatureDiffusion, UnlabelledFeatureDiffusion)
+}
+"""Other papers' methods: ``fit(normal, progress, *, work, minutes, seed)`` trains their networks."""
+
+SAVED = DETECTORS | PEERS | {Infilling.name: Infilling}
 """What ``load`` knows: infilling is no row of the nulls, for it is the model itself."""
 
 RECIPES: dict[str, type[Detector]] = {"fast": CalibratedSum, "full": Infilling}
