@@ -6,6 +6,7 @@ from ramvid_vad.detectors.feature_diffusion.detector import FeatureDiffusion, Un
 from ramvid_vad.detectors.fusion import CalibratedSum
 from ramvid_vad.detectors.infilling import Infilling
 from ramvid_vad.detectors.motion import FrameDifference, OpticalFlow
+from ramvid_vad.detectors.pseudo_anomalies.detector import PseudoAnomalies
 
 DETECTORS: dict[str, type[Detector]] = {
     detector.name: detector for detector in (FrameDifference, OpticalFlow, NearestFeature, CalibratedSum)
@@ -13,7 +14,7 @@ DETECTORS: dict[str, type[Detector]] = {
 """In the order of a table's rows."""
 
 PEERS: dict[str, type[Detector]] = {
-    detector.name: detector for detector in (FeatureDiffusion, UnlabelledFeatureDiffusion)
+    detector.name: detector for detector in (FeatureDiffusion, UnlabelledFeatureDiffusion, PseudoAnomalies)
 }
 """Other papers' methods: ``fit(normal, progress, *, work, minutes, seed)`` trains their networks."""
 

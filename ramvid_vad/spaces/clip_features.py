@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class ClipFeatures(Protocol):
-    """Frames of one video, uint8 (H, W, 3), in order -> (number of its first frame, vector float32 (D,)) of each clip."""
+    """Frames uint8 (H, W, 3) of one video -> (its first frame's number, vector float32 (D,)) of each clip, in order."""
 
     def clips(self, frames: Iterable[np.ndarray], stride: int = LENGTH) -> Iterator[tuple[int, np.ndarray]]: ...
 

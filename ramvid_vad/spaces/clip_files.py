@@ -17,9 +17,7 @@ def read_clip_features(path: str) -> dict[str, np.ndarray]:
     """
     found = _hdf5(path) if path.endswith(ENDINGS) else _folder(path)
     if not found:
-        raise InputError(
-            f"{path}: no features in it: give a folder of NAME.npy, or an HDF5 file with a dataset a video"
-        )
+        raise InputError(f"{path}: no features in it: give a folder of NAME.npy, or HDF5 with a dataset a video")
     clean = {}
     for name, array in sorted(found.items()):
         if array.dtype.kind not in "fiu" or array.ndim not in (2, 3) or 0 in array.shape:

@@ -29,8 +29,8 @@ class Noise:
     """The paper's three parameters; its text has lost the best values of the first two.
 
     p_mean, p_std: of log sigma in training. Ours are Karras' own, -1.2 and 1.2 at data of deviation 0.5, moved to
-    vectors of deviation 1: -1.2 + ln 2.  start: the level of LEVELS that reconstruction begins at, 0 being the noisiest;
-    6 was best of all in the paper, and is about the deviation of the data here.
+    vectors of deviation 1: -1.2 + ln 2.  start: the level of LEVELS that reconstruction begins at, 0 being the
+    noisiest; 6 was best of all in the paper, and is about the deviation of the data here.
     """
 
     p_mean: float = -0.5
@@ -142,6 +142,6 @@ class VectorDiffusion:
 def flagged(errors: np.ndarray, k: float) -> np.ndarray:
     """Which vectors of a batch (n,) are abnormal: error at or above mean + k standard deviations of the batch.
 
-    Algorithm 1 of the paper says "L < L_th then abnormal" in its last line and the opposite in its text; the text holds.
+    The last line of the paper's algorithm 1 calls the smaller errors abnormal, its text the larger: the text holds.
     """
     return errors >= errors.mean() + k * errors.std()

@@ -1,6 +1,7 @@
 """The network of feature diffusion: an hourglass of linear layers that is told the noise level by FiLM."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -37,7 +38,7 @@ def film(x: torch.Tensor, c_noise: torch.Tensor, frequencies: torch.Tensor) -> t
 def _layers(widths: list[int], last: bool) -> nn.Sequential:
     """Linear layers through these widths. last: the final one is bare."""
     layers: list[nn.Module] = []
-    for i, (narrow, wide) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (narrow, wide) in enumerate(pairwise(widths)):
         layers.append(nn.Linear(narrow, wide))
         if not (last and i == len(widths) - 2):
             layers += [nn.BatchNorm1d(wide), nn.ReLU()]
