@@ -23,7 +23,7 @@ MODEL = ModelOptions(
     num_res_blocks=1,
     attention_resolutions="",
     mixer="none",
-    mask_channel=True,
+    patch_size=2,
     factorized_conv=True,
 )
 CALLS = "logsnr10"  # network calls of one infilling

@@ -82,7 +82,7 @@ def test_a_tiny_training_of_the_inpainter_lowers_its_loss(tmp_path):
     frames = np.stack([texture(1, 40, 60, seed=i)[0, ..., 0] for i in range(4)])
     torch.manual_seed(0)
     fresh = PatchInpainter()
-    trained = PatchInpainter.fit(frames, work=str(tmp_path), minutes=0.1, progress=False)
+    trained = PatchInpainter.fit(frames, work=str(tmp_path), minutes=0.15, progress=False)
     with torch.no_grad():
         before, after = (
             np.mean([each.loss(frames, np.random.default_rng(i)).item() for i in range(3)]) for each in (fresh, trained)
