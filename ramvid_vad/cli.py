@@ -25,6 +25,7 @@ COMMAND_SECTIONS = {
     "fit": ("fit",),
     "score": ("score",),
     "select_recipe": ("select",),
+    "study_features": ("feature_study",),
 }
 
 BEGIN_AGAIN = ("fit", "vad_eval", "select_recipe")  # commands that keep nothing of what they had done when stopped

@@ -10,6 +10,7 @@ from ramvid_vad.options.evaluation import EvalOptions
 from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOptions
 from ramvid_vad.options.sampling import DemoOptions, SampleOptions
 from ramvid_vad.options.space import SpaceOptions
+from ramvid_vad.options.studies import FeatureStudyOptions
 from ramvid_vad.options.training import TrainOptions
 from ramvid_vad.options.video import CacheOptions, PrepareOptions, VideoOptions
 
@@ -28,6 +29,7 @@ GROUPS = {
     "fit": FitOptions,
     "score": ScoreOptions,
     "select": SelectOptions,
+    "feature_study": FeatureStudyOptions,
 }
 
 
@@ -58,6 +60,7 @@ class RunOptions:
     fit: FitOptions = field(default_factory=FitOptions)
     score: ScoreOptions = field(default_factory=ScoreOptions)
     select: SelectOptions = field(default_factory=SelectOptions)
+    feature_study: FeatureStudyOptions = field(default_factory=FeatureStudyOptions)
 
     def but(self, section: str, **values: Any) -> "RunOptions":
         """The same with other values in one group."""
