@@ -49,8 +49,11 @@ class VideoBackbone:
             raise InputError(f"video backbone {name!r}: choose one of {', '.join(VIDEO_BACKBONES)}")
         try:
             from torchvision.models import video
-        except ImportError:
-            raise InputError(f"the video backbone {name} needs torchvision: pip install torchvision") from None
+        except (ImportError, RuntimeError) as error:  # the latter: it was built for another version of torch
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(
+                f"{name} needs torchvision ({reason}): pip install torchvision, of torch's release"
+            ) from None
         if not os.path.isfile(weights):
             raise InputError(f"{name}: weights {weights!r}: no such file; give the local file of its state dict")
         network = getattr(video, name)(weights=None)

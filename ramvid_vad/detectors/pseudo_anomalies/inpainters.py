@@ -5,9 +5,10 @@ import os
 import cv2
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 
 from ramvid_vad.detectors.network_training import train_network
-from ramvid_vad.detectors.pseudo_anomalies.spatial import Place, around, cut
+from ramvid_vad.detectors.pseudo_anomalies.spatial import Inpainter, Place, around, cut
 from ramvid_vad.diffusion.samplers import sample_dpmpp_2m
 from ramvid_vad.errors import InputError
 from ramvid_vad.options import DiffusionOptions, ModelOptions
@@ -15,6 +16,7 @@ from ramvid_vad.script_util import create_diffusion, create_model
 
 PATCH = 32  # pixels, side of what our model sees
 BATCH = 16
+PREFIX = "inpainter."  # of its weights among those of the detector
 MODEL = ModelOptions(
     image_size=str(PATCH),
     rgb=False,
@@ -115,7 +117,7 @@ class PipelineInpainter:
             raise InputError(f"{folder}: needs the package {error.name}: pip install diffusers transformers") from None
         try:
             self._pipeline = AutoPipelineForInpainting.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, ImportError) as error:
+        except Exception as error:  # a damaged folder makes it raise whatever it comes across
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"{folder}: not a diffusers pipeline for inpainting ({reason})") from None
         self._pipeline.set_progress_bar_config(disable=True)
@@ -135,9 +137,19 @@ class PipelineInpainter:
         return cv2.cvtColor(made, cv2.COLOR_RGB2GRAY)[..., None] if frame.shape[2] == 1 else made
 
 
-def is_pipeline(folder: str) -> bool:
-    """Whether a folder looks like one of diffusers' pipelines."""
-    return os.path.isfile(os.path.join(folder, "model_index.json"))
+def load_inpainter(folder: str) -> Inpainter:
+    """Of a fitted detector of pseudo-anomalies, or of a local diffusers pipeline. InputError: it is neither."""
+    if os.path.isfile(os.path.join(folder, "model_index.json")):
+        return PipelineInpainter(folder)
+    path = os.path.join(folder, "detector.safetensors")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names = [name for name in file.keys() if name.startswith(PREFIX)]  # noqa: SIM118
+            return PatchInpainter.restore({name[len(PREFIX) :]: file.get_tensor(name) for name in names})
+    except (OSError, SafetensorError, ValueError):
+        raise InputError(
+            f"{folder}: neither a fitted detector pseudo_anomalies with its own inpainter, nor a diffusers pipeline"
+        ) from None
 
 
 def _entries(grey: np.ndarray) -> torch.Tensor:

@@ -32,19 +32,25 @@ def flows(frames: Iterable[np.ndarray], size: tuple[int, int]) -> Iterator[np.nd
 
 
 def mixed(clip: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A copy of flow fields (2, T, H, W) where in one square l * flow + (1 - l) * another flow stands (mixup).
+    """A copy of flow fields (2, T, H, W) in which one drawn square is mixed with one of another clip (mixup).
 
     other: of the same shape, another clip: from it comes a square of any place, its frames in drawn order, so that what
-    is mixed in has the scene's own speeds but not its course.  l: of Beta(ALPHA, ALPHA), at most 1/2 by symmetry, so
-    that the change is never faint.  All outside the square is untouched.
+    is mixed in has the scene's own speeds but not its course. All outside the square is untouched.
     """
     (y, x, side), (v, u, _) = region(clip.shape[2:], rng), region(clip.shape[2:], rng)
     v, u = min(v, clip.shape[2] - side), min(u, clip.shape[3] - side)
+    made = clip.copy()
+    made[:, :, y : y + side, x : x + side] = mixture(
+        clip[:, :, y : y + side, x : x + side], other[:, :, v : v + side, u : u + side], rng
+    )
+    return made
+
+
+def mixture(flow: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """l * flow + (1 - l) * other, both (2, T, h, w), the frames of ``other`` in drawn order.
+
+    l: of Beta(ALPHA, ALPHA), at most 1/2 by symmetry, so that the change is never faint.
+    """
     share = rng.beta(ALPHA, ALPHA)
     share = min(share, 1 - share)
-    order = rng.permutation(clip.shape[1])
-    made = clip.copy()
-    strange = other[:, order, v : v + side, u : u + side]
-    inside = made[:, :, y : y + side, x : x + side]
-    inside[...] = share * inside + (1 - share) * strange
-    return made
+    return share * flow + (1 - share) * other[:, rng.permutation(other.shape[1])]

@@ -11,6 +11,7 @@ from ramvid_vad.detectors.pseudo_anomalies import detector as module
 from ramvid_vad.detectors.pseudo_anomalies import training
 from ramvid_vad.detectors.pseudo_anomalies.autoencoder import AutoEncoder, reconstruction_loss
 from ramvid_vad.detectors.pseudo_anomalies.detector import PARTS, PseudoAnomalies, _owned
+from ramvid_vad.detectors.pseudo_anomalies.inpainters import load_inpainter
 from ramvid_vad.detectors.pseudo_anomalies.training import drawn_clip, train_autoencoder, train_discriminator
 from ramvid_vad.detectors.registry import SAVED
 from ramvid_vad.errors import InputError
@@ -157,8 +158,11 @@ def test_saved_and_loaded_it_scores_the_same(made, tmp_path):
     for one, other in zip(*(each.score(paths[0]).__dict__.values() for each in (detector, again)), strict=True):
         np.testing.assert_equal(one, other)
     frame = texture(1, 40, 60)[0]
-    infills = [each.inpainter(frame, (4, 4, 10), np.random.default_rng(0)) for each in (detector, again)]
-    assert np.array_equal(*infills)
+    loaded = load_inpainter(str(tmp_path))
+    one, *others = (
+        each(frame, (4, 4, 10), np.random.default_rng(0)) for each in (detector.inpainter, again.inpainter, loaded)
+    )
+    assert all(np.array_equal(one, other) for other in others)
     tensors = {name: value for name, value in detector.tensors().items() if name != "motion.layers.0.weight"}
     with pytest.raises(ValueError, match="Missing key"):
         PseudoAnomalies.restore(detector.settings(), tensors)

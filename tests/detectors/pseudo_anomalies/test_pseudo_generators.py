@@ -11,7 +11,7 @@ from PIL import Image
 from stand_ins import texture
 
 from ramvid_vad.detectors.pseudo_anomalies import inpainters
-from ramvid_vad.detectors.pseudo_anomalies.inpainters import PATCH, PatchInpainter, PipelineInpainter
+from ramvid_vad.detectors.pseudo_anomalies.inpainters import PATCH, PatchInpainter, PipelineInpainter, load_inpainter
 from ramvid_vad.detectors.pseudo_anomalies.spatial import around, infilled, region
 from ramvid_vad.detectors.pseudo_anomalies.temporal import ALPHA, FASTEST, flows, mixed
 from ramvid_vad.errors import InputError
@@ -135,6 +135,11 @@ def test_a_pipeline_of_diffusers(monkeypatch, tmp_path):
 
 
 def test_a_missing_pipeline_is_one_line(monkeypatch, tmp_path):
+    with pytest.raises(InputError, match="neither a fitted detector"):
+        load_inpainter(str(tmp_path))
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(InputError, match="not a diffusers pipeline for inpainting"):
+        load_inpainter(str(tmp_path))
     with pytest.raises(InputError, match="not a diffusers pipeline for inpainting"):
         PipelineInpainter(str(tmp_path))
     monkeypatch.setitem(sys.modules, "diffusers", None)
