@@ -15,6 +15,7 @@ import torch
 from ramvid_vad.detectors.detector import Detector, Scores, colour
 from ramvid_vad.detectors.feature_diffusion.model import VectorDiffusion
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
+from ramvid_vad.detectors.normal_videos import keep_to
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.spaces.clip_features import LENGTH, PooledSpace, spread
@@ -55,9 +56,14 @@ class FeatureDiffusion(Detector):
         """Train for ``minutes`` and set the scale on videos that were held out.
 
         work: folder of the training, from which an interrupted call goes on; "": one that is removed at the end.
-        InputError: too little video, packages of the frozen network missing.
+        InputError: too little video, packages of the frozen network missing, a folder begun with other videos.
         """
+        if not work:
+            with tempfile.TemporaryDirectory() as folder:
+                return cls.fit(normal, progress, work=folder, minutes=minutes, seed=seed)
         learning, held_out = cls._shares(normal, progress)
+        os.makedirs(work, exist_ok=True)
+        keep_to(work, learning, held_out)
         space = FeatureSpace.fit(learning)
         source = PooledSpace(space)
         known = [_vectors(source, clip, TRAINING_STRIDE, progress)[1] for clip in learning]
@@ -65,15 +71,14 @@ class FeatureDiffusion(Detector):
         vectors = np.concatenate(known)
         if len(vectors) < FEWEST_CLIPS:
             raise InputError(f"{len(vectors)} clips of {LENGTH} frames: give at least {FEWEST_CLIPS}, better minutes")
-        with tempfile.TemporaryDirectory() as folder:
-            model = VectorDiffusion.fit(
-                vectors,
-                np.concatenate(checks) if checks else vectors[:0],
-                work=os.path.join(work or folder, "network"),
-                minutes=minutes,
-                seed=seed,
-                progress=progress,
-            )
+        model = VectorDiffusion.fit(
+            vectors,
+            np.concatenate(checks) if checks else vectors[:0],
+            work=os.path.join(work, "network"),
+            minutes=minutes,
+            seed=seed,
+            progress=progress,
+        )
         usual = np.concatenate([model.errors(each) for each in checks or known])
         return cls(space, model, {PART: log_scale(usual)}, [str(clip) for clip in held_out])
 

@@ -18,6 +18,7 @@ import torch
 
 from ramvid_vad.detectors.detector import Detector, Scores, colour
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
+from ramvid_vad.detectors.normal_videos import keep_to
 from ramvid_vad.detectors.pseudo_anomalies.autoencoder import AutoEncoder
 from ramvid_vad.detectors.pseudo_anomalies.inpainters import PatchInpainter, PipelineInpainter
 from ramvid_vad.detectors.pseudo_anomalies.spatial import Inpainter, infilled
@@ -43,6 +44,7 @@ SIZE = (96, 144)  # pixels, of the auto-encoders' frames; 256 x 256 in the neare
 WIDTH = 0.25  # of the auto-encoders; 1 is the public code's, 16 times the work
 STRIDE = 4  # frames between two windows; the public code moves by one and scores frame 9 of 16
 MIDDLE = (LENGTH + STRIDE) // 2 + 1  # a window's last scored frame, exclusive: the STRIDE about its ninth are scored
+MOST_FRAMES = 20_000  # of training video in memory, 1.7 GB: of more, videos are left out evenly
 CLIPS = 48  # for the discriminator, normal ones; as many pseudo-anomalies
 PARTS = ("appearance", "motion", "semantics")
 
@@ -84,41 +86,47 @@ class PseudoAnomalies(Detector):
 
         work: folder of the training, from which an interrupted call goes on; "": one that is removed at the end.
         pipeline: local folder of one of diffusers' inpainting pipelines; "": our own model, trained first.  width: see
-        AutoEncoder.  InputError: too little video, packages missing, no such pipeline.
+        AutoEncoder.  InputError: too little video, packages missing, no such pipeline, a folder begun with
+        other videos.
         """
+        if not work:
+            with tempfile.TemporaryDirectory() as folder:
+                more = {"minutes": minutes, "seed": seed, "pipeline": pipeline, "width": width}
+                return cls.fit(normal, progress, work=folder, **more)
         other = PipelineInpainter(pipeline) if pipeline else None  # what is wrong with it is said before the work
         learning, held_out = split(normal, progress)
-        with tempfile.TemporaryDirectory() as folder:
-            place = work or folder
+        os.makedirs(work, exist_ok=True)
+        keep_to(work, learning, held_out)
+        learning = _evenly(learning, MOST_FRAMES)
 
-            def budget(part: str) -> dict[str, Any]:
-                where = os.path.join(place, part)
-                return {"work": where, "minutes": minutes * SHARES[part], "seed": seed, "progress": progress}
+        def budget(part: str) -> dict[str, Any]:
+            where = os.path.join(work, part)
+            return {"work": where, "minutes": minutes * SHARES[part], "seed": seed, "progress": progress}
 
-            seen = [[_small(clip, progress) for clip in clips] for clips in (learning, held_out)]
-            (looks, moves), (check_looks, check_moves) = (list(zip(*each, strict=True)) for each in seen)
-            own = None
-            if other is None:
-                pictures = np.concatenate([_pixels(each[0]) for each in looks])
-                own = PatchInpainter.fit(pictures, **budget("inpainter"))
-            inpaint: Inpainter = own or other  # type: ignore[assignment]
+        seen = [[_small(clip, progress) for clip in clips] for clips in (learning, held_out)]
+        (looks, moves), (check_looks, check_moves) = (list(zip(*each, strict=True)) for each in seen)
+        own = None
+        if other is None:
+            pictures = np.concatenate([_pixels(each[0]) for each in looks])
+            own = PatchInpainter.fit(pictures, **budget("inpainter"))
+        inpaint: Inpainter = own or other  # type: ignore[assignment]
 
-            def infill(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-                pixels = _pixels(clip).transpose(1, 2, 3, 0)
-                made = infilled(pixels, inpaint, rng)
-                changed = (made.astype(np.float32) / 127.5 - 1).transpose(3, 0, 1, 2)
-                return np.where((made != pixels).transpose(3, 0, 1, 2), changed, clip)
+        def infill(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+            pixels = _pixels(clip).transpose(1, 2, 3, 0)
+            made = infilled(pixels, inpaint, rng)
+            changed = (made.astype(np.float32) / 127.5 - 1).transpose(3, 0, 1, 2)
+            return np.where((made != pixels).transpose(3, 0, 1, 2), changed, clip)
 
-            def mix(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-                return mixed(clip, drawn_clip(moves, rng), rng)
+        def mix(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+            return mixed(clip, drawn_clip(moves, rng), rng)
 
-            networks: dict[str, torch.nn.Module] = {
-                "appearance": train_autoencoder(looks, check_looks, infill, width, **budget("appearance")),
-                "motion": train_autoencoder(moves, check_moves, mix, width, **budget("motion")),
-            }
-            space = FeatureSpace.fit(learning)
-            vectors = _vectors(learning, space, inpaint, seed, progress)
-            networks["semantics"] = train_discriminator(*vectors, **budget("discriminator"))
+        networks: dict[str, torch.nn.Module] = {
+            "appearance": train_autoencoder(looks, check_looks, infill, width, **budget("appearance")),
+            "motion": train_autoencoder(moves, check_moves, mix, width, **budget("motion")),
+        }
+        space = FeatureSpace.fit(learning)
+        vectors = _vectors(learning, space, inpaint, seed, progress)
+        networks["semantics"] = train_discriminator(*vectors, **budget("discriminator"))
         found = cls(space, networks, {}, [str(clip) for clip in held_out], own, width)
         about = sum(clip.about_how_many() for clip in held_out)
         with progress_bar("calibrating on normal video", "frame", about or None, shown=progress) as bar:
@@ -244,6 +252,13 @@ def _looks(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 def _pixels(looks: np.ndarray) -> np.ndarray:
     """[-1, 1] -> uint8, of the same shape."""
     return np.rint((looks.astype(np.float32) + 1) * 127.5).astype(np.uint8)
+
+
+def _evenly(clips: Sequence[Clip], frames: int) -> list[Clip]:
+    """As many of the clips, evenly spread, as have about so many frames together; at least one."""
+    about = sum(clip.about_how_many() for clip in clips)
+    kept = len(clips) if about <= frames else max(1, len(clips) * frames // about)
+    return [clips[i] for i in np.linspace(0, len(clips) - 1, kept).round().astype(int)]
 
 
 def _small(clip: Clip, progress: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -98,6 +98,12 @@ def test_the_unsupervised_protocol_learns_from_all_video_and_knows_no_label(made
     assert isinstance(load(str(tmp_path), SAVED), UnlabelledFeatureDiffusion)
 
 
+def test_a_training_goes_on_with_the_videos_it_was_begun_with(made):
+    folder, paths, _ = made
+    with pytest.raises(InputError, match="begun with other normal videos"):
+        FeatureDiffusion.fit(paths[:3], False, work=str(folder / "work"), minutes=0.02)
+
+
 def test_too_little_video_is_one_line(tmp_path):
     paths = [str(write_video(tmp_path / f"{i}.mkv", texture(17, 40, 60, seed=i))) for i in range(3)]
     with pytest.raises(InputError, match="2 clips of 16 frames: give at least 4"):

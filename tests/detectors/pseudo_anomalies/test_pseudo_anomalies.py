@@ -10,12 +10,13 @@ from ramvid_vad.detectors.detector import load
 from ramvid_vad.detectors.pseudo_anomalies import detector as module
 from ramvid_vad.detectors.pseudo_anomalies import training
 from ramvid_vad.detectors.pseudo_anomalies.autoencoder import AutoEncoder, reconstruction_loss
-from ramvid_vad.detectors.pseudo_anomalies.detector import PARTS, PseudoAnomalies, _owned
+from ramvid_vad.detectors.pseudo_anomalies.detector import PARTS, PseudoAnomalies, _evenly, _owned
 from ramvid_vad.detectors.pseudo_anomalies.inpainters import load_inpainter
 from ramvid_vad.detectors.pseudo_anomalies.training import drawn_clip, train_autoencoder, train_discriminator
 from ramvid_vad.detectors.registry import SAVED
 from ramvid_vad.errors import InputError
 from ramvid_vad.spaces import features as features_module
+from ramvid_vad.video.reader import Clip
 
 
 def test_the_published_auto_encoder():
@@ -62,6 +63,13 @@ def test_clips_are_drawn_evenly_from_videos():
     short = next(clip for clip in firsts if clip[0] == 100)
     assert short.tolist() == [100, 101, 102, 103, 104] + [104] * 11
     assert np.mean([clip[0] == 200 for clip in firsts]) == pytest.approx(1 / 7, abs=0.06)
+
+
+@pytest.mark.parametrize(("most", "kept"), [(100, [0, 1, 2, 3, 4]), (99, [0, 1, 3, 4]), (60, [0, 2, 4]), (1, [0])])
+def test_of_too_many_frames_videos_are_left_out_evenly(most, kept, monkeypatch):
+    clips = [Clip(str(i)) for i in range(5)]
+    monkeypatch.setattr(Clip, "about_how_many", lambda clip: 20)
+    assert [int(clip.path) for clip in _evenly(clips, most)] == kept
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 18, 40, 41])
@@ -174,6 +182,8 @@ def test_the_same_call_goes_on_and_other_networks_are_refused(made):
     np.testing.assert_array_equal(again.score(paths[0]).frames, detector.score(paths[0]).frames)
     with pytest.raises(InputError, match="of another network"):
         PseudoAnomalies.fit(paths, False, work=work, minutes=0.02, width=0.1)
+    with pytest.raises(InputError, match="begun with other normal videos"):
+        PseudoAnomalies.fit(paths[:3], False, work=work, minutes=0.02, width=0.05)
 
 
 def test_a_missing_pipeline_is_said_before_the_work(made, tmp_path):
