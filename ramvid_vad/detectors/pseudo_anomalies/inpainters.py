@@ -34,14 +34,15 @@ CALLS = "logsnr10"  # network calls of one infilling
 class PatchInpainter:
     """A diffusion model of grey patches of PATCH pixels of which a square is hidden.
 
+    It predicts the clean patch: barely trained, it then blurs where a network that predicts noise leaves noise.
     It sees as much around a region as the region is wide and nothing else, and was trained for minutes: what it puts
     there fits at the border and is a little wrong within, which is what a pseudo-anomaly should be.
     """
 
     def __init__(self) -> None:
         self.network = create_model(MODEL)
-        self._training = create_diffusion(DiffusionOptions(prediction="v"))
-        self._sampling = create_diffusion(DiffusionOptions(prediction="v", timestep_respacing=CALLS))
+        self._training = create_diffusion(DiffusionOptions(prediction="xstart"))
+        self._sampling = create_diffusion(DiffusionOptions(prediction="xstart", timestep_respacing=CALLS))
 
     @classmethod
     def fit(
@@ -99,8 +100,9 @@ class PatchInpainter:
         drawn = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
         self.network.eval()
         made = sample_dpmpp_2m(self._sampling, self.network, clean, given, lambda k: drawn)
-        change = cv2.resize((127.5 * (made - clean))[0, 0, 0].numpy(), (whole, whole), interpolation=cv2.INTER_LINEAR)
-        change = change[y - top : y - top + side, x - left : x - left + side, None]
+        anew = cv2.resize((127.5 * (made + 1))[0, 0, 0].numpy(), (whole, whole), interpolation=cv2.INTER_LINEAR)
+        anew = anew[y - top : y - top + side, x - left : x - left + side, None]
+        change = anew - grey[y : y + side, x : x + side]
         return np.clip(np.rint(frame[y : y + side, x : x + side] + change), 0, 255).astype(np.uint8)
 
 

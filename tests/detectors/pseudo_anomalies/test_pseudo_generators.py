@@ -61,7 +61,7 @@ def test_the_model_sees_the_hidden_square_alone_as_hidden(inpainter, monkeypatch
     other = frame.copy()
     other[10:20, 20:30] = 255 - other[10:20, 20:30]
     made = [inpainter(each, (10, 20, 10), np.random.default_rng(0)) for each in (frame, other)]
-    np.testing.assert_allclose(made[0].astype(int), made[1].astype(int), atol=90)
+    assert np.array_equal(*made)
     seen = []
 
     def sampler(diffusion, model, clean, given, noise):
@@ -69,7 +69,7 @@ def test_the_model_sees_the_hidden_square_alone_as_hidden(inpainter, monkeypatch
         return torch.where(given, clean, torch.zeros_like(clean))
 
     monkeypatch.setattr(inpainters, "sample_dpmpp_2m", sampler)
-    assert np.abs(inpainter(frame, (10, 20, 10), np.random.default_rng(0)).astype(int) - 127.5).max() <= 90
+    assert set(np.unique(inpainter(frame, (10, 20, 10), np.random.default_rng(0)))) <= {127, 128}
     clean, given = seen[0]
     assert clean.shape == (1, 1, 1, PATCH, PATCH)
     hidden = ~given[0, 0, 0]
