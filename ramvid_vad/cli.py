@@ -26,6 +26,7 @@ COMMAND_SECTIONS = {
     "score": ("score",),
     "select_recipe": ("select",),
     "compare": ("compare",),
+    "study_features": ("feature_study",),
 }
 
 BEGIN_AGAIN = ("fit", "vad_eval", "select_recipe")  # commands that keep nothing of what they had done when stopped

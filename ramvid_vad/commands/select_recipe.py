@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 from ramvid_vad.detectors.free_parts import BOXES, appearance_memory
 from ramvid_vad.detectors.fusion import HELD_OUT, LogScale, log_scale
 from ramvid_vad.detectors.infilling import Infilling
-from ramvid_vad.detectors.pseudo import KINDS
+from ramvid_vad.detectors.pseudo import KINDS, infilled_by
+from ramvid_vad.detectors.pseudo_anomalies.inpainters import load_inpainter
 from ramvid_vad.detectors.residual_maps import Part, box_scores
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.statistics.protocols import choose
@@ -55,6 +56,9 @@ def select_recipe(run: RunOptions) -> None:
     if len(paths) <= HELD_OUT:
         raise InputError(f"--normal {options.normal}: {len(paths)} videos: give at least {HELD_OUT + 1}")
     held_out = paths[-HELD_OUT:]
+    kinds = dict(KINDS)
+    if options.inpainter:
+        kinds["place infilled"] = infilled_by(load_inpainter(options.inpainter))
     model = Infilling.from_run(options.run, [], parts=CANDIDATES)
     learned = [
         np.stack(list(model.space.encode(read_frames(path)))) for path in paths[:-HELD_OUT][: options.memory_videos]
@@ -63,13 +67,13 @@ def select_recipe(run: RunOptions) -> None:
     names = [f"{part} box {side}" for part, side in product([*(p.name for p in CANDIDATES), *BOXES], SIDES)]
 
     normal: list[Curves] = []
-    changed: dict[str, list[tuple[Curves, np.ndarray]]] = {kind: [] for kind in KINDS}
-    with progress_bar("scoring held-out clips", "clip", len(held_out) * (1 + len(KINDS))) as bar:
+    changed: dict[str, list[tuple[Curves, np.ndarray]]] = {kind: [] for kind in kinds}
+    with progress_bar("scoring held-out clips", "clip", len(held_out) * (1 + len(kinds))) as bar:
         for path in held_out:
             frames = np.stack(list(read_frames(path)))
             normal.append(_curves(model, frames))
             bar.update()
-            for number, (kind, change) in enumerate(KINDS.items()):
+            for number, (kind, change) in enumerate(kinds.items()):
                 made, marks = change(frames, stream(options.seed, f"pseudo {os.path.basename(path)}", number))
                 changed[kind].append((_curves(model, made), marks))
                 bar.update()
@@ -86,17 +90,17 @@ def select_recipe(run: RunOptions) -> None:
         chosen, best = [*chosen, name], tried[name]["mean"]
         steps.append({"added": name} | tried[name])
     log = {
-        "options": asdict(options) | {"run": "", "normal": "", "out_dir": ""},
+        "options": asdict(options) | {"run": "", "normal": "", "out_dir": "", "inpainter": ""},
         "held_out": [video_name(path, options.normal) for path in held_out],
         "alone": dict(sorted(alone.items(), key=lambda each: -each[1]["mean"])),
         "chosen": steps,
     }
     write_text(os.path.join(out, "select_recipe.json"), json.dumps(log, indent=1) + "\n")
-    print(f"{'part':<44}{'mean':>7}" + "".join(f"{kind.split()[-1]:>10}" for kind in KINDS))
+    print(f"{'part':<44}{'mean':>7}" + "".join(f"{kind.split()[-1]:>15}" for kind in kinds))
     for name, found in log["alone"].items():
-        print(f"{name:<44}{found['mean']:>7.3f}" + "".join(f"{found[kind]:>10.3f}" for kind in KINDS))
+        print(f"{name:<44}{found['mean']:>7.3f}" + "".join(f"{found[kind]:>15.3f}" for kind in kinds))
     for step in steps:
-        print(f"+ {step['added']:<42}{step['mean']:>7.3f}" + "".join(f"{step[kind]:>10.3f}" for kind in KINDS))
+        print(f"+ {step['added']:<42}{step['mean']:>7.3f}" + "".join(f"{step[kind]:>15.3f}" for kind in kinds))
     print(f"select_recipe.json is in {out}")
 
 

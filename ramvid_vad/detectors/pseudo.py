@@ -5,11 +5,19 @@ bool (n,): the middle third of the clip. What is chosen by them is as good as th
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
 
+from ramvid_vad.detectors.pseudo_anomalies.spatial import Inpainter
+from ramvid_vad.detectors.pseudo_anomalies.temporal import mixture
+from ramvid_vad.spaces.motion import flow_between
+
+FAINT = 0.35  # how much of a faint anomaly is seen, the frame behind it being the rest
+
 Made = tuple[np.ndarray, np.ndarray]
+Kind = Callable[[np.ndarray, np.random.Generator], Made]
 
 
 def skipped(frames: np.ndarray, rng: np.random.Generator) -> Made:
@@ -37,20 +45,20 @@ def frozen(frames: np.ndarray, rng: np.random.Generator) -> Made:
     return made, _changed(len(frames), first, end)
 
 
-def texture(frames: np.ndarray, rng: np.random.Generator) -> Made:
+def texture(frames: np.ndarray, rng: np.random.Generator, opacity: float = 1.0) -> Made:
     """A patch of smooth noise moves along at two pixels a frame."""
     side = _side(frames)
     coarse = rng.integers(0, 256, (side // 4, side // 4, 3), dtype=np.uint8)
     patch = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
-    return _moved_in(frames, patch, 2, rng)
+    return _moved_in(frames, patch, 2, rng, opacity)
 
 
-def foreign(frames: np.ndarray, rng: np.random.Generator) -> Made:
+def foreign(frames: np.ndarray, rng: np.random.Generator, opacity: float = 1.0) -> Made:
     """The busiest place of the first frames, turned upside down and half as large again, moves along at three pixels a
     frame: an object that is not seen so."""
     y, x, side = _busiest(frames[: max(2, len(frames) // 3)])
     patch = cv2.resize(frames[0, y : y + side, x : x + side][::-1], (side * 3 // 2, side * 3 // 2))
-    return _moved_in(frames, patch, 3, rng)
+    return _moved_in(frames, patch, 3, rng, opacity)
 
 
 def teleported(frames: np.ndarray, rng: np.random.Generator) -> Made:
@@ -67,13 +75,48 @@ def teleported(frames: np.ndarray, rng: np.random.Generator) -> Made:
     return made, _changed(len(frames), first, end)
 
 
-KINDS: dict[str, Callable[[np.ndarray, np.random.Generator], Made]] = {
+def motion_mixed(frames: np.ndarray, rng: np.random.Generator) -> Made:
+    """The busiest place moves by its own flow mixed with that of other moments: each frame there is the one before it,
+    moved so (the temporal pseudo-anomaly of detectors/pseudo_anomalies, made visible)."""
+    first, end = _middle(len(frames))
+    y, x, side = _busiest(frames[first:end])
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames[first - 1 : end]]
+    pairs = zip(grey[1:], grey, strict=False)
+    flow = np.stack([flow_between(now, before)[y : y + side, x : x + side] for now, before in pairs]).transpose(
+        3, 0, 1, 2
+    )
+    at = np.mgrid[y : y + side, x : x + side][::-1, None] + mixture(flow, flow, rng)  # where each pixel comes from
+    made = frames.copy()
+    for t in range(first, end):
+        made[t, y : y + side, x : x + side] = cv2.remap(
+            frames[t - 1], *at[:, t - first].astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+    return made, _changed(len(frames), first, end)
+
+
+def infilled_by(inpaint: Inpainter) -> Kind:
+    """The kind in which the busiest place, infilled once by a model, stands still while the rest goes on."""
+
+    def infilled(frames: np.ndarray, rng: np.random.Generator) -> Made:
+        first, end = _middle(len(frames))
+        y, x, side = place = _busiest(frames[first:end])
+        made = frames.copy()
+        made[first:end, y : y + side, x : x + side] = inpaint(frames[first], place, rng)
+        return made, _changed(len(frames), first, end)
+
+    return infilled
+
+
+KINDS: dict[str, Kind] = {
     "frames skipped": skipped,
     "motion reversed": reversed_motion,
     "object frozen": frozen,
     "foreign texture": texture,
     "foreign object": foreign,
     "teleport": teleported,
+    "faint-texture": partial(texture, opacity=FAINT),
+    "faint-object": partial(foreign, opacity=FAINT),
+    "motion mixed": motion_mixed,
 }
 
 
@@ -102,7 +145,7 @@ def _busiest(frames: np.ndarray) -> tuple[int, int, int]:
     return int(y), int(x), side
 
 
-def _moved_in(frames: np.ndarray, patch: np.ndarray, speed: int, rng: np.random.Generator) -> Made:
+def _moved_in(frames: np.ndarray, patch: np.ndarray, speed: int, rng: np.random.Generator, opacity: float) -> Made:
     """A patch, round, that moves to the right from a drawn place, and comes in again on the left."""
     first, end = _middle(len(frames))
     side, (height, width) = len(patch), frames.shape[1:3]
@@ -112,5 +155,6 @@ def _moved_in(frames: np.ndarray, patch: np.ndarray, speed: int, rng: np.random.
     made = frames.copy()
     for t in range(first, end):
         left = (x + speed * (t - first)) % (width - side + 1)
-        made[t, y : y + side, left : left + side][inside] = patch[inside]
+        behind = made[t, y : y + side, left : left + side]
+        behind[inside] = cv2.addWeighted(patch, opacity, behind, 1 - opacity, 0)[inside]
     return made, _changed(len(frames), first, end)

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 
 from ramvid_vad.detectors.appearance import NearestFeature
 from ramvid_vad.detectors.detector import Detector
+from ramvid_vad.detectors.feature_diffusion.detector import FeatureDiffusion, UnlabelledFeatureDiffusion
 from ramvid_vad.detectors.fusion import CalibratedSum
 from ramvid_vad.detectors.infilling import Infilling
 from ramvid_vad.detectors.motion import FrameDifference, OpticalFlow
+from ramvid_vad.detectors.pseudo_anomalies.detector import PseudoAnomalies
 
 DETECTORS: dict[str, type[Detector]] = {
     detector.name: detector for detector in (FrameDifference, OpticalFlow, NearestFeature, CalibratedSum)
@@ -17,7 +19,9 @@ DETECTORS: dict[str, type[Detector]] = {
 RECIPES: dict[str, type[Detector]] = {"fast": CalibratedSum, "full": Infilling}
 """What ``fit`` makes of normal video, by the name of its recipe."""
 
-PEERS: dict[str, type[Detector]] = {}
+PEERS: dict[str, type[Detector]] = {
+    detector.name: detector for detector in (FeatureDiffusion, UnlabelledFeatureDiffusion, PseudoAnomalies)
+}
 """Methods of other papers, and one's own (docs/new_detector.md), by their ``name``."""
 
 SAVED: Mapping[str, type[Detector]] = ChainMap(PEERS, {Infilling.name: Infilling}, DETECTORS)

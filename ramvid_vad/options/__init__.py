@@ -11,6 +11,7 @@ from ramvid_vad.options.option import describe, int_list, option, parse_image_si
 from ramvid_vad.options.run import GROUPS, RunOptions
 from ramvid_vad.options.sampling import DemoOptions, SampleOptions
 from ramvid_vad.options.space import SpaceOptions
+from ramvid_vad.options.studies import FeatureStudyOptions
 from ramvid_vad.options.training import TrainOptions
 from ramvid_vad.options.video import CacheOptions, PrepareOptions, VideoOptions
 
@@ -22,6 +23,7 @@ __all__ = [
     "DemoOptions",
     "DiffusionOptions",
     "EvalOptions",
+    "FeatureStudyOptions",
     "FitOptions",
     "ModelOptions",
     "PrepareOptions",

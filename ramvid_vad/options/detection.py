@@ -40,6 +40,10 @@ class SelectOptions:
 
     run: str = option("", "log directory of a training run with --space features and --held_out 2")
     normal: str = option("", "folder of the normal videos it was trained on; the last two were held out, and are used")
+    inpainter: str = option(
+        "",
+        "folder of a fitted detector pseudo_anomalies, or of a diffusers inpainting pipeline; adds the infilled kind",
+    )
     memory_videos: int = option(4, "videos, the first by name, that the nearest look is sought in", at_least=1)
     out_dir: str = option("", "where select_recipe.json goes; empty: $OPENAI_LOGDIR, else a dated folder in runs/")
     seed: int = option(0, "seed of the pseudo-anomalies", at_least=0)

@@ -10,6 +10,7 @@ from ramvid_vad.options.evaluation import CompareOptions, EvalOptions
 from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOptions
 from ramvid_vad.options.sampling import DemoOptions, SampleOptions
 from ramvid_vad.options.space import SpaceOptions
+from ramvid_vad.options.studies import FeatureStudyOptions
 from ramvid_vad.options.training import TrainOptions
 from ramvid_vad.options.video import CacheOptions, PrepareOptions, VideoOptions
 
@@ -29,6 +30,7 @@ GROUPS = {
     "score": ScoreOptions,
     "select": SelectOptions,
     "compare": CompareOptions,
+    "feature_study": FeatureStudyOptions,
 }
 
 
@@ -60,6 +62,7 @@ class RunOptions:
     score: ScoreOptions = field(default_factory=ScoreOptions)
     select: SelectOptions = field(default_factory=SelectOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
+    feature_study: FeatureStudyOptions = field(default_factory=FeatureStudyOptions)
 
     def but(self, section: str, **values: Any) -> "RunOptions":
         """The same with other values in one group."""

@@ -9,8 +9,9 @@ from stand_ins import texture
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.select_recipe import _aucs
 from ramvid_vad.commands.select_recipe import select_recipe as command
+from ramvid_vad.detectors import pseudo
 from ramvid_vad.detectors.fusion import log_scale
-from ramvid_vad.detectors.pseudo import KINDS
+from ramvid_vad.detectors.pseudo import FAINT, KINDS, infilled_by
 from ramvid_vad.errors import InputError
 
 
@@ -31,6 +32,42 @@ def test_marked_frames_are_changed_and_no_others(kind):
         assert np.array_equal(made[10:20], frames[19:9:-1])
     if kind != "frames skipped":
         assert not changed[20:].any()
+
+
+def test_a_faint_anomaly_is_a_share_of_the_whole_one():
+    frames = texture(30, 48, 72, speed=2)
+    for faint, whole in (("faint-texture", "foreign texture"), ("faint-object", "foreign object")):
+        some, _ = KINDS[faint](frames, np.random.default_rng(0))
+        all_of_it, _ = KINDS[whole](frames, np.random.default_rng(0))
+        expected = FAINT * all_of_it[10:20] + (1 - FAINT) * frames[10:20].astype(float)
+        np.testing.assert_allclose(some[10:20], expected, atol=0.51)
+
+
+def test_mixed_motion_changes_one_square_and_unmixed_flow_gives_the_frame_again(monkeypatch):
+    """Of a scene that moves by two and by six pixels in turn."""
+    frames = texture(60, 48, 72, speed=2)[np.cumsum([1, 3] * 15) - 1]
+    made, _ = KINDS["motion mixed"](frames, np.random.default_rng(0))
+    rows, columns = np.nonzero((made != frames).any(axis=(0, 3)))
+    assert np.ptp(rows) < 8 and np.ptp(columns) < 8  # a sixth of 48
+    monkeypatch.setattr(pseudo, "mixture", lambda flow, other, rng: flow)
+    same, _ = KINDS["motion mixed"](frames, np.random.default_rng(0))
+    assert np.abs(same.astype(int) - frames).mean() < np.abs(made.astype(int) - frames).mean() / 2
+
+
+def test_a_place_is_infilled_by_the_model_that_is_given():
+    frames = texture(30, 48, 72, speed=2)
+    seen = []
+
+    def inpaint(frame, place, rng):
+        seen.append((frame, place))
+        return np.full((place[2], place[2], 3), 7, np.uint8)
+
+    made, marks = infilled_by(inpaint)(frames, np.random.default_rng(0))
+    (frame, (y, x, side)), *others = seen
+    assert not others and np.array_equal(frame, frames[10]) and np.flatnonzero(marks).tolist() == list(range(10, 20))
+    assert (made[10:20, y : y + side, x : x + side] == 7).all()
+    made[10:20, y : y + side, x : x + side] = frames[10:20, y : y + side, x : x + side]
+    assert np.array_equal(made, frames)
 
 
 def test_auc_of_a_part_by_hand():

@@ -15,6 +15,16 @@ class PooledColours:
         return torch.cat([means, means.roll(1, 1) * means / 100], dim=1).permute(0, 2, 3, 1).contiguous()
 
 
+class ManyColours(PooledColours):
+    """The same with 24 channels, as many as a space keeps by default: powers of the six."""
+
+    channels, digest = 24, "many colours"
+
+    def __call__(self, frames: np.ndarray) -> torch.Tensor:
+        x = super().__call__(frames) / 100
+        return torch.cat([x, x**2, x**3, x**4], dim=-1)
+
+
 def texture(frames: int, height: int, width: int, speed: int = 2, seed: int = 0) -> np.ndarray:
     """uint8 (n, h, w, 3): a smooth random texture that moves to the right by ``speed`` pixels a frame."""
     rng = np.random.default_rng(seed)

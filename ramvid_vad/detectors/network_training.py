@@ -1,0 +1,122 @@
+"""The training that the networks of other papers' methods share: AdamW, a cosine over time, checkpoints to go on from.
+
+``folder`` gets a generation of checkpoints every few minutes (see training/checkpoints.py), none of which is ever
+deleted, and ``training.jsonl``, a line for each with the losses: what a curve over training is drawn from.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from ramvid_vad.errors import InputError, RunError
+from ramvid_vad.runtime.files import write_text
+from ramvid_vad.runtime.progress import progress_bar, warn
+from ramvid_vad.runtime.randomness import stream
+from ramvid_vad.runtime.signals import Terminated, finishing
+from ramvid_vad.training.checkpoints import find_latest, load_checkpoint, save_checkpoint
+from ramvid_vad.training.optimizer_state import restore_optimizer
+
+LOG = "training.jsonl"
+
+
+def train_network(
+    network: nn.Module,
+    step: Callable[[np.random.Generator], torch.Tensor],
+    *,
+    minutes: float,
+    folder: str,
+    lr: float,
+    held_out: Callable[[], float] | None = None,
+    seed: int = 0,
+    save_every_minutes: float = 5.0,
+    progress: bool = True,
+) -> None:
+    """Train for ``minutes`` of computing, counted over all calls on this folder; the same call goes on.
+
+    step: the loss () of one step, a pure function of the network and of the random numbers it is given, which depend on
+    ``seed`` and the step's number alone.  lr: at the start; it falls to 0 as a cosine over ``minutes``.  held_out: the
+    loss on normal video that is not trained on, for the log.  The network ends in evaluation mode.
+    InputError: checkpoints of another network, or the folder cannot be written.  RunError: the loss is not finite.
+    KeyboardInterrupt: a signal ended it, after a checkpoint.
+    """
+    optimizer = torch.optim.AdamW(network.parameters(), lr=lr)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        number, seconds, lines = _resume(network, optimizer, folder)
+        budget, saved = 60 * minutes, seconds
+        losses: list[float] = []
+        with (
+            progress_bar("training", "s", round(budget), round(seconds), shown=progress) as bar,
+            finishing(warn, "step") as stop,
+        ):
+            while seconds < budget and not stop:
+                began = time.monotonic()
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * (1 + math.cos(math.pi * seconds / budget)) / 2
+                network.train()
+                loss = step(stream(seed, "network training", number))
+                if not loss.isfinite():
+                    raise RunError(f"{folder}: the loss of step {number} is {loss.item()}: try another seed")
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+                number += 1
+                spent = time.monotonic() - began
+                seconds += spent
+                bar.update(spent)
+                if seconds >= budget or stop or seconds - saved >= 60 * save_every_minutes:
+                    saved = seconds
+                    lines.append(_line(network, number, seconds, losses, held_out))
+                    losses = []
+                    save_checkpoint(
+                        folder,
+                        number,
+                        network.state_dict(),
+                        {},
+                        optimizer,
+                        {"seconds": seconds},
+                        {},
+                        named_parameters=network.named_parameters(),
+                    )
+                    write_text(os.path.join(folder, LOG), "".join(f"{json.dumps(line)}\n" for line in lines))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error}): give another folder, or free space") from None
+    network.eval()
+    if stop:
+        kind = Terminated if stop.name == "SIGTERM" else KeyboardInterrupt
+        raise kind(f"goes on from step {number}")
+
+
+def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, folder: str) -> tuple[int, float, list[dict]]:
+    """Steps and seconds done, and the log so far."""
+    found = find_latest(folder)
+    if found is None:
+        return 0, 0.0, []
+    loaded = load_checkpoint(found, ema_rates=())
+    try:
+        network.load_state_dict(loaded.model)
+        restore_optimizer(optimizer, network.named_parameters(), loaded.optimizer or {})
+        seconds = float(loaded.extra["seconds"])
+    except (RuntimeError, KeyError, ValueError, TypeError):
+        raise InputError(f"{folder}: its checkpoints are of another network: give another folder") from None
+    with open(os.path.join(folder, LOG), encoding="utf-8") as file:
+        lines = [line for line in map(json.loads, file) if line["step"] <= loaded.step]
+    return loaded.step, seconds, lines
+
+
+def _line(
+    network: nn.Module, number: int, seconds: float, losses: list[float], held_out: Callable[[], float] | None
+) -> dict[str, float]:
+    line = {"step": number, "seconds": round(seconds, 1), "loss": float(np.mean(losses))}
+    if held_out is not None:
+        network.eval()
+        with torch.inference_mode():
+            line["held_out"] = float(held_out())
+    return line

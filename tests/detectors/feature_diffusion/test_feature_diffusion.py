@@ -1,0 +1,220 @@
+"""Feature diffusion as a detector, in both protocols, and its study."""
+
+import json
+
+import numpy as np
+import pytest
+from clips import write_video
+from stand_ins import ManyColours, texture
+
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
+from ramvid_vad.commands.study_features import _to_frames, study_features
+from ramvid_vad.detectors.detector import load
+from ramvid_vad.detectors.feature_diffusion import detector as module
+from ramvid_vad.detectors.feature_diffusion.detector import PART, FeatureDiffusion, UnlabelledFeatureDiffusion
+from ramvid_vad.detectors.feature_diffusion.model import flagged
+from ramvid_vad.detectors.registry import SAVED
+from ramvid_vad.errors import InputError
+from ramvid_vad.spaces import features as features_module
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stand_in():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features_module, "load_backbone", lambda name, weights="": ManyColours())
+        patch.setattr(features_module, "FRAMES", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("feature_diffusion")
+    paths = [str(write_video(folder / f"{i}.mkv", texture(40, 40, 60, speed=2, seed=i))) for i in range(4)]
+    return folder, paths, FeatureDiffusion.fit(paths, False, work=str(folder / "work"), minutes=0.02)
+
+
+def test_the_scale_comes_from_held_out_normal_video(made):
+    _, paths, detector = made
+    assert detector.held_out == ["2.mkv", "3.mkv"]
+    clips = np.concatenate([np.unique(detector.score(path).parts[PART].round(9)) for path in paths[2:]])
+    errors = [
+        detector.model.errors(np.stack([vector for _, vector in detector.features.clips(module.colour(path))]))
+        for path in paths[2:]
+    ]
+    assert detector.scales[PART].mean == pytest.approx(np.log(np.concatenate(errors)).mean(), abs=1e-4)
+    assert len(clips) >= 4
+
+
+def test_scores_are_constant_over_clips(made):
+    _, paths, detector = made
+    ticks = []
+    scores = detector.score(paths[0], tick=ticks.append)
+    assert scores.maps is None and scores.frames.shape == (40,) and sum(ticks) == 40
+    assert (
+        len(set(scores.frames[:16])) == 1 and len(set(scores.frames[16:24])) == 1 and len(set(scores.frames[32:])) == 1
+    )
+    expected = (
+        np.log(np.maximum(scores.parts[PART], detector.scales[PART].floor)) - detector.scales[PART].mean
+    ) / detector.scales[PART].sd
+    np.testing.assert_allclose(scores.frames, expected)
+    assert detector.score(texture(3, 40, 60)).frames.shape == (3,)
+
+
+def test_saved_and_loaded_it_scores_the_same(made, tmp_path):
+    _, paths, detector = made
+    detector.card = {"recipe": detector.name}
+    detector.save(str(tmp_path))
+    np.testing.assert_array_equal(load(str(tmp_path), SAVED).score(paths[0]).frames, detector.score(paths[0]).frames)
+    tensors = {name: value for name, value in detector.tensors().items() if "network.decoder" not in name}
+    with pytest.raises(ValueError, match="Missing key"):
+        FeatureDiffusion.restore(detector.settings(), tensors)
+    with pytest.raises(ValueError, match="scales of"):
+        FeatureDiffusion.restore(detector.settings() | {"log_scales": {}}, detector.tensors())
+
+
+def test_the_unsupervised_protocol_learns_from_all_video_and_knows_no_label(made, monkeypatch, tmp_path):
+    """All videos give clips, none is held out, and nothing but the videos is opened."""
+    folder, paths, _ = made
+    labels = folder / "labels"
+    labels.mkdir(exist_ok=True)
+    learnt = []
+    real = module.VectorDiffusion.fit
+    monkeypatch.setattr(
+        module.VectorDiffusion,
+        "fit",
+        lambda vectors, held_out, **s: learnt.append((vectors, held_out)) or real(vectors, held_out, **s),
+    )
+    opened = []
+    for name in ("read_labels", "parse_labels"):
+        monkeypatch.setattr(f"ramvid_vad.video.truth.labels.{name}", lambda *given, **more: opened.append(given))
+    detector = UnlabelledFeatureDiffusion.fit(paths, False, minutes=0.01)
+    vectors, held_out = learnt[0]
+    assert len(vectors) == 4 * 7 and len(held_out) == 0  # a clip every 4 of 40 frames
+    assert detector.held_out == [] and opened == []
+    errors = detector.model.errors(vectors)
+    assert detector.scales[PART].mean == pytest.approx(np.log(errors).mean(), abs=1e-4)
+    detector.card = {}
+    detector.save(str(tmp_path))
+    assert isinstance(load(str(tmp_path), SAVED), UnlabelledFeatureDiffusion)
+
+
+def test_a_training_goes_on_with_the_videos_it_was_begun_with(made):
+    folder, paths, _ = made
+    with pytest.raises(InputError, match="begun with other normal videos"):
+        FeatureDiffusion.fit(paths[:3], False, work=str(folder / "work"), minutes=0.02)
+
+
+def test_too_little_video_is_one_line(tmp_path):
+    paths = [str(write_video(tmp_path / f"{i}.mkv", texture(17, 40, 60, seed=i))) for i in range(3)]
+    with pytest.raises(InputError, match="2 clips of 16 frames: give at least 4"):
+        FeatureDiffusion.fit(paths, False, minutes=0.01)
+
+
+def study(*flags):
+    study_features(parse_command("", COMMAND_SECTIONS["study_features"], [str(flag) for flag in flags]))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Features of two training and two test videos; the last 32 frames of each test video are far away."""
+    folder = tmp_path_factory.mktemp("files")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 40), ("test", 10)):
+        (folder / part).mkdir()
+        for i in range(2):
+            vectors = rng.standard_normal((count, 6)).astype(np.float32)
+            if part == "test":
+                vectors[-2:] += 6
+            np.save(folder / part / f"{i}.npy", vectors)
+    (folder / "labels").mkdir()
+    for i in range(2):
+        np.save(folder / "labels" / f"{i}.npy", np.repeat([0] * 8 + [1] * 2, 16)[: 160 - 3 * i].astype(np.uint8))
+    return folder
+
+
+def test_the_study(files, tmp_path, capsys, monkeypatch):
+    flags = ["--train", files / "train", "--test", files / "test", "--labels", files / "labels", "--features", "files"]
+    flags += ["--p_means", "-0.5", "--p_stds", "0.6,1.2", "--ks", "0.1,1", "--minutes", 0.02, "--out_dir", tmp_path]
+    study(*flags)
+    log = json.loads((tmp_path / "study_features.json").read_text())
+    assert [(row["p_std"], row["start"]) for row in log["rows"]] == [(s, i) for s in (0.6, 1.2) for i in range(10)]
+    assert max(row["auc"] for row in log["rows"]) > 0.9
+    assert {len(row["thresholds"]) for row in log["rows"]} == {2}
+    for row in log["rows"]:
+        few, many = row["thresholds"][1]["flagged"], row["thresholds"][0]["flagged"]
+        assert 0 < few <= many < 1
+    assert log["train_videos"] == ["0", "1"] and str(files) not in json.dumps(log)
+    assert "k=0.1" in capsys.readouterr().out
+    first = (tmp_path / "study_features.json").read_bytes()
+    study(*flags)  # the trainings are finished: nothing changes
+    assert (tmp_path / "study_features.json").read_bytes() == first
+
+
+def test_the_study_never_reads_labels_before_it_scores(files, tmp_path, monkeypatch):
+    """Other labels make other figures of the same errors: the networks are the same, byte for byte."""
+    common = ["--train", files / "train", "--test", files / "test", "--features", "files", "--p_means", "-0.5"]
+    common += ["--p_stds", "1.2", "--minutes", 0.01]
+    (tmp_path / "turned").mkdir()
+    for i in range(2):
+        np.save(tmp_path / "turned" / f"{i}.npy", 1 - np.load(files / "labels" / f"{i}.npy"))
+    study(*common, "--labels", files / "labels", "--out_dir", tmp_path / "one")
+    monkeypatch.setattr("ramvid_vad.detectors.feature_diffusion.model.train_network", _of(tmp_path / "one"))
+    study(*common, "--labels", tmp_path / "turned", "--out_dir", tmp_path / "other")
+    rows = [json.loads((tmp_path / out / "study_features.json").read_text())["rows"] for out in ("one", "other")]
+    for one, other in zip(*rows, strict=True):
+        assert one["auc"] == pytest.approx(1 - other["auc"])
+        assert [t["flagged"] for t in one["thresholds"]] == [t["flagged"] for t in other["thresholds"]]
+
+
+def _of(out):
+    """Takes the weights that another run left: two trainings within a time differ in their number of steps."""
+    from safetensors.torch import load_file
+
+    def train(network, step, **settings):
+        network.load_state_dict(load_file(max((out / "mean-0.5_std1.2").glob("model*.safetensors"))))
+        network.eval()
+
+    return train
+
+
+def test_the_balanced_accuracy_is_the_auc_of_the_decision():
+    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+    rng = np.random.default_rng(0)
+    labels, errors = rng.integers(0, 2, 200), rng.random(200)
+    decision = flagged(errors, 0.5)
+    assert balanced_accuracy_score(labels, decision) == pytest.approx(roc_auc_score(labels, decision))
+
+
+def test_the_end_of_a_video_may_lack_a_clip_or_have_one_filled_up():
+    errors, firsts = np.array([1.0, 2.0]), [0, 16]
+    assert _to_frames(errors, firsts, "v", 40)[[15, 16, 39]].tolist() == [1, 2, 2]
+    assert len(_to_frames(errors, firsts, "v", 20)) == 20
+    for count in (48, 16):
+        with pytest.raises(InputError, match=f"v: 2 clips of 16 frames, but {count} labels"):
+            _to_frames(errors, firsts, "v", count)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--train", "x"], "--test: give the folder"),
+        (["--train", "x", "--test", "y", "--labels", "z", "--ks", "a"], "--ks 'a': expected comma-separated numbers"),
+        (["--train", "x", "--test", "y", "--labels", "z", "--p_stds", "0"], "--p_stds 0: must be above 0"),
+    ],
+)
+def test_a_study_of_nothing_is_one_line(flags, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        study(*flags, "--out_dir", tmp_path)
+
+
+def test_a_study_of_video(made, tmp_path):
+    """The clips of our own space, from video files."""
+    folder, *_ = made
+    (tmp_path / "labels").mkdir()
+    for i in range(4):
+        np.save(tmp_path / "labels" / f"{i}.npy", (np.arange(40) > 30).astype(np.uint8))
+    flags = ["--train", folder, "--test", folder, "--labels", tmp_path / "labels", "--p_means", "0", "--p_stds", "1"]
+    study(*flags, "--minutes", 0.01, "--out_dir", tmp_path / "out")
+    log = json.loads((tmp_path / "out" / "study_features.json").read_text())
+    assert len(log["rows"]) == 10 and log["test_videos"] == ["0", "1", "2", "3"]

@@ -1,0 +1,191 @@
+"""The detector of pseudo-anomalies: networks, which frame is scored where, weights, saving."""
+
+import numpy as np
+import pytest
+import torch
+from clips import write_video
+from stand_ins import ManyColours, texture
+
+from ramvid_vad.detectors.detector import load
+from ramvid_vad.detectors.pseudo_anomalies import detector as module
+from ramvid_vad.detectors.pseudo_anomalies import training
+from ramvid_vad.detectors.pseudo_anomalies.autoencoder import AutoEncoder, reconstruction_loss
+from ramvid_vad.detectors.pseudo_anomalies.detector import PARTS, PseudoAnomalies, _evenly, _owned
+from ramvid_vad.detectors.pseudo_anomalies.inpainters import load_inpainter
+from ramvid_vad.detectors.pseudo_anomalies.training import drawn_clip, train_autoencoder, train_discriminator
+from ramvid_vad.detectors.registry import SAVED
+from ramvid_vad.errors import InputError
+from ramvid_vad.spaces import features as features_module
+from ramvid_vad.video.reader import Clip
+
+
+def test_the_published_auto_encoder():
+    """Convolutions of 27 weights between 1, 96, 128, 256 and 256 channels and back, with biases and norms."""
+    network = AutoEncoder(1, 1.0)
+    pairs = [(1, 96), (96, 128), (128, 256), (256, 256)]
+    pairs += [(b, a) for a, b in reversed(pairs)]
+    convolutions = sum(27 * a * b + b for a, b in pairs)
+    norms = 2 * sum(b for _, b in pairs[:-1])
+    assert sum(p.numel() for p in network.parameters()) == convolutions + norms
+    kinds = [type(layer).__name__ for layer in network.layers]
+    assert kinds == ["Conv3d", "BatchNorm3d", "LeakyReLU"] * 4 + ["ConvTranspose3d", "BatchNorm3d", "LeakyReLU"] * 3 + [
+        "ConvTranspose3d",
+        "Tanh",
+    ]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_shapes_of_the_auto_encoder(channels):
+    network = AutoEncoder(channels, 0.1)
+    clips = torch.randn(2, channels, 16, 32, 48)
+    sizes = []
+    for layer in network.layers:
+        layer.register_forward_hook(lambda layer, given, made: sizes.append(tuple(made.shape[2:])))
+    assert network(clips).shape == clips.shape and network(clips).abs().max() <= 1
+    assert sizes[0] == (16, 16, 24) and sizes[9] == (2, 2, 3)  # time is halved three times, space four times
+
+
+def test_a_pseudo_anomaly_is_to_be_undone():
+    """To copy what is shown costs the change; to make the clean clip costs nothing; the slope leads towards it."""
+    clean = torch.rand(1, 1, 16, 16, 16)
+    shown = clean + 0.3
+    assert reconstruction_loss(torch.nn.Identity(), clean, clean).item() == 0
+    assert reconstruction_loss(torch.nn.Identity(), shown, clean).item() == pytest.approx(0.09)
+    offset = torch.nn.Parameter(torch.zeros(()))
+    reconstruction_loss(lambda x: x + offset, shown, clean).backward()
+    assert offset.grad.item() == pytest.approx(0.6)  # descent lowers what is made, away from the anomaly
+
+
+def test_clips_are_drawn_evenly_from_videos():
+    videos = [np.arange(n, dtype=np.float16).reshape(1, n, 1, 1) + 100 * i for i, n in enumerate((20, 5, 16))]
+    firsts = [drawn_clip(videos, np.random.default_rng(i))[0, :, 0, 0] for i in range(400)]
+    assert {float(clip[0]) for clip in firsts} == {0, 1, 2, 3, 4, 100, 200}
+    short = next(clip for clip in firsts if clip[0] == 100)
+    assert short.tolist() == [100, 101, 102, 103, 104] + [104] * 11
+    assert np.mean([clip[0] == 200 for clip in firsts]) == pytest.approx(1 / 7, abs=0.06)
+
+
+@pytest.mark.parametrize(("most", "kept"), [(100, [0, 1, 2, 3, 4]), (99, [0, 1, 3, 4]), (60, [0, 2, 4]), (1, [0])])
+def test_of_too_many_frames_videos_are_left_out_evenly(most, kept, monkeypatch):
+    clips = [Clip(str(i)) for i in range(5)]
+    monkeypatch.setattr(Clip, "about_how_many", lambda clip: 20)
+    assert [int(clip.path) for clip in _evenly(clips, most)] == kept
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 18, 40, 41])
+def test_every_frame_is_scored_once_about_the_middle(count):
+    items = [(np.full((1, 1, 1), i), np.full((2, 1, 1), i), np.full((3, 1, 1), i)) for i in range(count)]
+    seen = []
+    for at, looks, moves, maps in _owned(items):
+        assert looks.shape == (1, 16, 1, 1) and moves.shape == (2, 16, 1, 1) and maps.shape == (16, 3, 1, 1)
+        seen += looks[0, at, 0, 0].tolist()
+        if count > 16 and 11 <= seen[-1] < count - 5:
+            assert (at.start, at.stop) == (7, 11)  # of them the ninth, 8 counted from 0, is the published one
+    assert seen == list(range(count))
+
+
+def test_a_tiny_training_lowers_the_loss_and_shows_its_share_of_pseudo_anomalies(monkeypatch, tmp_path):
+    clip = texture(24, 16, 32)[..., :1].transpose(3, 0, 1, 2).astype(np.float32) / 127.5 - 1
+    shown, losses = [], []
+
+    def train(network, step, *, lr, held_out, **settings):
+        """Sixty steps, however fast the machine is."""
+        optimizer = torch.optim.AdamW(network.parameters(), lr=3 * lr)
+        for number in range(60):
+            optimizer.zero_grad()
+            step(np.random.default_rng(number)).backward()
+            optimizer.step()
+            if number in (0, 59):
+                network.eval()
+                with torch.no_grad():
+                    losses.append(held_out())
+                network.train()
+
+    def change(clip, rng):
+        shown.append(1)
+        return clip * 0
+
+    monkeypatch.setattr(training, "train_network", train)
+    train_autoencoder([clip], [clip], change, 0.05, work=str(tmp_path), minutes=1, seed=0, progress=False)
+    assert losses[1] < 0.8 * losses[0]
+    assert len(shown) == pytest.approx(0.2 * 240, abs=4 * (0.16 * 240) ** 0.5)
+
+
+def test_the_discriminator_is_high_for_pseudo_anomalies(tmp_path):
+    rng = np.random.default_rng(0)
+    normal, changed = (rng.standard_normal((20, 6)).astype(np.float32) + shift for shift in (0, 2))
+    network = train_discriminator(normal, changed, work=str(tmp_path), minutes=0.03, seed=0, progress=False)
+    with torch.no_grad():
+        assert network(torch.from_numpy(changed)).mean() > 1 > -1 > network(torch.from_numpy(normal)).mean()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Of three small videos, and what each was read for."""
+    folder = tmp_path_factory.mktemp("pseudo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features_module, "load_backbone", lambda name, weights="": ManyColours())
+        patch.setattr(features_module, "FRAMES", 20)
+        patch.setattr(module, "SIZE", (32, 48))
+        patch.setattr(module, "CLIPS", 2)
+        paths = [
+            str(write_video(folder / f"{i}.mkv", texture(n, 40, 60, speed=2, seed=i)))
+            for i, n in enumerate((22, 20, 18, 20))
+        ]
+        work = str(folder / "work")
+        detector = PseudoAnomalies.fit(paths, False, work=work, minutes=0.02, width=0.05)
+        yield folder, paths, work, detector
+
+
+def test_weights_come_from_the_held_out_normal_videos_alone(made):
+    _, paths, _, detector = made
+    assert detector.held_out == ["2.mkv", "3.mkv"]
+    parts = [detector.score(path, maps=False).parts for path in paths[2:]]
+    for part in PARTS:
+        logs = np.log(np.concatenate([each[part] for each in parts]))
+        assert detector.scales[part].mean == pytest.approx(logs.mean(), abs=1e-4)
+        assert detector.scales[part].sd == pytest.approx(logs.std(), rel=1e-3)
+
+
+def test_scores_and_maps(made):
+    _, paths, _, detector = made
+    ticks = []
+    scores = detector.score(paths[0], tick=ticks.append)
+    assert scores.frames.shape == (22,) and sum(ticks) == 22 and set(scores.parts) == set(PARTS)
+    assert scores.maps.shape == (22, 5, 8) and np.isfinite(scores.maps).all()
+    expected = sum((np.log(scores.parts[p]) - detector.scales[p].mean) / detector.scales[p].sd for p in PARTS)
+    np.testing.assert_allclose(scores.frames, expected, atol=0.2)  # of a floor, where a normal score is smaller
+    assert detector.score(texture(3, 40, 60)).frames.shape == (3,)
+
+
+def test_saved_and_loaded_it_scores_the_same(made, tmp_path):
+    _, paths, _, detector = made
+    detector.card = {"recipe": detector.name}
+    detector.save(str(tmp_path))
+    again = load(str(tmp_path), SAVED)
+    for one, other in zip(*(each.score(paths[0]).__dict__.values() for each in (detector, again)), strict=True):
+        np.testing.assert_equal(one, other)
+    frame = texture(1, 40, 60)[0]
+    loaded = load_inpainter(str(tmp_path))
+    one, *others = (
+        each(frame, (4, 4, 10), np.random.default_rng(0)) for each in (detector.inpainter, again.inpainter, loaded)
+    )
+    assert all(np.array_equal(one, other) for other in others)
+    tensors = {name: value for name, value in detector.tensors().items() if name != "motion.layers.0.weight"}
+    with pytest.raises(ValueError, match="Missing key"):
+        PseudoAnomalies.restore(detector.settings(), tensors)
+
+
+def test_the_same_call_goes_on_and_other_networks_are_refused(made):
+    _, paths, work, detector = made
+    again = PseudoAnomalies.fit(paths, False, work=work, minutes=0.02, width=0.05)
+    np.testing.assert_array_equal(again.score(paths[0]).frames, detector.score(paths[0]).frames)
+    with pytest.raises(InputError, match="of another network"):
+        PseudoAnomalies.fit(paths, False, work=work, minutes=0.02, width=0.1)
+    with pytest.raises(InputError, match="begun with other normal videos"):
+        PseudoAnomalies.fit(paths[:3], False, work=work, minutes=0.02, width=0.05)
+
+
+def test_a_missing_pipeline_is_said_before_the_work(made, tmp_path):
+    with pytest.raises(InputError, match="not a diffusers pipeline"):
+        PseudoAnomalies.fit(made[1], False, pipeline=str(tmp_path))
