@@ -16,6 +16,8 @@ from ramvid_vad.detectors.detector import MINUTES, SEED, Detector
 from ramvid_vad.detectors.registry import FITTED, RECIPES, SAVED
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
+from ramvid_vad.events.calibration import add_normal, camera_of
+from ramvid_vad.events.camera import Camera
 from ramvid_vad.infill_videos import FolderInfilling, sampling_settings
 from ramvid_vad.loading import anchor_pattern, frame_cache, weights_in, with_anchor_kind
 from ramvid_vad.loading import load_model as load_weights_and_options
@@ -39,6 +41,9 @@ def fit(
     minutes: float = MINUTES,
     detector: str | None = None,
     seed: int = SEED,
+    alarms_per_hour: float = 0.5,
+    zone: str = "",
+    min_seconds: float = 0.5,
 ) -> Detector:
     """Learn what is usual from normal video, without labels.
 
@@ -47,7 +52,8 @@ def fit(
     optical flow and nearest frozen feature; "full", a diffusion model is trained in the space of frozen features, and
     its residuals are added to these.  progress: show a bar.  minutes: of what is trained; its run lies in
     ``out/training``, from which an interrupted call goes on.  detector: another one in place of a recipe's, by its name
-    in ``detectors.registry``.  seed: of what is trained.
+    in ``detectors.registry``.  seed: of what is trained.  alarms_per_hour, zone, min_seconds: of the alarm that is
+    saved beside the detector (``events.camera.Camera``), as the options of ``ramvid-vad fit``.
     InputError: no such video, too little of it, an unknown recipe or detector.  RunError: training has
     diverged.  KeyboardInterrupt: a signal ended it, after a checkpoint.
     """
@@ -74,6 +80,24 @@ def fit(
     }
     if out is not None:
         found.save(out)
+        if found.streams():
+            name = os.path.basename(os.path.abspath(out))
+            camera_of(found, paths, name, alarms_per_hour, zone, min_seconds, progress).save(out)
+    return found
+
+
+def add(normal: str | Sequence[str], camera: str, progress: bool = True) -> Camera:
+    """Take more normal video ("this is normal") into the folder of a camera of recipe fast, without starting over.
+
+    What is kept and what is new: ``events.calibration.add_normal``. InputError: no such video or camera, another
+    recipe."""
+    places = [normal] if isinstance(normal, str | os.PathLike) else list(normal)
+    found = Camera.load(camera)
+    paths = [path for place in places for path in find_videos(os.fspath(place))]
+    add_normal(found, paths, progress)
+    found.detector.card["normal_videos"] += [os.path.basename(path.rstrip("/")) for path in paths]
+    found.detector.save(camera)
+    found.save(camera)
     return found
 
 

@@ -205,10 +205,15 @@ def test_scoring_again_goes_on_and_writes_over_nothing_else(camera, tmp_path, ca
         main(["score", "a:b", "my videos", *common])
     said = capsys.readouterr()
     assert end.value.code == 2 and "1 of 3 videos could not be scored" in said.err and "broken.mp4: cannot" in said.err
-    assert sorted(path.name for path in Path("s").iterdir()) == ["day 1.scores.csv", "x.scores.csv"]
+    assert sorted(path.name for path in Path("s").iterdir()) == [
+        "day 1.events.jsonl",
+        "day 1.scores.csv",
+        "x.events.jsonl",
+        "x.scores.csv",
+    ]
     with open("s/x.scores.csv", newline="") as file:
         assert [row["seconds"] for row in csv.DictReader(file)] == [f"{t / 10:.3f}" for t in range(12)]
-    monkeypatch.setattr(type(detector), "score", None)  # nothing is computed a second time
+    monkeypatch.setattr(type(detector), "stream", None)  # nothing is computed a second time
     before = Path("s/x.scores.csv").read_bytes()
     main(["score", "a:b/x.mp4", *common])
     assert "s/x.scores.csv: finished before" in capsys.readouterr().out

@@ -15,17 +15,17 @@ import torch
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from ramvid_vad.detectors.detector import Detector, Scores, colour
+from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, colour
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.spaces.backbones import FrozenFeatures
 from ramvid_vad.spaces.space import reduced
-from ramvid_vad.video.decoding.frame_rate import frame_rate
 from ramvid_vad.video.reader import Clip
 
 PATCHES = 20_000  # of normal video, from which the centres are made
 CENTRES = 1_000  # among which the nearest is looked for: quicker than all patches, and no worse (docs/evaluation.md)
 FRAMES = 1_000  # of normal video, at least, evenly spread, from which the patches are drawn
 VIDEOS = 64  # of normal video, at most, evenly spread: more would only be decoded for long
+ADDED, ADDED_FRAMES = 100, 200  # new centres, at most, from at least so many frames, of each normal video added later
 BOX = 5  # side of the box whose mean is taken, in cells of 8 pixels
 _BATCH = 8  # frames per pass of the network
 _ROUNDS = 20  # of k-means, at most
@@ -117,16 +117,6 @@ def patch_memory(
     return PatchMemory.of(patches[torch.from_numpy(rng.permutation(len(patches))[:PATCHES])])
 
 
-def distance_maps(
-    frames: Iterable[np.ndarray], appearance: "NearestFeature", tick: Callable[[int], Any]
-) -> Iterator[torch.Tensor]:
-    """Distance to normal video at each cell of each frame, (h, w).
-
-    frames: colour, uint8 (H, W, 3), of one video in order. tick: called with the number of frames just done.
-    """
-    return (appearance.memory.distances(maps) for maps in in_batches(appearance.network, frames, tick))
-
-
 def farthest(distances: torch.Tensor) -> float:
     """The farthest place of a frame: highest mean over the boxes of BOX x BOX cells that lie in the map (h, w)."""
     box = [min(BOX, side) for side in distances.shape]
@@ -170,19 +160,30 @@ class NearestFeature(Detector):
         network = FrozenFeatures()
         return cls(network, patch_memory([Clip(path) for path in normal], network, progress))
 
-    def score(
-        self,
-        video: "str | Iterable[np.ndarray]",
-        maps: bool = True,
-        tick: Callable[[int], Any] = lambda frames: None,
-    ) -> Scores:
-        frames, where = [], []
-        for distances in distance_maps(colour(video), self, tick):
-            frames.append(farthest(distances))
-            if maps:
-                where.append(cv2.blur(distances.numpy(), (BOX, BOX)))
-        scores = np.array(frames, np.float64)
-        return Scores(scores, np.array(where) if maps else None, {self.name: scores}, frame_rate(video))
+    def distances(self, frame: np.ndarray) -> torch.Tensor:
+        """Distance to normal video at each cell of a frame uint8 (H, W, 3), (h, w)."""
+        return self.memory.distances(self.network(reduced(frame)[None])[0])
+
+    def stream(self, frames: Iterable[Frame], key: int = 0, maps: bool = True) -> Iterator[FrameScore]:
+        for frame in colour(frames):
+            distances = self.distances(frame)
+            score = farthest(distances)
+            yield FrameScore(score, {self.name: score}, cv2.blur(distances.numpy(), (BOX, BOX)) if maps else None)
+
+    def learn(self, frames: Iterable[np.ndarray], usual: float) -> int:
+        """Add centres for patches of normal frames that lie further than ``usual`` from all of them; how many."""
+        strange = []
+        for frame in evenly(frames, ADDED_FRAMES):
+            features = self.network(frame[None])[0].flatten(0, 1)
+            strange.append(features[self.memory.distances(features) > usual])
+        patches = torch.cat(strange)
+        if not len(patches):
+            return 0
+        rng = np.random.default_rng(0)
+        patches = patches[torch.from_numpy(rng.permutation(len(patches))[:PATCHES])]
+        new = torch.from_numpy(k_means((patches / self.memory.scale).numpy(), ADDED))
+        self.memory = PatchMemory(torch.cat([self.memory.centres, new]), self.memory.scale)
+        return len(new)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return self.memory.tensors()

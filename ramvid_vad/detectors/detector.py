@@ -6,10 +6,11 @@ A folder has ``detector.json`` (which detector, its settings, the card: what it 
 
 import json
 import os
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,7 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import replacing_together, sha256_of, write_text
-from ramvid_vad.video.reader import read_frames
+from ramvid_vad.video.decoding.frame_rate import frame_rate
+from ramvid_vad.video.reader import read_colour_and_grey, read_frames
 
 FORMAT = 2  # of the folder: one that older versions cannot read raises it
 CELL = 8  # pixels of the reduced frame, side of one cell of a map
@@ -40,6 +42,18 @@ class Scores:
     maps: np.ndarray | None = None
     parts: dict[str, np.ndarray] = field(default_factory=dict)
     fps: float = 0.0
+
+
+class FrameScore(NamedTuple):
+    """How unusual one frame is: as an entry of :class:`Scores`. map: float32 (h, w), None where not asked for."""
+
+    score: float
+    parts: dict[str, float]
+    map: np.ndarray | None
+
+
+Frame = np.ndarray | tuple[np.ndarray, np.ndarray]
+"""uint8 (H, W, 3), (H, W, 1) or (H, W); or colour (H, W, 3) and luma (H, W, 1), where a file has its own."""
 
 
 class Detector(ABC):
@@ -80,15 +94,27 @@ class Detector(ABC):
         """This detector as it was at one of :meth:`stored_steps`, calibrated as ``fit`` does on the same videos."""
         raise NotImplementedError(f"{self.name} stores no steps")
 
-    @abstractmethod
+    def stream(self, frames: Iterable[Frame], key: int = 0, maps: bool = True) -> Iterator[FrameScore]:
+        """The score of each frame of one video, in order and as soon as it can be known; constant memory.
+
+        key: of the video, for noise that depends on it.  maps: make them.  A detector without it has a ``score`` of its
+        own and raises no alarms.
+        """
+        raise NotImplementedError(f"{self.name} scores whole videos alone")
+
+    def streams(self) -> bool:
+        """Whether it has ``stream``."""
+        return type(self).stream is not Detector.stream
+
     def score(
         self,
-        video: "str | Iterable[np.ndarray]",
+        video: str | Iterable[Frame],
         maps: bool = True,
         tick: Callable[[int], Any] = lambda frames: None,
     ) -> Scores:
-        """Scores of a video file, a folder of frames, or frames uint8 (H, W, 3 or 1) in order; memory, but for the
-        scores and maps, does not depend on its length. tick: called with the number of frames just scored."""
+        """Scores of a video file, a folder of frames, or frames in order; memory, but for the scores and maps, does
+        not depend on its length. tick: called with the number of frames just scored."""
+        return gathered(self.stream(colour_and_grey(video), key_of(video), maps), maps, frame_rate(video), tick)
 
     def about(self) -> dict[str, Any]:
         """What it knows of normal video, for a result's provenance; {}: nothing."""
@@ -147,23 +173,42 @@ def load(folder: str, known: Mapping[str, type[Detector]]) -> Detector:
     return detector
 
 
-def colour(video: "str | Iterable[np.ndarray]") -> Iterator[np.ndarray]:
+def gathered(
+    scored: Iterable[FrameScore], maps: bool, fps: float, tick: Callable[[int], Any] = lambda frames: None
+) -> Scores:
+    """Scores of a video from those of its frames."""
+    frames, where, parts = [], [], {}
+    for each in scored:
+        frames.append(each.score)
+        for name, value in each.parts.items():
+            parts.setdefault(name, []).append(value)
+        if maps:
+            where.append(each.map)
+        tick(1)
+    parts = {name: np.array(values, np.float64) for name, values in parts.items()}
+    return Scores(np.array(frames, np.float64), np.array(where) if maps else None, parts, fps)
+
+
+def key_of(video: str | Iterable[Frame]) -> int:
+    """Of a video, for its noise: its name, wherever it lies; 0 for frames in memory."""
+    return zlib.crc32(os.path.basename(video.rstrip("/")).encode()) if isinstance(video, str) else 0
+
+
+def colour(video: str | Iterable[Frame]) -> Iterator[np.ndarray]:
     """Each frame, uint8 (H, W, 3)."""
     return read_frames(video) if isinstance(video, str) else (rgb for rgb, _ in colour_and_grey(video))
 
 
-def grey(video: "str | Iterable[np.ndarray]") -> Iterator[np.ndarray]:
-    """Each frame's luma, uint8 (H, W, 1): a file's own, else that of ITU-R BT.601."""
-    return read_frames(video, rgb=False) if isinstance(video, str) else (luma for _, luma in colour_and_grey(video))
-
-
-def colour_and_grey(video: "str | Iterable[np.ndarray]") -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each frame as uint8 (H, W, 3) and as :func:`grey`."""
+def colour_and_grey(video: str | Iterable[Frame]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each frame as uint8 (H, W, 3) and its luma (H, W, 1): a file's own, else that of ITU-R BT.601."""
     if isinstance(video, str):
-        yield from zip(read_frames(video), read_frames(video, rgb=False), strict=True)
+        yield from read_colour_and_grey(video)
         return
     size = None
     for number, frame in enumerate(video):
+        if isinstance(frame, tuple):
+            yield frame
+            continue
         frame = np.asarray(frame)
         frame = frame[..., None] if frame.ndim == 2 else frame
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] not in (1, 3) or 0 in frame.shape:

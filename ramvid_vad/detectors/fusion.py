@@ -5,21 +5,22 @@ standardised logarithms are added. No test frame and no label takes part in the 
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import tee
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 
-from ramvid_vad.detectors.appearance import BOX, NearestFeature, distance_maps, farthest, patch_memory
-from ramvid_vad.detectors.detector import Detector, Scores, cells, colour_and_grey
-from ramvid_vad.detectors.motion import FIELDS, motion_fields
+from ramvid_vad.detectors.appearance import BOX, NearestFeature, farthest, patch_memory
+from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, cells, colour_and_grey
+from ramvid_vad.detectors.motion import FIELDS, fields_between
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import counted, progress_bar, say
 from ramvid_vad.spaces.backbones import FrozenFeatures, installed
-from ramvid_vad.video.decoding.frame_rate import about_how_many, frame_rate
+from ramvid_vad.spaces.space import reduced
+from ramvid_vad.video.decoding.frame_rate import about_how_many
 from ramvid_vad.video.reader import Clip, read_frames
 
 PARTS = (*FIELDS, "features")
@@ -58,7 +59,7 @@ def saved_scales(saved: Mapping[str, Mapping[str, Any]]) -> dict[str, LogScale]:
 
 def calibrated_sum(scores: Mapping[str, np.ndarray], scales: Mapping[str, LogScale]) -> np.ndarray:
     """Sum over ``scales`` of the standardised logs of the scores (n,) of one video."""
-    return np.sum([scale(scores[part]) for part, scale in scales.items()], axis=0)
+    return sum(scale(scores[part]) for part, scale in scales.items())
 
 
 class CalibratedSum(Detector):
@@ -93,21 +94,17 @@ class CalibratedSum(Detector):
             say(f"the frozen network is not installed ({PACKAGES}): motion alone is scored", sys.stderr)
         about = sum(clip.about_how_many() for clip in held_out)
         with progress_bar("calibrating", "frame", about or None, shown=progress) as bar:
-            seen = [_parts(clip, appearance, bar.update) for clip in held_out]
+            seen = [parts_of(clip.colour_and_grey(), appearance, bar.update) for clip in held_out]
         scales = {part: log_scale(np.concatenate([scores[part] for scores in seen])) for part in seen[0]}
         sums = [calibrated_sum(scores, scales) for scores in seen]
         return cls(appearance, scales, [str(clip) for clip in held_out], sums)
 
-    def score(
-        self,
-        video: "str | Iterable[np.ndarray]",
-        maps: bool = True,
-        tick: Callable[[int], Any] = lambda frames: None,
-    ) -> Scores:
-        """Scores; ``maps`` hold the calibrated sum at each cell."""
-        where: list[np.ndarray] = []
-        parts = _parts(video, self.appearance, tick, where.append if maps else None, self.scales)
-        return Scores(calibrated_sum(parts, self.scales), np.array(where) if maps else None, parts, frame_rate(video))
+    def stream(self, frames: Iterable[Frame], key: int = 0, maps: bool = True) -> Iterator[FrameScore]:
+        """Each score as soon as its frame is there, but the first one's, which waits for the second frame; ``map``
+        holds the calibrated sum at each cell."""
+        for parts, where in part_scores(frames, self.appearance, maps):
+            map = calibrated_sum(where, self.scales).astype(np.float32) if maps else None
+            yield FrameScore(float(calibrated_sum(parts, self.scales)), parts, map)
 
     def about(self) -> dict[str, Any]:
         scales = {part: scale._asdict() for part, scale in self.scales.items()}
@@ -148,33 +145,62 @@ def split(normal: Sequence[str], progress: bool = False) -> tuple[list[Clip], li
     return learning, [Clip(path, end) for path, end in zip(normal, ends, strict=True)]
 
 
-def _parts(
-    video: "Clip | str | Iterable[np.ndarray]",
-    appearance: NearestFeature | None,
-    tick: Callable[[int], Any],
-    see: Callable[[np.ndarray], Any] | None = None,
-    scales: Mapping[str, LogScale] | None = None,
+def parts_of(
+    frames: Iterable[Frame], appearance: NearestFeature | None, tick: Callable[[int], Any]
 ) -> dict[str, np.ndarray]:
-    """Name of PARTS (without appearance: of FIELDS) -> scores (n,), in one pass over the frames. see: gets the map of
-    each frame, summed over ``scales``."""
-    if isinstance(video, Clip):
-        pairs = zip(video.frames(), video.frames(rgb=False), strict=True)
-    else:
-        pairs = colour_and_grey(video)
-    colour, grey = tee(pairs)
-    distances = distance_maps((frame for frame, _ in colour), appearance, tick) if appearance else None
-    scores: dict[str, list[float]] = {part: [] for part in (PARTS if appearance else FIELDS)}
-    for fields in motion_fields(frame for _, frame in grey):
-        maps = {name: cells(field) for name, field in fields.items()} if see else {}
-        for name, field in fields.items():
-            scores[name].append(float(field.max()))
-        if distances is None:
-            tick(1)
-            next(colour)
-        else:
-            distance = next(distances)
-            scores["features"].append(farthest(distance))
-            maps["features"] = cv2.blur(distance.numpy(), (BOX, BOX))
-        if see is not None:
-            see(calibrated_sum(maps, scales).astype(np.float32))
-    return {part: np.array(values, np.float64) for part, values in scores.items()}
+    """Name of each part -> scores (n,) of one video."""
+    scores = [parts for parts, _ in counted(part_scores(frames, appearance), tick)]
+    return {name: np.array([parts[name] for parts in scores]) for name in scores[0]}
+
+
+def part_scores(
+    frames: Iterable[Frame], appearance: NearestFeature | None, maps: bool = False
+) -> Iterator[tuple[dict[str, float], dict[str, np.ndarray]]]:
+    """Of each frame the score and, if they are wanted, the map (h, w) of each of PARTS (without appearance: of FIELDS).
+
+    As ``motion_fields`` has it, the first frame takes the motion of the second. Motion is found beside the network.
+    """
+    before: np.ndarray | None = None
+    first: Measured | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="motion") as beside:
+        for colour, grey in colour_and_grey(frames):
+            now = reduced(grey)[..., 0]
+            moved = beside.submit(_motion, now, before, maps) if before is not None else None
+            looks = _looks(appearance, colour, maps)
+            before = now
+            if moved is None:
+                first = looks
+                continue
+            motion = moved.result()
+            if first is not None:
+                yield _joined(motion, first)
+                first = None
+            yield _joined(motion, looks)
+        if first is not None:
+            still = np.zeros(before.shape, np.float32)
+            yield _joined(_measured(dict.fromkeys(FIELDS, still), maps), first)
+
+
+Measured = tuple[dict[str, float], dict[str, np.ndarray]]
+"""Scores and maps of some parts of one frame."""
+
+
+def _motion(now: np.ndarray, before: np.ndarray, maps: bool) -> Measured:
+    return _measured(fields_between(now, before), maps)
+
+
+def _measured(fields: dict[str, np.ndarray], maps: bool) -> Measured:
+    scores = {name: float(field.max()) for name, field in fields.items()}
+    return scores, {name: cells(field) for name, field in fields.items()} if maps else {}
+
+
+def _looks(appearance: NearestFeature | None, frame: np.ndarray, maps: bool) -> Measured:
+    if appearance is None:
+        return {}, {}
+    distances = appearance.distances(frame)
+    where = {"features": cv2.blur(distances.numpy(), (BOX, BOX))} if maps else {}
+    return {"features": farthest(distances)}, where
+
+
+def _joined(one: Measured, other: Measured) -> Measured:
+    return one[0] | other[0], one[1] | other[1]

@@ -1,7 +1,6 @@
 """Infilling as a detector: parts, each a residual of the diffusion model, joined by the calibrated sum."""
 
 import os
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -11,7 +10,17 @@ import torch
 from scipy.ndimage import uniform_filter
 
 from ramvid_vad.detectors.appearance import PatchMemory
-from ramvid_vad.detectors.detector import MINUTES, SEED, Detector, Scores, colour
+from ramvid_vad.detectors.detector import (
+    MINUTES,
+    SEED,
+    Detector,
+    Frame,
+    FrameScore,
+    Scores,
+    colour,
+    gathered,
+    key_of,
+)
 from ramvid_vad.detectors.free_parts import BOXES, FREE, appearance_memory, nearest
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
 from ramvid_vad.detectors.normal_videos import keep_to
@@ -180,51 +189,69 @@ class Infilling(Detector):
     def calibrate(self, normal: Mapping[Clip, Iterable[np.ndarray]], progress: bool = True) -> None:
         """Set the scale of each part from the maps of normal clips that the model was not trained on."""
         with progress_bar("calibrating on normal video", "frame", shown=progress) as bar:
-            seen = [self.parts_of(maps, _key(clip.path), clip.first, tick=bar.update) for clip, maps in normal.items()]
+            seen = [
+                self.parts_of(maps, key_of(clip.path), clip.first, tick=bar.update) for clip, maps in normal.items()
+            ]
         self.scales = {name: log_scale(np.concatenate([each[name] for each in seen])) for name in self.boxes}
         self.held_out = [str(clip) for clip in normal]
 
+    def stream(self, frames: Iterable[Frame], key: int = 0, maps: bool = True, block: int = 0) -> Iterator[FrameScore]:
+        """``map`` holds the calibrated sum of the residuals, each the mean of the box around its cell.
+
+        block: frames that are scored at once; 0: as many as a window has, T: a score comes at most 2 T frames late.
+        ``score`` takes blocks of BLOCK: where windows lie depends on the blocks, and with that, a little, the score.
+        """
+        length = self.config["seq_len"]
+        coming = blocks(self.space.encode(colour(frames)), block or length, length)
+        for parts, where in self.block_scores(coming, key, maps=maps):
+            sums = calibrated_sum(parts, self.scales)
+            for i, score in enumerate(sums):
+                named = {name: float(values[i]) for name, values in parts.items()}
+                yield FrameScore(float(score), named, where[i] if maps else None)
+
     def score(
         self,
-        video: "str | Iterable[np.ndarray]",
+        video: str | Iterable[Frame],
         maps: bool = True,
         tick: Callable[[int], Any] = lambda frames: None,
     ) -> Scores:
-        """Scores; ``maps`` hold the calibrated sum of the residuals, each the mean of the box around its cell."""
-        where: list[np.ndarray] = []
-        key = _key(video) if isinstance(video, str) else 0
-        parts = self.parts_of(self.space.encode(colour(video)), key, 0, where.append if maps else None, tick)
-        return Scores(
-            calibrated_sum(parts, self.scales), np.concatenate(where) if maps else None, parts, frame_rate(video)
-        )
+        scored = self.stream(video if isinstance(video, str) else iter(video), key_of(video), maps, BLOCK)
+        return gathered(scored, maps, frame_rate(video), tick)
 
     def parts_of(
         self,
         maps: Iterable[np.ndarray],
         key: int = 0,
         first: int = 0,
-        see: Callable[[np.ndarray], Any] | None = None,
         tick: Callable[[int], Any] = lambda frames: None,
     ) -> dict[str, np.ndarray]:
         """Name of each part -> scores (n,), from maps (C, h, w) of one video in the space.
 
-        key: of the video; first: the frame of it that the first map is: noise depends on both.  see: gets the map of
-        the sum (k, h, w) of each block of frames.
+        key: of the video; first: the frame of it that the first map is: noise depends on both.
         """
         scores: dict[str, list[np.ndarray]] = {name: [] for name in self.boxes}
-        for block in blocks(maps, BLOCK, self.config["seq_len"]):
+        for parts, _ in self.block_scores(blocks(maps, BLOCK, self.config["seq_len"]), key, first):
+            for name, values in parts.items():
+                scores[name].append(values)
+            tick(len(values))
+        return {name: np.concatenate(each) for name, each in scores.items()}
+
+    def block_scores(
+        self, coming: Iterable[np.ndarray], key: int = 0, first: int = 0, maps: bool = False
+    ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray | None]]:
+        """Of each block of maps (n, C, h, w) the scores (n,) of each part and, if wanted, the map of their sum."""
+        for block in coming:
             residuals = self.residuals(block, key, first)
-            for score, (name, side) in self.boxes.items():
-                scores[score].append(box_scores(residuals[name], side))
-            if see is not None:
+            scores = {score: box_scores(residuals[name], side) for score, (name, side) in self.boxes.items()}
+            where = None
+            if maps:
                 means = {}
                 for score, (name, side) in self.boxes.items():
                     sides = (min(side, whole) for whole in block.shape[2:])
                     means[score] = uniform_filter(residuals[name], (1, *sides), mode="nearest")
-                see(calibrated_sum(means, self.scales).astype(np.float32))
+                where = calibrated_sum(means, self.scales).astype(np.float32)
+            yield scores, where
             first += len(block)
-            tick(len(block))
-        return {name: np.concatenate(each) for name, each in scores.items()}
 
     def residuals(self, maps: np.ndarray, key: int = 0, first: int = 0) -> dict[str, np.ndarray]:
         """Residual map (n, h, w) of each part, of maps (n, C, h, w). key, first: as in ``parts_of``."""
@@ -305,8 +332,3 @@ def blocks(maps: Iterable[np.ndarray], size: int, least: int) -> Iterator[np.nda
             held = held[size:]
     if held:
         yield np.stack(held)
-
-
-def _key(video: str) -> int:
-    """Of a video, for its noise: its name, wherever it lies."""
-    return zlib.crc32(os.path.basename(video.rstrip("/")).encode())

@@ -1,15 +1,13 @@
 """How much moves in the busiest place of each frame: difference of two frames, and optical flow. Nothing is learnt."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
 
-from ramvid_vad.detectors.detector import Detector, Scores, cells, grey
+from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, cells, colour_and_grey
 from ramvid_vad.spaces.motion import flow_between
 from ramvid_vad.spaces.space import reduced
-from ramvid_vad.video.decoding.frame_rate import frame_rate
 
 BOX = 21  # pixels, side of the box whose mean is taken
 
@@ -28,10 +26,15 @@ def speed(now: np.ndarray, before: np.ndarray) -> np.ndarray:
 FIELDS = {"frame_difference": difference, "optical_flow": speed}
 
 
+def fields_between(now: np.ndarray, before: np.ndarray, names: Sequence[str] = tuple(FIELDS)) -> dict[str, np.ndarray]:
+    """Name of FIELDS -> the mean over a BOX x BOX box around each pixel, float32 (H, W), of two grey frames uint8."""
+    return {name: cv2.blur(FIELDS[name](now, before), (BOX, BOX)) for name in names}
+
+
 def motion_fields(
     frames: Iterable[np.ndarray], names: Sequence[str] = tuple(FIELDS)
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Per frame and name of FIELDS the mean over a BOX x BOX box around each pixel, float32 (H, W).
+    """Of each frame what :func:`fields_between` gives of it and the one before.
 
     frames: grey, uint8 (H, W, 1), in order; a shorter side above 240 pixels is reduced to it by area averaging. The
     first frame takes the fields of the second; those of a single frame are 0.
@@ -40,7 +43,7 @@ def motion_fields(
     for number, frame in enumerate(frames):
         now = reduced(frame)[..., 0]
         if number:
-            fields = {name: cv2.blur(FIELDS[name](now, before), (BOX, BOX)) for name in names}
+            fields = fields_between(now, before, names)
             yield from [fields] * (2 if number == 1 else 1)
         before = now
     if before is not None and not number:
@@ -57,20 +60,10 @@ class _Moving(Detector):
     def fit(cls, normal: Sequence[str] = (), progress: bool = True, **training: Any) -> "Detector":
         return cls()
 
-    def score(
-        self,
-        video: "str | Iterable[np.ndarray]",
-        maps: bool = True,
-        tick: Callable[[int], Any] = lambda frames: None,
-    ) -> Scores:
-        frames, where = [], []
-        for fields in motion_fields(grey(video), [self.name]):
-            frames.append(float(fields[self.name].max()))
-            if maps:
-                where.append(cells(fields[self.name]))
-            tick(1)
-        scores = np.array(frames)
-        return Scores(scores, np.array(where) if maps else None, {self.name: scores}, frame_rate(video))
+    def stream(self, frames: Iterable[Frame], key: int = 0, maps: bool = True) -> Iterator[FrameScore]:
+        for fields in motion_fields((grey for _, grey in colour_and_grey(frames)), [self.name]):
+            score = float(fields[self.name].max())
+            yield FrameScore(score, {self.name: score}, cells(fields[self.name]) if maps else None)
 
 
 class FrameDifference(_Moving):

@@ -23,6 +23,14 @@ class FitOptions:
     )
     minutes: float = option(45.0, "how long to train what is trained", unit="minutes", above=0)
     seed: int = option(123, "seed of what is trained", at_least=0)
+    alarms_per_hour: float = option(
+        0.5, "alarms that you can bear; sets the threshold on held-out normal video", above=0
+    )
+    zone: str = option("", 'what is watched: a mask picture (white), or a polygon "x,y x,y x,y"; empty: all')
+    min_seconds: float = option(
+        0.5, "an alarm must be unusual for most of this time; 10: only what stays, loiters", unit="seconds", above=0
+    )
+    add: str = option("", "more normal video for the camera in --out, recipe fast, without fitting it again")
 
 
 @dataclass
@@ -31,7 +39,8 @@ class ScoreOptions:
 
     input: str = option("", "video: file or folder; several may stand first, without --input")
     model: str = option("", "folder that ramvid-vad fit wrote")
-    out: str = option("", "folder for NAME.scores.csv, one per video; empty: here")
+    out: str = option("", "folder for NAME.scores.csv, NAME.events.jsonl and NAME.events/, of each video; empty: here")
+    overlay: bool = option(False, "write NAME.overlay.mp4 too, with heat and boxes")
 
 
 @dataclass

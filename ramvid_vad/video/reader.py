@@ -8,9 +8,10 @@ decoding/videos.py for videos and in decoding/pictures.py for pictures.
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, tee
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +26,23 @@ from ramvid_vad.video.files import is_folder, list_frames
 from ramvid_vad.video.finding import find_videos
 from ramvid_vad.video.names import video_name
 
-__all__ = ["MAX_PIXELS", "Clip", "find_videos", "read_frames", "read_image", "video_name"]
+__all__ = ["MAX_PIXELS", "Clip", "find_videos", "read_colour_and_grey", "read_frames", "read_image", "video_name"]
 
 _noted: set[str] = set()
+
+
+def read_colour_and_grey(path: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each frame as RGB and as luma, the same bytes as two calls of :func:`read_frames` give; a video file is decoded
+    once."""
+    if is_folder(path):
+        yield from zip(read_frames(path), read_frames(path, rgb=False), strict=True)
+        return
+    colour, grey = tee(
+        _file_samples(path, lambda picture: (_to_array(picture, True), _to_array(picture, False)), _note)
+    )
+    yield from zip(
+        _alike(path, True, (rgb for rgb, _ in colour)), _alike(path, False, (luma for _, luma in grey)), strict=True
+    )
 
 
 def read_frames(path: str, rgb: bool = True) -> Iterator[np.ndarray]:
@@ -43,8 +58,13 @@ def read_frames(path: str, rgb: bool = True) -> Iterator[np.ndarray]:
     Raises InputError, naming file and frame, for anything that cannot be read completely, for frames above MAX_PIXELS,
     and where frame size or depth change within the video.
     """
+    yield from _alike(path, rgb, _samples(path, rgb, _note))
+
+
+def _alike(path: str, rgb: bool, samples: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Samples of a video as uint8. InputError: none, or frames of several sizes or depths."""
     number, first, ends = -1, None, (0, 0)
-    for number, frame in enumerate(_samples(path, rgb, _note)):
+    for number, frame in enumerate(samples):
         first = frame if first is None else first
         if frame.shape != first.shape:
             which = f"frame {number}" + (f" ({list_frames(path)[number]})" if is_folder(path) else "")
@@ -86,20 +106,21 @@ def _note(line: str) -> None:
 def _samples(path: str, rgb: bool, note: Callable[[str], None] = lambda line: None) -> Iterator[np.ndarray]:
     """Frames as they are stored, upright: uint8, or integers of 16 or 32 bits."""
     if not is_folder(path):
-        yield from _file_samples(path, rgb, note)
+        yield from _file_samples(path, lambda picture: _to_array(picture, rgb), note)
         return
     for name in list_frames(path):
         yield read_samples(f"{path.rstrip('/')}/{name}", rgb, note)
 
 
-def _file_samples(path: str, rgb: bool, note: Callable[[str], None]) -> Iterator[np.ndarray]:
+def _file_samples(path: str, convert: Callable[[Any], Any], note: Callable[[str], None]) -> Iterator[Any]:
+    """What ``convert`` makes of each decoded picture of a file."""
     import av
 
     number = 0
     with local_copy(path) as local:
         try:
             for picture in pictures(local, lambda line: note(f"{path}: {line}")):
-                yield _to_array(picture, rgb)
+                yield convert(picture)
                 number += 1
         except Damage as damage:
             raise InputError(f"{path}: {damage}; {REMEDY}") from damage
@@ -166,6 +187,10 @@ class Clip:
     def frames(self, rgb: bool = True) -> Iterator[np.ndarray]:
         """As ``read_frames``."""
         return islice(read_frames(self.path, rgb), self.first, self.end)
+
+    def colour_and_grey(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """As ``read_colour_and_grey``."""
+        return islice(read_colour_and_grey(self.path), self.first, self.end)
 
     def about_how_many(self) -> int:
         """Frames in it, as the container says; 0: not known."""

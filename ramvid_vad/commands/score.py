@@ -1,0 +1,120 @@
+"""``ramvid-vad score``: videos -> a score per frame and, with a camera's alarm, events."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import sys
+from contextlib import suppress
+
+from ramvid_vad import __version__, api
+from ramvid_vad.detectors.detector import Detector, Scores
+from ramvid_vad.errors import InputError
+from ramvid_vad.events.camera import FILE, Camera
+from ramvid_vad.events.recording import Recorder, record
+from ramvid_vad.options import RunOptions
+from ramvid_vad.runtime.files import sha256_of, write_text
+from ramvid_vad.runtime.logger import result_dir
+from ramvid_vad.runtime.progress import counted, progress_bar, say, warn
+from ramvid_vad.video.decoding.frame_rate import about_how_many, frame_rate
+from ramvid_vad.video.files import fingerprint
+from ramvid_vad.video.reader import find_videos, read_colour_and_grey, video_name
+
+
+def score(run: RunOptions) -> None:
+    """Score videos with a fitted detector: one CSV each, a line per frame.
+
+    A damaged video does not keep the others from being scored. InputError: at the end, if there was one.
+    """
+    options = run.score
+    if run.dry_run:
+        print(run.as_yaml())
+        return
+    if not options.input:
+        raise InputError("which video? ramvid-vad score FILE_OR_FOLDER --model camera/")
+    if not options.model:
+        raise InputError("--model: give the folder of a fitted detector (ramvid-vad fit ... --out camera/)")
+    fitted = os.path.exists(os.path.join(options.model, FILE))
+    model = Camera.load(options.model) if fitted else api.load(options.model)
+    if options.overlay and not fitted:
+        raise InputError(f"--overlay: {options.model} was fitted without an alarm: fit it again")
+    places = _places(options.input.splitlines(), result_dir(options.out or ".", flag="--out"))
+    files = [os.path.join(options.model, name) for name in sorted(os.listdir(options.model)) if name[0] != "."]
+    digest = sha256_of(filter(os.path.isfile, files))
+    failures = []
+    for out, path in places.items():
+        try:
+            say(_score(model, digest, path, out, options.overlay), sys.stdout)
+        except InputError as error:
+            failures.append(str(error))
+            if len(places) > 1:
+                warn(str(error))
+    if failures and len(places) > 1:
+        raise InputError(f"{len(failures)} of {len(places)} videos could not be scored: see the warnings above")
+    if failures:
+        raise InputError(failures[0])
+
+
+def _places(inputs: list[str], folder: str) -> dict[str, str]:
+    """The CSV of each video -> the video. InputError: two would be written to one place."""
+    found: dict[str, str] = {}
+    for place in inputs:
+        for path in find_videos(place):
+            out = os.path.join(folder, f"{video_name(path, place)}.scores.csv")
+            if out in found:
+                raise InputError(
+                    f"{found[out]} and {path}: the scores of both would be {out}; give the folder above both, "
+                    "or score them one after the other with another --out"
+                )
+            found[out] = path
+    return found
+
+
+def _score(model: Detector | Camera, digest: str, path: str, out: str, overlay: bool) -> str:
+    """Write the CSV of one video, the last of its files, if it is not there already, and say what is in it."""
+    source = json.dumps([__version__, digest, fingerprint(path)])
+    made_from = hashlib.sha256(source.encode()).hexdigest()[:16]
+    stem = out.removesuffix(".scores.csv")
+    drawn = f"{stem}.overlay.mp4" if overlay else ""
+    if _made_from(out) == made_from and (not drawn or os.path.exists(drawn)):
+        return f"{out}: finished before, of the same video with the same detector; remove it to score again"
+    fps, found = frame_rate(path), ""
+    try:
+        with progress_bar(os.path.basename(path.rstrip("/")), "frame", about_how_many(path) or None) as bar:
+            if isinstance(model, Camera):
+                os.makedirs(os.path.dirname(out), exist_ok=True)
+                recorder = Recorder(stem, model, fps)
+                frames = enumerate(counted(read_colour_and_grey(path), bar.update))
+                record(recorder, model.stream((n / recorder.rate, frame) for n, frame in frames), drawn)
+                table, count, peak = recorder.table(made_from), len(recorder.rows), -recorder.highest[1]
+                unusual = sum(not event.fault for event in recorder.events)
+                found = f", {unusual} events, {len(recorder.events) - unusual} faults of the picture"
+            else:
+                scores = model.score(path, maps=False, tick=bar.update)
+                table, count, peak = _table(scores, made_from), len(scores.frames), int(scores.frames.argmax())
+                os.makedirs(os.path.dirname(out), exist_ok=True)
+        write_text(out, table)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); give another --out") from None
+    when = f" ({peak / fps:.1f} s)" if fps else ""
+    return f"{out}: {count} frames, the most unusual is frame {peak}{when}{found}"
+
+
+def _made_from(path: str) -> str:
+    """What an earlier CSV says of its origin; "": nothing, or there is none."""
+    with suppress(OSError, UnicodeDecodeError, csv.Error), open(path, encoding="utf-8", newline="") as file:
+        return next(csv.DictReader(file), {}).get("made_from") or ""
+    return ""
+
+
+def _table(scores: Scores, made_from: str) -> str:
+    """CSV of a line per frame: its number from 0, its time in seconds if the file knows it, its score, the parts, and a
+    digest of video and detector."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["frame", "seconds", "score", *scores.parts, "made_from"])
+    for number, figures in enumerate(zip(scores.frames, *scores.parts.values(), strict=True)):
+        seconds = f"{number / scores.fps:.3f}" if scores.fps else ""
+        rows.writerow([number, seconds, *(f"{figure:.6g}" for figure in figures), made_from])
+    return text.getvalue()

@@ -1,0 +1,91 @@
+"""A fitted detector and normal video -> a camera: threshold, health, zone. And more normal video for a camera."""
+
+import os
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+from ramvid_vad.detectors.detector import Detector
+from ramvid_vad.detectors.fusion import CalibratedSum, split
+from ramvid_vad.errors import InputError
+from ramvid_vad.events.camera import Camera
+from ramvid_vad.events.events import GAP, smoothed, window
+from ramvid_vad.events.health import Normal, learn
+from ramvid_vad.events.threshold import Threshold, alarm_threshold
+from ramvid_vad.events.zones import zone_mask
+from ramvid_vad.runtime.progress import counted, progress_bar
+from ramvid_vad.video.decoding.frame_rate import about_how_many, frame_rate
+from ramvid_vad.video.reader import Clip, read_frames
+
+FPS = 25.0  # where the videos do not say
+VIDEOS = 64  # of normal video, at most, evenly spread, whose pictures say what is healthy
+
+
+def camera_of(
+    detector: Detector,
+    paths: Sequence[str],
+    name: str,
+    alarms_per_hour: float,
+    zone: str = "",
+    min_seconds: float = 0.5,
+    progress: bool = True,
+) -> Camera:
+    """paths: the normal videos that the detector was fitted on; its held-out ones set the threshold."""
+    fps = next((rate for rate in map(frame_rate, paths) if rate), FPS)
+    if isinstance(detector, CalibratedSum) and not zone:
+        curves = detector.normal
+    else:
+        curves = [curve(detector, clip, zone, progress) for clip in split(paths)[1]]
+    normal = health_of(paths, progress)
+    threshold = threshold_of(curves, fps, alarms_per_hour, min_seconds)
+    return Camera(name, detector, threshold, normal, list(curves), fps, min_seconds, zone)
+
+
+def threshold_of(curves: Sequence[np.ndarray], fps: float, alarms_per_hour: float, min_seconds: float) -> Threshold:
+    usual = float(np.median(np.concatenate(curves)))
+    levels = [smoothed(each, window(min_seconds, fps), usual) for each in curves]
+    return alarm_threshold(levels, fps, alarms_per_hour, round(GAP * fps))
+
+
+def curve(detector: Detector, clip: Clip, zone: str, progress: bool) -> np.ndarray:
+    """Scores (n,) of the zone of a clip."""
+    frames, watched, scores = clip.colour_and_grey(), None, []
+    first = next(frames)
+    with progress_bar(f"scoring {clip}", "frame", clip.about_how_many() or None, shown=progress) as bar:
+        for scored in counted(detector.stream(chain([first], frames), maps=bool(zone)), bar.update):
+            if zone and watched is None:
+                watched = zone_mask(zone, first[0].shape[:2], scored.map.shape)
+            scores.append(scored.score if watched is None else float(scored.map[watched].max()))
+    return np.array(scores)
+
+
+def health_of(paths: Sequence[str], progress: bool) -> Normal:
+    chosen = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, VIDEOS).round().astype(int))]
+    with progress_bar("what is healthy", "frame", sum(map(about_how_many, chosen)) or None, shown=progress) as bar:
+        return learn(counted(read_frames(path, rgb=False), bar.update) for path in chosen)
+
+
+def add_normal(camera: Camera, paths: Sequence[str], progress: bool = True) -> int:
+    """Take more normal video into a ``fast`` camera, and give the number of new centres.
+
+    Kept: its centres, the scales of its parts, the curves of its held-out normal video. Patches that lie further from
+    all centres than those of usual frames do become new centres; then all of the new video is scored, its curve joins
+    the others, and the threshold is set anew for the same rate. The new curves are of patches that were just learned:
+    only their motion is held out.  InputError: of another recipe.
+    """
+    detector = camera.detector
+    if not isinstance(detector, CalibratedSum):
+        raise InputError("--add: takes more normal video into a camera of recipe fast alone: fit this one again")
+    added = 0
+    for path in paths:
+        if detector.appearance is not None:
+            usual = float(np.exp(detector.scales["features"].mean))
+            added += detector.appearance.learn(read_frames(path), usual)
+        found = curve(detector, Clip(path), camera.zone, progress)
+        camera.curves.append(found)
+        detector.held_out.append(f"{os.path.basename(path.rstrip('/'))} (added)")
+        detector.normal.append(found)
+    rate = camera.threshold.asked
+    camera.threshold = threshold_of(camera.curves, camera.fps, rate, camera.min_seconds)
+    return added

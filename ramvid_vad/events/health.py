@@ -1,0 +1,181 @@
+"""Is it the picture that is wrong? Black, frozen, covered, moved, light switched, cut: faults, never anomalies.
+
+All is judged on a grey copy of LINES lines, against statistics of normal video: reference pictures of the scene, how
+sharp it was, how bright, how much it changed from frame to frame. A fault's limits lie beyond all that normal video
+showed. The scene is known again by its edges, which a slow change of light leaves where they are. "moved" is any
+picture that is not the known scene; "cut" is a jump of time.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+LINES = 120
+REFERENCES = 6  # pictures of the scene, at most
+PER_REFERENCE = 25  # frames, spread evenly, whose median is one
+BLOCKS = (4, 6)  # parts of the picture whose sharpness is looked at
+CONFIRM = 0.8  # seconds that a fault must last; alarms are held back meanwhile
+SETTLE = 1.0  # seconds after a fault until scores count again
+FROZEN = 1.0  # seconds without any change, at least
+DARK = 24.0  # grey levels: no black picture is brighter
+
+
+class Look(NamedTuple):
+    """What one grey copy is like. bright: 99th percentile.  mean: of the copy.  edges: length of the gradient.
+    sharp (BLOCKS): its mean in each block."""
+
+    grey: np.ndarray
+    bright: float
+    mean: float
+    edges: np.ndarray
+    sharp: np.ndarray
+
+
+@dataclass
+class Normal:
+    """What normal video was like. Limits are extremes over its frames.
+
+    bright, mean: least 99th percentile; least and greatest mean.  jump: greatest change of the mean from one frame to
+    the next.  alike: least likeness (``likeness``) to the nearest reference.  change: mean |difference| of two frames
+    that one in a hundred is below.  still: longest run of frames below a quarter of it.
+    """
+
+    bright: float
+    mean: tuple[float, float]
+    jump: float
+    alike: float
+    change: float
+    still: int
+    references: np.ndarray  # (k, h, w) float32: the edges of each
+    sharp: np.ndarray  # BLOCKS: least mean of each block
+
+    def settings(self) -> dict[str, Any]:
+        arrays = ("references", "sharp")
+        return {k: v for k, v in asdict(self).items() if k not in arrays}
+
+
+def look(frame: np.ndarray) -> Look:
+    """frame: uint8 (H, W, 3) or (H, W, 1)."""
+    height, width = frame.shape[:2]
+    size = (max(round(width * LINES / height), 8), LINES)
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY) if small.ndim == 3 else small
+    soft = cv2.GaussianBlur(grey, (3, 3), 0)
+    edges = cv2.magnitude(cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1))
+    sharp = cv2.resize(edges, BLOCKS[::-1], interpolation=cv2.INTER_AREA)
+    bright = float(np.partition(grey.ravel(), -grey.size // 100)[-grey.size // 100])
+    return Look(grey, bright, float(grey.mean()), edges, sharp)
+
+
+def likeness(one: np.ndarray, other: np.ndarray) -> float:
+    """Correlation of two pictures of edges, -1 to 1."""
+    a, b = one - one.mean(), other - other.mean()
+    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / norm if norm > 0 else 0.0
+
+
+def learn(videos: Iterable[Iterable[np.ndarray]]) -> Normal:
+    """From frames of normal videos, each in order; at least one frame."""
+    kept: list[np.ndarray] = []
+    step, count, still = 1, 0, 0
+    means, brights, jumps, changes = [], [], [], []
+    sharp = None
+    for video in videos:
+        before = None
+        for frame in video:
+            now = look(frame)
+            if count % step == 0:
+                kept.append(now.grey)
+                if len(kept) == 2 * REFERENCES * PER_REFERENCE:
+                    kept, step = kept[::2], 2 * step
+            count += 1
+            sharp = now.sharp if sharp is None else np.minimum(sharp, now.sharp)
+            means.append(now.mean)
+            brights.append(now.bright)
+            if before is not None:
+                jumps.append(abs(now.mean - before.mean))
+                changes.append(float(cv2.absdiff(now.grey, before.grey).mean()))
+            before = now
+    groups = np.array_split(np.stack(kept), min(REFERENCES, len(kept)))
+    references = np.stack([look(np.median(g, axis=0).astype(np.uint8)[..., None]).edges for g in groups])
+    alike = min(max(likeness(look(g[..., None]).edges, r) for r in references) for g in kept)
+    change = float(np.quantile(changes, 0.01)) if changes else 0.0
+    run = 0
+    for value in changes:
+        run = run + 1 if value <= change / 4 else 0
+        still = max(still, run)
+    return Normal(
+        min(brights), (min(means), max(means)), max(jumps, default=0.0), alike, change, still, references, sharp
+    )
+
+
+class Monitor:
+    """Frames in order -> the fault that each shows."""
+
+    def __init__(self, normal: Normal, fps: float) -> None:
+        self.normal, self.fps = normal, fps
+        self.before: Look | None = None
+        self.seconds = 0.0
+        self.still = 0  # frames without change
+        self.wrong: tuple[str, int] = ("", 0)  # what is suspected, and for how many frames
+        self.fault, self.until = "", -1.0  # seconds until which it is held
+        self.mean = 0.0  # before a switch of light
+
+    def step(self, frame: np.ndarray, seconds: float) -> tuple[str, bool]:
+        """(fault, "" is none; whether one is suspected) of one frame."""
+        now, before = look(frame), self.before
+        late = seconds - self.seconds
+        self.before, self.seconds = now, seconds
+        sure = self._abrupt(now, before, late)
+        found = sure or self._lasting(now, before)
+        name, frames = self.wrong
+        self.wrong = (found, frames + 1 if found == name else 1) if found else ("", 0)
+        if found and (sure or found in ("black", "frozen") or self.wrong[1] >= CONFIRM * self.fps or self.fault):
+            self.fault, self.until = found, seconds + SETTLE
+        elif self.fault and seconds >= self.until:
+            self.fault = ""
+        return self.fault, bool(found)
+
+    def _abrupt(self, now: Look, before: Look | None, late: float) -> str:
+        """What one frame is enough for."""
+        if before is None:
+            return ""
+        if late < 0 or late > max(1.0, 5 / self.fps):
+            return "cut"
+        jump = now.mean - before.mean
+        blocks = cv2.resize(now.grey.astype(np.float32) - before.grey, BLOCKS[::-1], interpolation=cv2.INTER_AREA)
+        whole = (np.sign(jump) * blocks > 0.25 * abs(jump)).mean()  # not one thing in a part of the picture
+        if abs(jump) > max(8.0, 4 * self.normal.jump) and whole > 0.7 and not self._black(now):
+            return "light switched"
+        return ""
+
+    def _black(self, now: Look) -> bool:
+        return now.bright < min(DARK, self.normal.bright / 2)
+
+    def _lasting(self, now: Look, before: Look | None) -> str:
+        """What must last for a while."""
+        normal = self.normal
+        if self._black(now):
+            return "black"
+        unchanged = before is not None and float(cv2.absdiff(now.grey, before.grey).mean()) <= normal.change / 4
+        self.still = self.still + 1 if unchanged else 0
+        if self.still > max(FROZEN * self.fps, 3 * normal.still):
+            return "frozen"
+        low, high = normal.mean
+        # edges grow and shrink with the light: sharpness is judged at the same brightness
+        light = min(max(now.mean / max(low, 1.0), 0.25), 1.0)
+        textured = normal.sharp > max(2.0, 0.25 * float(normal.sharp.mean()))
+        dull = now.sharp < 0.4 * light * normal.sharp
+        if textured.any() and dull[textured].mean() > 0.5:
+            return "covered"
+        if self.fault == "light switched" and not low - 8 <= now.mean <= high + 8:
+            return "light switched"
+        if normal.references.shape[1:] != now.edges.shape:
+            return "moved"  # another size of picture
+        alike = max(likeness(now.edges, reference) for reference in normal.references)
+        if alike < 0.6 * normal.alike:
+            return "moved"
+        return ""

@@ -1,0 +1,68 @@
+"""Levels -> events: hand-made curves, and the tracker against the one-liner over whole curves."""
+
+import numpy as np
+
+from ramvid_vad.events.events import EventTracker, alarms, peak_box, smoothed, window
+
+
+def tracked(scores, length, gap, hold=()):
+    tracker, changes, levels = EventTracker("c", length, gap), [], []
+    for frame, score in enumerate(scores):
+        levels.append(tracker.level(score))
+        changes += tracker.step(frame, frame / 10, levels[-1], hold=frame in hold)
+    return changes + tracker.finish(), levels
+
+
+def test_one_event_with_a_bridged_gap_and_one_too_short():
+    scores = np.zeros(100)
+    scores[20:30] = 2
+    scores[33:40] = 3  # three frames between: one event
+    scores[70] = 50  # a single frame is none
+    changes, _ = tracked(scores, 3, 5)
+    assert [kind for kind, _ in changes] == ["new", "update", "end"]
+    event = changes[-1][1]
+    # the median of three is high from the second frame on, and one frame longer than the scores
+    assert (event.start, event.end, event.severity, event.peak) == (21, 40, 3, 34)
+    assert (event.start_seconds, event.end_seconds, event.id, event.fault) == (2.1, 4.0, 0, "")
+
+
+def test_hysteresis_keeps_an_event_and_does_not_begin_one():
+    low = np.full(30, 0.9)
+    assert tracked(low, 1, 2)[0] == []
+    low[10] = 1.0
+    (_, event), *_ = tracked(low, 1, 2)[0]
+    assert (event.start, event.end) == (0, 29)
+
+
+def test_what_is_held_back_is_told_later_or_dropped():
+    scores = np.full(20, 2.0)
+    changes, _ = tracked(scores, 1, 2, hold=range(8))
+    assert changes[0][0] == "new" and changes[0][1].start == 0
+    tracker = EventTracker("c", 1, 2)
+    assert tracker.step(0, 0.0, tracker.level(2), hold=True) == [] and tracker.pause() == []
+
+
+def test_the_tracker_finds_what_alarms_finds_and_levels_are_the_smoothed_scores():
+    rng = np.random.default_rng(0)
+    for length, gap in ((1, 0), (3, 4), (9, 2)):
+        scores = rng.gamma(1.0, 0.5, 2000)
+        changes, levels = tracked(scores, length, gap)
+        np.testing.assert_array_equal(levels, smoothed(scores, length, 0.0))
+        ended = [(event.start, event.end) for kind, event in changes if kind == "end"]
+        assert ended == alarms(np.array(levels), gap) and len(ended) > (3 if length < 9 else -1)
+        assert [event.id for kind, event in changes if kind == "new"] == list(range(len(ended)))
+
+
+def test_window_is_odd_and_about_as_long():
+    assert [window(s, 10) for s in (0.01, 0.1, 0.5, 1)] == [1, 1, 5, 9]
+
+
+def test_the_box_is_the_blob_around_the_peak_in_pixels_of_the_frame():
+    field = np.zeros((6, 8), np.float32)
+    field[1:3, 2:5] = 2
+    field[2, 3] = 5
+    field[5, 7] = 4  # another blob
+    assert peak_box(field, 1.5, (48, 64), 8) == (16, 8, 40, 24)
+    assert peak_box(field, 1.5, (90, 126), 16) == (32, 16, 80, 48)
+    field[5, 7] = 9
+    assert peak_box(field, 1.5, (46, 62), 8) == (56, 40, 62, 46)

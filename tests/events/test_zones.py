@@ -1,0 +1,32 @@
+"""What is watched: pictures and polygons."""
+
+import cv2
+import numpy as np
+import pytest
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.events.zones import zone_mask
+
+
+def test_a_polygon_in_fractions_or_pixels_and_a_mask_picture_are_the_same(tmp_path):
+    left = zone_mask("0,0 0.5,0 0.5,1 0,1", (48, 64), (6, 8))
+    assert left[:, :4].all() and not left[:, 5:].any()
+    np.testing.assert_array_equal(zone_mask("0,0 32,0 32,48 0,48", (48, 64), (6, 8)), left)
+    mask = np.zeros((24, 32), np.uint8)
+    mask[:, :16] = 255
+    cv2.imwrite(str(tmp_path / "zone.png"), mask)
+    painted = zone_mask(str(tmp_path / "zone.png"), (48, 64), (6, 8))
+    assert painted[:, :4].all() and not painted[:, 4:].any()
+
+
+@pytest.mark.parametrize("text", ["a", "0,0 1,1", "0,0 1,0 1", "0,0 nan,1 1,1", "0,0 99,0 99,20", "0,0 0,0 0,0.01"])
+def test_a_bad_zone_is_refused_in_one_line(text):
+    with pytest.raises(InputError, match="--zone") as error:
+        zone_mask(text, (48, 64), (6, 8))
+    assert "\n" not in str(error.value)
+
+
+def test_a_black_mask_leaves_nothing(tmp_path):
+    cv2.imwrite(str(tmp_path / "zone.png"), np.zeros((8, 8), np.uint8))
+    with pytest.raises(InputError, match="nothing is left"):
+        zone_mask(str(tmp_path / "zone.png"), (48, 64), (6, 8))
