@@ -55,6 +55,11 @@ def dev() -> torch.device:
     return torch.device("cuda", launched().local_rank % torch.cuda.device_count())
 
 
+def put(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """On ``device``; to a GPU by way of pinned memory, so that the host does not wait until the GPU gets there."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def setup_dist(timeout_minutes: float = 60) -> None:
     """Join the other processes: gloo on the CPU, NCCL on GPUs. A single process needs nothing and does nothing.
 

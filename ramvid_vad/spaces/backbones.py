@@ -50,9 +50,9 @@ def fast_type() -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
-def network_input(frames: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+def network_input(frames: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """uint8 (n, H, W, 3) -> (n, 3, H, W), standardised as ImageNet's photographs, channels last."""
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    pixels = frames.permute(0, 3, 1, 2)
     return ((pixels / 255 - _MEAN) / _SD).to(dtype, memory_format=torch.channels_last)
 
 
@@ -88,7 +88,8 @@ class Step(NamedTuple):
         if self.weight.dim() == 2:  # as a matrix product over channels-last positions, several times faster on CPU
             return F.linear(x.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
         kernel = self.weight.shape[-1]
-        high, wide = (max((-(-side // self.stride) - 1) * self.stride + kernel - side, 0) for side in x.shape[2:])
+        sides = map(int, x.shape[2:])  # plain numbers where a tracer would hand out its own, whose // rounds towards 0
+        high, wide = (max((-(-side // self.stride) - 1) * self.stride + kernel - side, 0) for side in sides)
         padding = (high // 2, wide // 2)
         if high % 2 or wide % 2:  # more below and on the right
             x, padding = F.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2)), (0, 0)
@@ -126,6 +127,10 @@ class FrozenFeatures:
     @torch.inference_mode()
     def __call__(self, frames: np.ndarray) -> torch.Tensor:
         """uint8 (n, H, W, 3) -> float32 (n, h, w, 120), h and w an eighth of the frame, rounded up."""
+        return self.of_tensor(torch.from_numpy(frames))
+
+    def of_tensor(self, frames: torch.Tensor) -> torch.Tensor:
+        """The same of a tensor."""
         x = self._stem(network_input(frames, self._dtype)).clamp_(0, 6)
         maps = []
         for number, (*inner, last) in enumerate(self._blocks):
@@ -136,7 +141,7 @@ class FrozenFeatures:
             x = h.add_(x) if h.shape == x.shape else h
             if number in BLOCKS:
                 maps.append(x)
-        return joined(maps, tuple(maps[0].shape[2:]))
+        return joined(maps, tuple(map(int, maps[0].shape[2:])))
 
 
 class TimmFeatures:
@@ -174,7 +179,7 @@ class TimmFeatures:
         high, wide = (-(-side // STRIDE) for side in frames.shape[1:3])
         # whole strides of 32, the coarsest that such networks have, by repeating the border; cut off again below
         below, beside = (-side % 32 for side in frames.shape[1:3])
-        x = F.pad(network_input(frames, torch.float32), (0, beside, 0, below), mode="replicate")
+        x = F.pad(network_input(torch.from_numpy(frames), torch.float32), (0, beside, 0, below), mode="replicate")
         grid = (x.shape[2] // STRIDE, x.shape[3] // STRIDE)
         maps = self._net(x)
         return joined([maps[i] for i in self._taken], grid)[:, :high, :wide].contiguous()
