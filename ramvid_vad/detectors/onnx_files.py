@@ -22,10 +22,10 @@ from ramvid_vad.runtime.files import replacing_together, write_text
 from ramvid_vad.spaces.backbones import LITE0, FrozenFeatures
 from ramvid_vad.spaces.features import FeatureSpace
 
-OPSET = 17
+OPSET = 18
 TOLERANCE = 1e-4  # of the largest value that PyTorch gives
 BATCHES = (1, 3)  # the sizes that are compared; the files take any
-EXTRA = "pip install onnx onnxruntime"
+EXTRA = "pip install onnx onnxscript onnxruntime"
 FEATURES, DENOISER, ABOUT = "features.onnx", "denoiser.onnx", "onnx.json"
 
 
@@ -62,6 +62,7 @@ def write_onnx(detector: Infilling, folder: str) -> dict[str, Any]:
     try:
         import onnx
         import onnxruntime
+        import onnxscript
     except ImportError as error:
         raise InputError(f"--onnx: needs the package {error.name}: {EXTRA}") from None
     space, config = detector.space, detector.config
@@ -77,7 +78,7 @@ def write_onnx(detector: Infilling, folder: str) -> dict[str, Any]:
         "prediction": config["diffusion"]["prediction"],
         "noise_schedule": config["diffusion"]["noise_schedule"],
         "diffusion_steps": config["diffusion"]["diffusion_steps"],
-        "made_with": {each.__name__: each.__version__ for each in (torch, onnx, onnxruntime)},
+        "made_with": {each.__name__: each.__version__ for each in (torch, onnx, onnxscript, onnxruntime)},
         "largest_difference": {},
     }
     made: dict[str, tuple[nn.Module, Callable[[int], dict[str, torch.Tensor]], str]] = {
@@ -117,16 +118,18 @@ def _windows(n: int, window: Sequence[int]) -> dict[str, torch.Tensor]:
 @torch.no_grad()
 def _export(network: nn.Module, inputs: dict[str, torch.Tensor], output: str, path: str) -> None:
     with _plain_operators(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracer: sizes that are constants here are meant to be
+        warnings.simplefilter("ignore")  # of the exporter, about its own insides
         torch.onnx.export(
             network,
             tuple(inputs.values()),
             path,
             input_names=list(inputs),
             output_names=[output],
-            dynamic_axes={name: {0: "batch"} for name in [*inputs, output]},
+            dynamic_shapes={name: {0: torch.export.Dim("batch")} for name in inputs},
             opset_version=OPSET,
-            dynamo=False,  # the other exporter needs a further package
+            dynamo=True,
+            external_data=False,
+            verbose=False,
         )
 
 

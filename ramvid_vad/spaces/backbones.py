@@ -88,8 +88,7 @@ class Step(NamedTuple):
         if self.weight.dim() == 2:  # as a matrix product over channels-last positions, several times faster on CPU
             return F.linear(x.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
         kernel = self.weight.shape[-1]
-        sides = map(int, x.shape[2:])  # plain numbers where a tracer would hand out its own, whose // rounds towards 0
-        high, wide = (max((-(-side // self.stride) - 1) * self.stride + kernel - side, 0) for side in sides)
+        high, wide = (max((-(-side // self.stride) - 1) * self.stride + kernel - side, 0) for side in x.shape[2:])
         padding = (high // 2, wide // 2)
         if high % 2 or wide % 2:  # more below and on the right
             x, padding = F.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2)), (0, 0)
@@ -141,7 +140,7 @@ class FrozenFeatures:
             x = h.add_(x) if h.shape == x.shape else h
             if number in BLOCKS:
                 maps.append(x)
-        return joined(maps, tuple(map(int, maps[0].shape[2:])))
+        return joined(maps, tuple(maps[0].shape[2:]))
 
 
 class TimmFeatures:
