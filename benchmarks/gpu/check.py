@@ -1,6 +1,9 @@
-"""All that a GPU can settle, in parts of at most eight minutes: correct, fast, train, ranks. See docs/gpu.md.
+"""All that a GPU can settle, in parts of at most eight minutes. See docs/gpu.md.
 
-    python benchmarks/gpu/check.py [--part correct fast train ranks] [--dry] [--minutes 8] [--out runs/gpu]
+    python benchmarks/gpu/check.py [--part correct scan networks train_pixels train_features ranks] [--dry]
+        [--minutes 8] [--out runs/gpu]
+
+`--part fast` is scan and networks, `--part train` both trainings.
 
 Each part is a process of its own, so that a fault of the GPU in one leaves the others alone. Writes gpu_check.json and
 gpu_check.md into --out, with what a part had answered if it was cut off. Exit code 1: a row failed.
@@ -23,7 +26,8 @@ import time
 import zipfile
 from pathlib import Path
 
-PARTS = ("correct", "fast", "train", "ranks")
+PARTS = ("correct", "scan", "networks", "train_pixels", "train_features", "ranks")
+SEVERAL = {"fast": ("scan", "networks"), "train": ("train_pixels", "train_features")}
 NEEDS = {"torch": "torch", "numpy": "numpy", "safetensors": "safetensors", "tqdm": "tqdm"}
 NEEDS |= {"yaml": "PyYAML", "scipy": "scipy", "cv2": "opencv-python-headless"}
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +70,7 @@ def run_part(name: str, out: Path, dry: bool, minutes: float) -> None:
 
     rows.ask(f"{name}: the machine", absent)
     if rows.rows[0]["status"] == "passed":
-        importlib.import_module(f"{name}_part").questions(rows, out)
+        importlib.import_module(f"{name.split('_')[0]}_part").questions(rows, out)
 
 
 def collect(name: str, out: Path, code: int | None) -> list[dict]:
@@ -93,7 +97,7 @@ def table(rows: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--part", nargs="+", choices=[*PARTS, *SEVERAL], default=PARTS)
     parser.add_argument("--dry", action="store_true", help="on the CPU, at tiny sizes")
     parser.add_argument("--minutes", type=float, default=8.0, help="of each part, at most")
     parser.add_argument("--out", default="runs/gpu", help="folder for the results; arrays for training lie there too")
@@ -110,7 +114,7 @@ def main() -> None:
     environment |= {"OMP_NUM_THREADS": "1"} if arguments.dry else {}
     sys.path[:0] = places
     rows = []
-    for name in arguments.part:
+    for name in [each for part in arguments.part for each in SEVERAL.get(part, (part,))]:
         (out / f"{name}.json").unlink(missing_ok=True)
         command = [sys.executable, __file__, "--only", name, "--out", str(out), "--minutes", str(arguments.minutes)]
         part = subprocess.Popen(command + ["--dry"] * arguments.dry, env=environment, start_new_session=True)

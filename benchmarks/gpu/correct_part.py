@@ -36,7 +36,7 @@ RESUMED = 1e-3  # of the largest weight: Triton's backward adds up atomically, i
 SMALL = dict(
     image_size="16", num_channels=32, num_res_blocks=1, channel_mult="1,2", attention_resolutions="8", rgb=False
 )
-STEPS = dict(diffusion_steps=100, noise_schedule="cosine", prediction="xstart", timestep_respacing="4")
+STEPS = dict(diffusion_steps=100, noise_schedule="cosine", prediction="xstart", timestep_respacing="3")
 
 
 def questions(rows: Rows, _out: Path) -> None:
@@ -53,7 +53,7 @@ def questions(rows: Rows, _out: Path) -> None:
         rows.ask(f"{kind} mixer: result and gradients", partial(mixer, device, kind))
     for name in CONFIGS if not rows.dry else [*CONFIGS][:1]:
         rows.ask(f"U-Net: RaMViD's golden output, {name}", partial(golden_unet, device, name))
-    for figure in ("p_y", "d_y"):
+    for figure in ("d_y",) if rows.dry else ("p_y", "d_y"):
         rows.ask(f"sampling: RaMViD's golden loop, {figure}", partial(golden_sampling, device, figure))
     for sampler in SAMPLERS:
         rows.ask(f"sampling, {sampler}: as on the CPU", partial(sampling, device, sampler))
@@ -87,9 +87,9 @@ def scan(rows: Rows, backend: str, dtype: torch.dtype) -> dict:
     reason = BACKENDS[backend].unavailable("selective_scan", rows.device, dtype)
     if reason:
         raise Skip(reason)
-    shapes = [(2, 3, 70, 17), (1, 2, 133, 16), (1, 1, 1, 1)]
+    tiny, small = [(1, 2, 23, 5), (1, 1, 1, 1)], [(2, 3, 70, 17), (1, 2, 133, 16), (1, 1, 1, 1)]
     worst = 0.0
-    for shape in shapes if rows.dry else [*shapes, (2, 64, 1000, 16), (1, 256, 4099, 16)]:
+    for shape in tiny if rows.dry else [*small, (2, 64, 1000, 16), (1, 256, 4099, 16)]:
         for reverse in (False, True):
             case = scan_case(*shape, dtype=dtype, channels_last=reverse)
             weight = torch.sin(torch.arange(case["u"].numel(), dtype=torch.float64)).view(case["u"].shape).to(dtype)
@@ -186,10 +186,10 @@ def samples(device: torch.device, sampler: str, precision: str = "fp32") -> torc
     torch.manual_seed(0)
     model, diffusion = create_model_and_diffusion(**SMALL, **STEPS)
     model = with_random_weights(model).eval().to(device)
-    clean = (torch.rand(2, 1, 10, 16, 16) * 2 - 1).to(device)
+    clean = (torch.rand(2, 1, 8, 16, 16) * 2 - 1).to(device)
     options = SampleOptions(sampler=sampler)
     with torch.no_grad():
-        return infill(model, diffusion, clean, selective_anchors(10), [(0, 0), (1, 15)], options, precision=precision)
+        return infill(model, diffusion, clean, selective_anchors(8), [(0, 0), (1, 15)], options, precision=precision)
 
 
 def sampling(device: torch.device, sampler: str) -> dict:
