@@ -1,11 +1,10 @@
-"""One rank of the part "ranks": FOLDER STEPS BATCH_SIZE DEVICE; rank 0 leaves end.pt there.
+"""One rank of the part "ranks": FOLDER BATCH_SIZE DEVICE; rank 0 leaves the gradients of one step in end.pt there.
 
 ALONE_BY=nccl in the environment: a group of one rank, its network wrapped as that of one of several.
 """
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -18,8 +17,8 @@ from ramvid_vad.training import loop as loop_module
 
 
 def main() -> None:
-    folder, steps, batch_size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    if sys.argv[4] == "cpu":
+    folder, batch_size = Path(sys.argv[1]), int(sys.argv[2])
+    if sys.argv[3] == "cpu":
         torch.set_num_threads(1)
     processes.setup_dist(timeout_minutes=5)
     if alone := os.environ.get("ALONE_BY"):
@@ -32,14 +31,12 @@ def main() -> None:
             return real(loop)
 
         loop_module.TrainLoop.run = wrapped
-    start = time.perf_counter()
-    done = train(str(folder / "log"), steps, batch_size=batch_size)
-    taken = 1e3 * (time.perf_counter() - start) / steps
+    done = train(str(folder / "log"), 1, batch_size=batch_size)
     backend = dist.get_backend() if dist.is_initialized() else "nothing"
     if processes.rank() == 0:
-        weights = {name: value.cpu() for name, value in done.model.state_dict().items()}
-        about = {"ranks": processes.world_size(), "backend": backend, "step ms": taken}
-        torch.save({"weights": weights} | about, folder / "end.pt")
+        gradients = torch.cat([parameter.grad.flatten().cpu() for parameter in done.model.parameters()])
+        about = {"ranks": processes.world_size(), "backend": backend}
+        torch.save({"gradients": gradients} | about, folder / "end.pt")
     if alone:
         dist.destroy_process_group()
     else:

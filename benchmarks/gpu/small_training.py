@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import torch
-from rows import near
 
 from ramvid_vad.diffusion.anchors import AnchorPattern
 from ramvid_vad.options import TrainOptions
@@ -50,15 +49,10 @@ def train(folder: str, steps: int, precision: str = "fp32", batch_size: int = 4)
     return loop
 
 
-def same_state(found: TrainLoop, expected: TrainLoop, tolerance: float) -> float:
-    """Largest difference of weights and averages, in units of the largest value of each. AssertionError: beyond."""
-    off = 0.0
-    for a, b in ((found.model.state_dict(), expected.model.state_dict()), (_average(found), _average(expected))):
-        for name, value in b.items():
-            assert torch.isfinite(value).all(), f"{name} is not finite"
-            off = max(off, near(a[name], value, tolerance))
-    return off
-
-
-def _average(loop: TrainLoop) -> dict[str, torch.Tensor]:
-    return next(iter(loop.ema.values())).state_dict()
+def weights(loop: TrainLoop) -> torch.Tensor:
+    """Weights and their average as one float64 vector. AssertionError: not finite."""
+    (average,) = loop.ema.values()
+    values = [*loop.model.state_dict().values(), *average.state_dict().values()]
+    vector = torch.cat([value.detach().double().cpu().flatten() for value in values])
+    assert torch.isfinite(vector).all(), "a weight is not finite"
+    return vector

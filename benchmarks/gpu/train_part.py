@@ -85,7 +85,8 @@ def trained(rows: Rows, kind: str, out: Path) -> dict:
     losses = held_out_losses(rows, run, loop, held_out)
     figures = {"steps": loop.step, "windows": loop.step * run.train.batch_size, "minutes": loop.seconds / 60}
     figures |= {"windows/s": figures["windows"] / max(loop.seconds, 1e-9), "of as many": len(dataset)}
-    figures |= losses | {"pieces": write_pieces(out, kind, loop, figures | losses)}
+    figures |= losses
+    figures["pieces"] = write_pieces(out, kind, loop, figures)
     shutil.copy(log_dir / "progress.jsonl", out / f"progress_{kind}.jsonl")
     assert all(np.isfinite(list(losses.values()))), figures
     return figures
@@ -100,7 +101,7 @@ def options_of(rows: Rows, kind: str, minutes: float) -> RunOptions:
     changes |= {"ema_rate": "0.999", "held_out_interval": 500, "save_interval": 2000, "keep_checkpoints": 2}
     if not rows.dry:
         return run.but("train", **changes, precision="bf16")
-    tiny = {"image_size": "32x48", "channel_mult": "1,1"} if kind == "pixels" else {"channel_mult": "1,1"}
+    tiny = {"image_size": "16x32", "channel_mult": "1,1", "attention_resolutions": "4"} if kind == "pixels" else {"channel_mult": "1,1"}
     changes |= {"batch_size": 2, "max_steps": 2, "log_interval": 1, "held_out_interval": 2}
     return run.but("train", **changes, precision="fp32").but("model", **tiny).but("video", num_workers=0)
 
@@ -129,7 +130,7 @@ def write_pieces(out: Path, kind: str, loop: TrainLoop, about: dict) -> int:
         pieces[-1][name] = array
     for number, piece in enumerate(pieces):
         np.savez(out / f"weights_{kind}_{number}.npz", **piece)
-    content = {"config": loop.config, "step": loop.step, "about": about}
+    content = {"config": loop.config, "step": loop.step, "about": about | {"pieces": len(pieces)}}
     (out / f"weights_{kind}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return len(pieces)
 
@@ -138,7 +139,7 @@ def made_up(path: Path, kind: str) -> None:
     """Arrays of noise for a dry run."""
     rng = np.random.default_rng(0)
     if kind == "pixels":
-        videos = {f"{i:02d}": rng.integers(0, 256, (32, 32, 48, 1), dtype=np.uint8) for i in range(3)}
+        videos = {f"{i:02d}": rng.integers(0, 256, (32, 16, 32, 1), dtype=np.uint8) for i in range(3)}
     else:
         videos = {f"{i:02d}": rng.standard_normal((8, 29, 4, 5)).astype(np.float16) for i in range(3)}
     write_arrays(path, "pixels" if kind == "pixels" else "maps", videos, ["02"])
