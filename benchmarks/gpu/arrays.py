@@ -1,8 +1,8 @@
 """Videos as the training sees them, in small files: what travels to a machine without the videos or a decoder.
 
-Frames lie as uint8. Maps of the feature space are divided by STEP and rounded to int8: an error of 0.03 in numbers whose
-standard deviation is 1. Both are stored as differences to the frame before, modulo 256, compressed: all but the rounding
-of the maps is exact.
+Frames lie as uint8. Maps of the feature space are divided by STEP and rounded to int8: an error of 0.03 in numbers
+whose standard deviation is 1. Both are stored as differences to the frame before, modulo 256, compressed: all but
+the rounding of the maps is exact.
 """
 
 from pathlib import Path

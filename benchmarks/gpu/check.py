@@ -5,12 +5,13 @@
 
 `--part fast` is scan and networks, `--part train` both trainings.
 
-Each part is a process of its own, so that a fault of the GPU in one leaves the others alone. Writes gpu_check.json and
-gpu_check.md into --out, with what a part had answered if it was cut off. Exit code 1: a row failed.
+Each part is a process of its own, so that a fault of the GPU in one leaves the others alone. Writes gpu_check.json
+and gpu_check.md into --out, with what a part had answered if it was cut off. Exit code 1: a row failed.
 
-It runs from a plain copy of the tree: the package need not be installed. What it needs besides PyTorch with CUDA and
-Triton and numpy (safetensors, tqdm, PyYAML, scipy, opencv-python-headless), and the machine has not, may lie as wheels in
-the folder wheels/ beside README.md; they are unpacked into a folder of their own. --dry: on the CPU, at tiny sizes.
+It runs from a plain copy of the tree: the package need not be installed. What it needs besides PyTorch with CUDA
+and Triton and numpy (safetensors, tqdm, PyYAML, scipy, opencv-python-headless), and the machine has not, may lie as
+wheels in the folder wheels/ beside README.md; they are unpacked into a folder of their own. --dry: on the CPU, at
+tiny sizes.
 """
 
 import argparse
@@ -128,7 +129,9 @@ def main() -> None:
         rows += collect(name, out, code)
     (out / "gpu_check.json").write_text(json.dumps({"dry": arguments.dry, "rows": rows}, indent=1) + "\n")
     (out / "gpu_check.md").write_text(table(rows))
-    counts = {status: sum(row["status"] == status for row in rows) for status in dict.fromkeys(r["status"] for r in rows)}
+    counts = {
+        status: sum(row["status"] == status for row in rows) for status in dict.fromkeys(r["status"] for r in rows)
+    }
     print(f"{out / 'gpu_check.md'}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     sys.exit(1 if counts.get("FAILED") else 0)
 

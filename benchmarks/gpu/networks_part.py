@@ -1,5 +1,5 @@
-"""Part "networks": a network call and a training step of the thesis's network and of the recipe `full`, against RaMViD's attention; what
-each waits for; frames that fit; sampling, and from a window to its scores."""
+"""Part "networks": a network call and a training step of the thesis's network and of the recipe `full`, against
+RaMViD's attention; what each waits for; frames that fit; sampling, and from a window to its scores."""
 
 import re
 import tempfile
@@ -56,7 +56,9 @@ def questions(rows: Rows, _out: Path) -> None:
             rows.ask(f"training loop: profile, {name}", partial(profile, rows, recipe, batch), cuda_only=True)
             rows.ask(f"training loop: reads that wait, {name}", partial(waits, rows, recipe, batch), cuda_only=True)
     for mixer, way in (("mamba", ""), ("attention", "fused"), ("attention", "plain")):
-        rows.ask(f"frames that fit in a step: {mixer} {way}", partial(frames_that_fit, rows, mixer, way), cuda_only=True)
+        rows.ask(
+            f"frames that fit in a step: {mixer} {way}", partial(frames_that_fit, rows, mixer, way), cuda_only=True
+        )
     rows.ask("torch.compile: a step of avenue", partial(compiled_step, rows), cuda_only=True)
     rows.ask("sampling: 200 calls of avenue, from a window to its scores", partial(window_to_score, rows))
 
@@ -304,5 +306,10 @@ def window_to_score(rows: Rows) -> dict:
     taken = time.perf_counter() - start
     assert np.isfinite(scores).all()
     hidden = windows * int((~pattern.fixed).sum())
-    figures = {"calls": diffusion.num_timesteps, "windows": windows, "sampling s": sampled, "scoring s": taken - sampled}
+    figures = {
+        "calls": diffusion.num_timesteps,
+        "windows": windows,
+        "sampling s": sampled,
+        "scoring s": taken - sampled,
+    }
     return figures | {"s per call": sampled / diffusion.num_timesteps, "scored frames/s": hidden / taken}

@@ -2,10 +2,10 @@
 
     python benchmarks/gpu/prepare.py --data_dir data/ped2/training [--out runs/gpu]
 
-pixels.npz: every frame, in the size and colours of the recipe `ped2_cpu`. maps.npz: every frame in a feature space that is
-fitted on all but the last two videos, as `ramvid-vad fit --recipe full` fits it; space.safetensors: that space. The last
-two videos by name are held out. Everything is cached, so that it is quick the second time. Copy the tree with these
-three files in --out to the machine with the GPU; git ignores them.
+pixels.npz: every frame, in the size and colours of the recipe `ped2_cpu`. maps.npz: every frame in a feature space
+that is fitted on all but the last two videos, as `ramvid-vad fit --recipe full` fits it; space.safetensors: that
+space. The last two videos by name are held out. Everything is cached, so that it is quick the second time. Copy the
+tree with these three files in --out to the machine with the GPU; git ignores them.
 """
 
 import argparse

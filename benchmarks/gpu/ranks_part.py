@@ -1,9 +1,8 @@
 """Part "ranks": two ranks on one GPU, and NCCL's path with one rank.
 
-NCCL refuses two ranks on one GPU, so that the package meets by gloo there (runtime/processes.py); gradients are summed by
-gloo on CUDA tensors. What is asked: has a
-step of two ranks the gradients of a step of one rank that has the global batch? (Not: the same weights. AdamW's first
-steps are as long for a gradient that is rounding alone.)
+NCCL refuses two ranks on one GPU, so that the package meets by gloo there (runtime/processes.py); gradients are
+summed by gloo on CUDA tensors. What is asked: has a step of two ranks the gradients of a step of one rank that has
+the global batch? (Not: the same weights. AdamW's first steps are as long for a gradient that is rounding alone.)
 """
 
 import os

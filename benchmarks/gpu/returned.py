@@ -2,8 +2,9 @@
 
     python benchmarks/gpu/returned.py [--returned runs/gpu]
 
-Writes models/pixels.safetensors and models/features.safetensors into that folder, of the pieces that are there; for the
-latter space.safetensors beside it. docs/gpu.md says how both are evaluated. float16 on the way: 3 digits of each weight.
+Writes models/pixels.safetensors and models/features.safetensors into that folder, of the pieces that are there; for
+the latter space.safetensors beside it. docs/gpu.md says how both are evaluated. float16 on the way: 3 digits of
+each weight.
 """
 
 import argparse
@@ -14,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-from ramvid_vad.training.weights import save_weights  # noqa: E402
+from ramvid_vad.training.weights import save_weights
 
 
 def join(folder: Path, kind: str) -> Path:

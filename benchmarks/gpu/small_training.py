@@ -13,7 +13,9 @@ from ramvid_vad.script_util import create_model_and_diffusion
 from ramvid_vad.training.checkpoints import find_latest, load_checkpoint
 from ramvid_vad.training.loop import TrainLoop
 
-NETWORK = dict(image_size="8", num_channels=32, channel_mult="1", num_res_blocks=1, attention_resolutions="8", d_state=4)
+NETWORK = dict(
+    image_size="8", num_channels=32, channel_mult="1", num_res_blocks=1, attention_resolutions="8", d_state=4
+)
 FRAMES = 6
 
 

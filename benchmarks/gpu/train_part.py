@@ -1,9 +1,10 @@
 """Parts "train_pixels" and "train_features": what most of the part's minutes on a GPU make of the two recipes.
 
-The first trains the published design (selective anchors, bidirectional Mamba, T = 30) on UCSD Ped2 in pixels, with the
-network of the recipe `ped2_cpu`, because its weights must travel back and be evaluated on a CPU; the second the recipe
-`full`. Both take larger batches than on a CPU, and bfloat16. What comes back: the averaged weights in float16, in pieces
-of at most PIECE bytes, the log, and the loss on held-out normal video. `returned.py` makes a detector of them.
+The first trains the published design (selective anchors, bidirectional Mamba, T = 30) on UCSD Ped2 in pixels, with
+the network of the recipe `ped2_cpu`, because its weights must travel back and be evaluated on a CPU; the second the
+recipe `full`. Both take larger batches than on a CPU, and bfloat16. What comes back: the averaged weights in
+float16, in pieces of at most PIECE bytes, the log, and the loss on held-out normal video. `returned.py` makes a
+detector of them.
 """
 
 import json
@@ -92,8 +93,6 @@ def trained(rows: Rows, kind: str, out: Path) -> dict:
     return figures
 
 
-
-
 def options_of(rows: Rows, kind: str, minutes: float) -> RunOptions:
     """The recipe's, with a batch and a rate for a GPU, and the time there is."""
     run = with_anchor_kind(run_of_recipe(RECIPES[kind], SECTIONS))
@@ -101,7 +100,11 @@ def options_of(rows: Rows, kind: str, minutes: float) -> RunOptions:
     changes |= {"ema_rate": "0.999", "held_out_interval": 500, "save_interval": 2000, "keep_checkpoints": 2}
     if not rows.dry:
         return run.but("train", **changes, precision="bf16")
-    tiny = {"image_size": "16x32", "channel_mult": "1,1", "attention_resolutions": "4"} if kind == "pixels" else {"channel_mult": "1,1"}
+    tiny = (
+        {"image_size": "16x32", "channel_mult": "1,1", "attention_resolutions": "4"}
+        if kind == "pixels"
+        else {"channel_mult": "1,1"}
+    )
     changes |= {"batch_size": 2, "max_steps": 2, "log_interval": 1, "held_out_interval": 2}
     return run.but("train", **changes, precision="fp32").but("model", **tiny).but("video", num_workers=0)
 

@@ -76,7 +76,9 @@ def setup_dist(timeout_minutes: float = 60) -> None:
     timeout = timedelta(minutes=timeout_minutes)
     try:
         store = _torchrun_store(place) if place.launcher == "torchrun" else _meet(place)
-        dist.init_process_group(backend_for(place), store=store, rank=place.rank, world_size=place.world_size, timeout=timeout)
+        dist.init_process_group(
+            backend_for(place), store=store, rank=place.rank, world_size=place.world_size, timeout=timeout
+        )
     except (dist.DistNetworkError, dist.DistStoreError) as error:
         why = str(error).splitlines()[0]
         raise InputError(

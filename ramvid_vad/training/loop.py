@@ -138,7 +138,9 @@ class TrainLoop:
 
         size = len(samples) if options.microbatch < 1 else options.microbatch
         noise = self.noise(tuple(frames.shape[1:]), step, samples)
-        there = {name: processes.put(value, self.device) for name, value in (("t", t), ("w", weight), ("given", anchors))}
+        there = {
+            name: processes.put(value, self.device) for name, value in (("t", t), ("w", weight), ("given", anchors))
+        }
         parts = []
         for first in range(0, len(samples), size):
             part = slice(first, first + size)

@@ -3,8 +3,8 @@
 import os
 
 from ramvid_vad import api
+from ramvid_vad.commands.exporting.onnx_files import DENOISER, FEATURES, write_onnx
 from ramvid_vad.detectors.infilling import Infilling
-from ramvid_vad.detectors.onnx_files import DENOISER, FEATURES, write_onnx
 from ramvid_vad.errors import InputError
 from ramvid_vad.options import RunOptions
 from ramvid_vad.runtime.logger import result_dir

@@ -13,7 +13,7 @@ from stand_ins import texture
 from torch import nn
 
 from ramvid_vad.__main__ import main
-from ramvid_vad.detectors import onnx_files
+from ramvid_vad.commands.exporting import onnx_files
 from ramvid_vad.detectors.infilling import Infilling
 from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.spaces.backbones import FrozenFeatures
@@ -161,11 +161,10 @@ def test_mistakes_are_one_line_and_code_2(words, message, tmp_path, capsys):
     assert not (tmp_path / "camera" / "onnx").exists()
 
 
-@needs_onnx
 def test_the_command_says_where_the_files_are(detector, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("ramvid_vad.api.load", lambda folder: detector)
     monkeypatch.setattr(
-        "ramvid_vad.commands.export.write_onnx",
+        "ramvid_vad.commands.exporting.command.write_onnx",
         lambda _, folder: {"largest_difference": {"features.onnx": 1e-6, "denoiser.onnx": 2e-6}},
     )
     main(["export", str(tmp_path), "--onnx"])

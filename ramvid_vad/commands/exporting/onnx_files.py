@@ -1,7 +1,7 @@
 """The two networks of an infilling detector as ONNX files, for programs without PyTorch.
 
 ``features.onnx``: frames -> the appearance channels of the feature space. ``denoiser.onnx``: noisy maps of a window ->
-what the U-Net predicts. Flow, noise schedule and scores stay in Python: docs/api.md says where.
+what the U-Net predicts. Flow, noise schedule and scores stay in Python.
 """
 
 import json
