@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 TOOLS := .venv-tools
 LOCKED := -m pip install --quiet --require-hashes --only-binary :all:
 
-.PHONY: help setup demo test lint bench lock licences sbom
+.PHONY: help setup demo test lint bench gpu-check lock licences sbom
 
 help:
 	@echo "make demo    train, infill, score and evaluate on a synthetic street; results in runs/demo"
 	@echo "make test    lint and tests"
 	@echo "make lint    lint alone"
 	@echo "make bench   speed and memory against named peers, about 10 minutes; tables, and JSON in runs/benchmarks"
+	@echo "make gpu-check   all that a GPU can settle (docs/gpu.md); PART=..., DRY=1: on the CPU, at tiny sizes"
 	@echo "make setup   the environment alone, in $(VENV): locked versions, each file checked against its hash"
 	@echo "make sbom    what is installed, with licences, as a software bill of materials: runs/sbom.json (CycloneDX)"
 	@echo "make lock    the locked requirements again, from requirements-dev.in; UPGRADE=1: the newest versions"
@@ -29,6 +30,10 @@ test: lint
 bench: setup
 	for name in scan recurrence network frames loader scoring sampling encode detectors end_to_end; do \
 		echo; echo "== benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+# Needs no environment of its own: on a machine with a GPU, the Python that has PyTorch (PYTHON=...).
+gpu-check:
+	$(PYTHON) benchmarks/gpu/check.py $(if $(PART),--part $(PART)) $(if $(DRY),--dry)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -27,9 +27,11 @@ COMMAND_SECTIONS = {
     "select_recipe": ("select",),
     "compare": ("compare",),
     "study_features": ("feature_study",),
+    "export": ("export",),
 }
 
-BEGIN_AGAIN = ("fit", "vad_eval", "select_recipe")  # commands that keep nothing of what they had done when stopped
+# commands that keep nothing of what they had done when stopped
+BEGIN_AGAIN = ("fit", "vad_eval", "select_recipe", "export")
 
 
 def parse_command(description: str, sections: Sequence[str], argv: Sequence[str] | None = None) -> RunOptions:
@@ -52,8 +54,9 @@ def parse_command(description: str, sections: Sequence[str], argv: Sequence[str]
     for section in sections:
         group = parser.add_argument_group(section, (GROUPS[section].__doc__ or "").strip().splitlines()[0])
         for spec in fields(GROUPS[section]):
+            alone = {"nargs": "?", "const": "True"} if spec.type is bool else {}  # --onnx is --onnx True
             group.add_argument(
-                f"--{spec.name}", metavar=spec.type.__name__.upper(), help=describe(spec).replace("%", "%%")
+                f"--{spec.name}", metavar=spec.type.__name__.upper(), help=describe(spec).replace("%", "%%"), **alone
             )
 
     def fail(message: str) -> None:

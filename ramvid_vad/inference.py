@@ -11,6 +11,7 @@ from ramvid_vad.diffusion.samplers import SAMPLERS, Callback
 from ramvid_vad.models.precision import network_autocast
 from ramvid_vad.models.unet import UNet
 from ramvid_vad.options import SampleOptions
+from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.runtime.randomness import standard_normal, stream
 from ramvid_vad.video.datasets import to_uint8
@@ -92,7 +93,7 @@ class _Noise:
         noise = torch.zeros(self._shape)
         for (number, t), frame in self._at:
             noise[number, :, t] = frames[frame].result()
-        return noise.to(self._device)
+        return processes.put(noise, self._device)
 
     def _frame(self, key: int, frame: int, draw: int) -> torch.Tensor:
         return standard_normal((self._shape[1], *self._shape[3:]), self._seed, "sample", key, frame, draw)

@@ -8,6 +8,7 @@ Equations: DDPM = Ho et al. 2020 (arXiv 2006.11239), IDDPM = Nichol and Dhariwal
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -123,7 +124,7 @@ class GaussianDiffusion:
 
     def network_timesteps(self, t: torch.Tensor) -> torch.Tensor:
         """Timesteps as the network sees them: of the original schedule, on a scale of 0 to 1000 if rescaled."""
-        original = self.timestep_map.to(t.device)[t]
+        original = _table(self.timestep_map.numpy().tobytes(), "int64", t.device)[t]
         return original if self.timestep_scale is None else original.float() * self.timestep_scale
 
     def reverse_step(
@@ -202,7 +203,7 @@ class GaussianDiffusion:
         snr = self.alpha_bar / (1 - self.alpha_bar)
         weight_x_start = np.minimum(snr, self.min_snr_gamma)
         divisor = {"xstart": 1.0, "epsilon": snr, "v": snr + 1}[self.prediction]
-        return torch.from_numpy((weight_x_start / divisor).astype(np.float32)).to(t.device)[t]
+        return _table((weight_x_start / divisor).astype(np.float32).tobytes(), "float32", t.device)[t]
 
     def _variational_bound(
         self, output: torch.Tensor, x_start: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor, masked: torch.Tensor
@@ -249,5 +250,12 @@ def _masked_mean(value: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
 
 def _at(coefficients: np.ndarray, t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Coefficients at timesteps t (B,), float32, shaped to broadcast over ``like`` (B, ...)."""
-    values = torch.from_numpy(coefficients).to(t.device)[t].float()
+    values = _table(coefficients.tobytes(), "float64", t.device)[t].float()
     return values.view(-1, *[1] * (like.dim() - 1))
+
+
+@lru_cache(maxsize=64)  # some eight tables of each diffusion
+def _table(values: bytes, dtype: str, device: torch.device) -> torch.Tensor:
+    """Numbers on the device. Copied there once: a copy at every call would make the host wait for the GPU each time."""
+    with torch.inference_mode(False):  # for the sampler that is the first to ask, and for training after it
+        return torch.from_numpy(np.frombuffer(values, dtype).copy()).to(device)

@@ -177,7 +177,9 @@ class UNet(nn.Module):
             if anchors is None:
                 raise ValueError("a model with a mask channel needs the anchors")
             shown = over_entries(anchors)
-            shown = shown if shown.shape[1] == 1 else shown[:, self.first_of_groups]
+            shown = (
+                shown if shown.shape[1] == 1 else torch.cat([shown[:, i : i + 1] for i in self.first_of_groups], dim=1)
+            )
             shown = shown.to(h.dtype).expand(-1, self.mask_channels, *h.shape[2:])
             h = torch.cat([h, shown], dim=1)
         below, beside = (-side % self.multiple for side in h.shape[3:])

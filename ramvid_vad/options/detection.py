@@ -44,6 +44,15 @@ class ScoreOptions:
 
 
 @dataclass
+class ExportOptions:
+    """Handing the networks of a fitted detector to other programs."""
+
+    model: str = option("", "folder that ramvid-vad fit --recipe full wrote; may stand first, without --model")
+    onnx: bool = option(False, "as ONNX files, each checked against PyTorch; there is no other format yet")
+    out: str = option("", "folder for features.onnx, denoiser.onnx and onnx.json; empty: onnx in the detector's folder")
+
+
+@dataclass
 class SelectOptions:
     """Choosing the parts of a recipe by pseudo-anomalies made from held-out normal video."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from ramvid_vad.options.detection import FitOptions, ScoreOptions, SelectOptions
+from ramvid_vad.options.detection import ExportOptions, FitOptions, ScoreOptions, SelectOptions
 from ramvid_vad.options.evaluation import CompareOptions, EvalOptions
 from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOptions
 from ramvid_vad.options.sampling import DemoOptions, SampleOptions
@@ -31,6 +31,7 @@ GROUPS = {
     "select": SelectOptions,
     "compare": CompareOptions,
     "feature_study": FeatureStudyOptions,
+    "export": ExportOptions,
 }
 
 
@@ -63,6 +64,7 @@ class RunOptions:
     select: SelectOptions = field(default_factory=SelectOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
     feature_study: FeatureStudyOptions = field(default_factory=FeatureStudyOptions)
+    export: ExportOptions = field(default_factory=ExportOptions)
 
     def but(self, section: str, **values: Any) -> "RunOptions":
         """The same with other values in one group."""

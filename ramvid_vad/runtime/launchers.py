@@ -19,14 +19,21 @@ class Place:
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
+    local_size: int = 1  # ranks on this node; 1 where the launcher does not tell
 
 
-# launcher, and its variables for rank, number of ranks, rank on this node; the innermost launcher comes first
+# launcher, and its variables for rank, number of ranks, and both on this node; the innermost launcher comes first
 LAUNCHERS = (
-    ("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK"),
-    ("Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
-    ("MPICH", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
-    ("Slurm", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+    ("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+    (
+        "Open MPI",
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+    ),
+    ("MPICH", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+    ("Slurm", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", ""),
 )
 
 
@@ -36,8 +43,8 @@ def launched() -> Place:
     if ("RANK" in env) != ("WORLD_SIZE" in env):
         raise InputError("only one of RANK and WORLD_SIZE is set: set both, as torchrun does, or neither")
     places = [
-        Place(name, _number(rank), _number(size), _number(local, missing=_number(rank)))
-        for name, rank, size, local in LAUNCHERS
+        Place(name, _number(rank), _number(size), _number(local, missing=_number(rank)), _number(here, missing=1))
+        for name, rank, size, local, here in LAUNCHERS
         if rank in env and size in env
     ]
     if not places:

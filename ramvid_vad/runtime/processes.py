@@ -55,8 +55,14 @@ def dev() -> torch.device:
     return torch.device("cuda", launched().local_rank % torch.cuda.device_count())
 
 
+def put(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """On ``device``; to a GPU by way of pinned memory, so that the host does not wait until the GPU gets there."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def setup_dist(timeout_minutes: float = 60) -> None:
-    """Join the other processes: gloo on the CPU, NCCL on GPUs. A single process needs nothing and does nothing.
+    """Join the other processes: NCCL on GPUs, gloo on the CPU and where ranks of this node share a GPU, which NCCL
+    refuses. A single process needs nothing and does nothing.
 
     timeout_minutes: a collective that waits longer, e.g. for a rank that hangs, is an error.
     InputError: the ranks cannot meet, or their number is not what the launcher says.
@@ -65,13 +71,14 @@ def setup_dist(timeout_minutes: float = 60) -> None:
     if place.world_size == 1 or dist.is_initialized():
         return
     sys.excepthook = _last_words
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(dev())
     timeout = timedelta(minutes=timeout_minutes)
     try:
         store = _torchrun_store(place) if place.launcher == "torchrun" else _meet(place)
-        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size, timeout=timeout)
+        dist.init_process_group(
+            backend_for(place), store=store, rank=place.rank, world_size=place.world_size, timeout=timeout
+        )
     except (dist.DistNetworkError, dist.DistStoreError) as error:
         why = str(error).splitlines()[0]
         raise InputError(
@@ -80,6 +87,17 @@ def setup_dist(timeout_minutes: float = 60) -> None:
     _share_cores()
     lifeline.start(*from_rank_0(lambda: lifeline.listen(place.world_size)), place.rank)
     sys.excepthook = _last_words  # torch has put its own there
+
+
+def backend_for(place: Place) -> str:
+    """What a rank at this place meets the others by; every node must have as many ranks for each GPU."""
+    own_gpu = torch.cuda.is_available() and place.local_size <= torch.cuda.device_count()
+    return "nccl" if own_gpu else "gloo"
+
+
+def _meeting_device() -> torch.device:
+    """Where the few numbers lie that the ranks tell each other."""
+    return dev() if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
 def cleanup() -> None:
@@ -96,14 +114,14 @@ def cleanup() -> None:
 def barrier() -> None:
     """Wait until every rank is here."""
     if dist.is_initialized():
-        dist.barrier(device_ids=[dev().index] if dev().type == "cuda" else None)
+        dist.barrier(device_ids=[dev().index] if dist.get_backend() == "nccl" else None)
 
 
 def any_true(flag: bool) -> bool:
     """Is ``flag`` true on any rank? All ranks get the same answer."""
     if not dist.is_initialized():
         return flag
-    value = torch.tensor(int(flag), device=dev())
+    value = torch.tensor(int(flag), device=_meeting_device())
     dist.all_reduce(value, op=dist.ReduceOp.MAX)
     return bool(value.item())
 
@@ -113,7 +131,7 @@ def broadcast_object(value: Any) -> Any:
     if not dist.is_initialized():
         return value
     box = [value]
-    dist.broadcast_object_list(box, src=0, device=dev())
+    dist.broadcast_object_list(box, src=0, device=_meeting_device())
     return box[0]
 
 

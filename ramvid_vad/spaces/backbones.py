@@ -50,9 +50,9 @@ def fast_type() -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
-def network_input(frames: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+def network_input(frames: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """uint8 (n, H, W, 3) -> (n, 3, H, W), standardised as ImageNet's photographs, channels last."""
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    pixels = frames.permute(0, 3, 1, 2)
     return ((pixels / 255 - _MEAN) / _SD).to(dtype, memory_format=torch.channels_last)
 
 
@@ -126,6 +126,10 @@ class FrozenFeatures:
     @torch.inference_mode()
     def __call__(self, frames: np.ndarray) -> torch.Tensor:
         """uint8 (n, H, W, 3) -> float32 (n, h, w, 120), h and w an eighth of the frame, rounded up."""
+        return self.of_tensor(torch.from_numpy(frames))
+
+    def of_tensor(self, frames: torch.Tensor) -> torch.Tensor:
+        """The same of a tensor."""
         x = self._stem(network_input(frames, self._dtype)).clamp_(0, 6)
         maps = []
         for number, (*inner, last) in enumerate(self._blocks):
@@ -174,7 +178,7 @@ class TimmFeatures:
         high, wide = (-(-side // STRIDE) for side in frames.shape[1:3])
         # whole strides of 32, the coarsest that such networks have, by repeating the border; cut off again below
         below, beside = (-side % 32 for side in frames.shape[1:3])
-        x = F.pad(network_input(frames, torch.float32), (0, beside, 0, below), mode="replicate")
+        x = F.pad(network_input(torch.from_numpy(frames), torch.float32), (0, beside, 0, below), mode="replicate")
         grid = (x.shape[2] // STRIDE, x.shape[3] // STRIDE)
         maps = self._net(x)
         return joined([maps[i] for i in self._taken], grid)[:, :high, :wide].contiguous()

@@ -114,7 +114,7 @@ def _windows(
             start_step=start_step,
             rank=processes.rank(),
             world_size=processes.world_size(),
-            num_workers=video.num_workers,
+            num_workers=video.num_workers or int(processes.dev().type == "cuda"),  # a GPU need not wait for it
             mirrored=mirrored if options.mirror_windows else None,
         ):
             yield frames, cond if classes is None else cond | {"y": classes[cond["video"]]}, samples

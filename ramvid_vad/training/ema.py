@@ -27,12 +27,15 @@ class EMA:
         """
         self._check(parameters)
         rate = self.rate if step is None else min(self.rate, (1 + step) / (10 + step))
+        averages, values = [], []
         for name, average in self._shadow.items():
-            value = parameters[name].detach()
             if average.is_floating_point():
-                average.mul_(rate).add_(value.to(average), alpha=1 - rate)
+                averages.append(average)
+                values.append(parameters[name].detach().to(average))
             else:
-                average.copy_(value)
+                average.copy_(parameters[name])
+        torch._foreach_mul_(averages, rate)  # all at once: on a GPU a call each would take longer than the sums
+        torch._foreach_add_(averages, values, alpha=1 - rate)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The averages themselves, not copies: as with a module's state dict, a later ``update`` changes them."""

@@ -19,7 +19,7 @@ from ramvid_vad.options import TrainOptions
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.runtime.progress import progress_bar
-from ramvid_vad.runtime.randomness import standard_normal, stream
+from ramvid_vad.runtime.randomness import StepNoise, stream
 from ramvid_vad.runtime.signals import Stop, finishing
 from ramvid_vad.training.checkpoints import Loaded, save_checkpoint
 from ramvid_vad.training.ema import EMA
@@ -28,6 +28,7 @@ from ramvid_vad.training.nonfinite import dump
 from ramvid_vad.training.optimizer_state import restore_optimizer
 from ramvid_vad.training.schedules import TIMESTEP_SAMPLERS, LossScale, global_norm, learning_rate
 
+DRAWING_THREADS = 4  # draw noise while a GPU computes
 Batches = Callable[[int], Iterator[tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]]]
 
 
@@ -72,6 +73,8 @@ class TrainLoop:
         rates = [rate.strip() for rate in options.ema_rate.split(",") if rate.strip()]
         self.scale = LossScale(options.fp16_scale_growth if precision == "fp16" else 0.0)
         self.timesteps = TIMESTEP_SAMPLERS[options.schedule_sampler](diffusion.num_timesteps, options.seed)
+        threads = DRAWING_THREADS if self.device.type == "cuda" else 0
+        self.noise = StepNoise(options.seed, options.batch_size * processes.world_size(), threads)
         self.step = 0
         if resumed is not None:
             self._resume(resumed)
@@ -128,43 +131,42 @@ class TrainLoop:
 
     def _train_step(self, frames: torch.Tensor, cond: dict[str, torch.Tensor], samples: list[int], rate: float) -> None:
         options, step = self.options, self.step
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
         torch.manual_seed(int(stream(options.seed, "dropout", step, processes.rank()).integers(2**63)))
         t, weight = self.timesteps.draw(step, samples)
         anchors = batch_of([self.anchors(step, sample) for sample in samples], self.channels)  # True = given
         self.optimizer.zero_grad(set_to_none=True)
 
         size = len(samples) if options.microbatch < 1 else options.microbatch
-        losses = []
+        noise = self.noise(tuple(frames.shape[1:]), step, samples)
+        there = {
+            name: processes.put(value, self.device) for name, value in (("t", t), ("w", weight), ("given", anchors))
+        }
+        parts = []
         for first in range(0, len(samples), size):
             part = slice(first, first + size)
-            clean = frames[part].to(self.device)
-            noise = torch.stack(
-                [standard_normal(tuple(clean.shape[1:]), options.seed, "noise", step, s) for s in samples[part]]
-            )
             last = first + size >= len(samples)
             with contextlib.nullcontext() if last or self.network is self.model else self.network.no_sync():
                 terms = self.diffusion.training_losses(
                     self._call_network,
-                    clean,
-                    t[part].to(self.device),
-                    anchors[part].to(self.device),
-                    noise.to(self.device),
+                    processes.put(frames[part], self.device),
+                    there["t"][part],
+                    there["given"][part],
+                    processes.put(noise[part], self.device),
                     exclude_conditional=self.exclude_conditional,
-                    y=cond["y"][part].to(self.device) if "y" in cond else None,
+                    y=processes.put(cond["y"][part], self.device) if "y" in cond else None,
                 )
-                loss = (terms["loss"] * weight[part].to(self.device)).sum() / len(samples)
+                loss = (terms["loss"] * there["w"][part]).sum() / len(samples)
                 (loss * self.scale.value).backward()
-            losses += terms["loss"].detach().cpu().tolist()
+            parts.append(terms["loss"].detach())
 
         # unscale, check, clip, step: in this order
-        norm = global_norm(parameters) / self.scale.value
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm, *losses = torch.cat([global_norm(gradients)[None], *parts]).tolist()  # here alone a GPU is waited for
+        norm /= self.scale.value
         finite = not processes.any_true(not all(map(math.isfinite, [norm, *losses])))  # all ranks step, or none
         if finite:
             factor = min(1.0, options.clip / (norm + 1e-6)) if options.clip else 1.0
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    parameter.grad.mul_(factor / self.scale.value)
+            torch._foreach_mul_(gradients, factor / self.scale.value)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.step()

@@ -108,7 +108,8 @@ class LossScale:
             self.exponent = min(max(self.exponent + (self.growth if finite else -1.0), -8.0), 24.0)
 
 
-def global_norm(parameters: list[torch.nn.Parameter]) -> float:
-    """L2 norm of all gradients; inf or nan where a gradient is."""
-    norms = [torch.linalg.vector_norm(p.grad, dtype=torch.float32) for p in parameters if p.grad is not None]
-    return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else math.nan
+def global_norm(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """L2 norm of all gradients, float32 (); inf or nan where a gradient is, nan where there is none."""
+    if not gradients:
+        return torch.tensor(math.nan)
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, 2, dtype=torch.float32)))

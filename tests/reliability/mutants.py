@@ -153,8 +153,8 @@ MUTANTS = (
     Mutant(
         "norm before unscaling",
         "training/loop.py",
-        "norm = global_norm(parameters) / self.scale.value",
-        "norm = global_norm(parameters)",
+        "norm /= self.scale.value",
+        "norm /= 1",
         f"{_WIRES}::test_the_norm_that_is_logged_and_clipped_is_that_of_the_unscaled_gradient",
     ),
     Mutant(

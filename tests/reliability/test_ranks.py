@@ -37,8 +37,9 @@ def train_step(self, *arguments):
     return real_step(self, *arguments)
 
 
-def norm(parameters):  # after the average, as a broken memory would: only this rank sees it
-    return math.inf if way == "after" and rank == 1 and bad(step) else real_norm(parameters)
+def norm(gradients):  # after the average, as a broken memory would: only this rank sees it
+    real = real_norm(gradients)
+    return real * math.inf if way == "after" and rank == 1 and bad(step) else real
 
 
 loop.TrainLoop._train_step, loop.global_norm = train_step, norm

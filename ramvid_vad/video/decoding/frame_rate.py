@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-import av
-
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.files import is_folder, list_frames
 
@@ -13,6 +11,8 @@ def frame_rate(video: Any) -> float:
     """Frames per second of a local video file; 0: not known, as of folders of frames and of frames in memory."""
     if not isinstance(video, str) or not os.path.isfile(video):
         return 0.0
+    import av
+
     try:
         with av.open(os.path.abspath(video)) as container:  # a relative one with a colon: FFmpeg sees a protocol
             rate = container.streams.video[0].average_rate
@@ -23,6 +23,8 @@ def frame_rate(video: Any) -> float:
 
 def about_how_many(video: str) -> int:
     """Frames of a local video file or folder of frames, for estimates: decoding may give others; 0: not known."""
+    import av
+
     try:
         if is_folder(video):
             return len(list_frames(video))

@@ -1,0 +1,30 @@
+"""``ramvid-vad export``: the networks of a fitted detector as files for other programs."""
+
+import os
+
+from ramvid_vad import api
+from ramvid_vad.commands.exporting.onnx_files import DENOISER, FEATURES, write_onnx
+from ramvid_vad.detectors.infilling import Infilling
+from ramvid_vad.errors import InputError
+from ramvid_vad.options import RunOptions
+from ramvid_vad.runtime.logger import result_dir
+
+
+def export(run: RunOptions) -> None:
+    """Write features.onnx, denoiser.onnx and onnx.json, each network checked against PyTorch."""
+    options = run.export
+    if run.dry_run:
+        print(run.as_yaml())
+        return
+    if not options.model:
+        raise InputError("which detector? ramvid-vad export camera/ --onnx")
+    if not options.onnx:
+        raise InputError("in which format? there is one: add --onnx")
+    folder = options.out or os.path.join(options.model, "onnx")
+    detector = api.load(options.model)
+    if not isinstance(detector, Infilling):
+        raise InputError(f"{options.model}: {detector.title} has no denoiser: fit with --recipe full")
+    about = write_onnx(detector, result_dir(folder, flag="--out"))
+    for name in (FEATURES, DENOISER):
+        off = about["largest_difference"][name]
+        print(f"{os.path.join(folder, name)}: differs from PyTorch by {off:.1g} of the largest value")
