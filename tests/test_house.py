@@ -17,7 +17,7 @@ LEVELS = (  # a room, or a file of the package's own folder, imports from its ow
     ("__init__", "recipes"),  # the version; what a user imports, __init__ imports when it is asked for
     ("errors", "options", "runtime"),
     ("spaces", "ops", "diffusion", "video"),
-    ("models", "scoring"),
+    ("models", "scoring", "page"),
     ("script_util", "reconstructions", "window_files"),
     ("training", "inference", "infill_videos", "autoregressive", "loading"),
     ("detectors", "evaluation", "events", "watch"),

@@ -8,11 +8,11 @@ import numpy as np
 from ramvid_vad.evaluation.inputs.finished_runs import FinishedRun
 from ramvid_vad.evaluation.provenance import code
 from ramvid_vad.evaluation.report.files import as_json
-from ramvid_vad.evaluation.report.page import render
 from ramvid_vad.evaluation.report.wording import percent, wrapped
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.comparison import METRICS, Comparison, Difference, reading
 from ramvid_vad.evaluation.statistics.metrics import PerVideo
+from ramvid_vad.page.render import render
 from ramvid_vad.runtime.files import write_text
 
 SCHEMA = 1  # of comparison.json: a new key leaves it, a key that changes its meaning or goes away raises it
@@ -21,7 +21,7 @@ SCHEMA = 1  # of comparison.json: a new key leaves it, a key that changes its me
 def write_comparison(comparison: Comparison, out_dir: str) -> None:
     """comparison.json and comparison.html into the existing folder ``out_dir``. The same input gives the same bytes."""
     write_text(os.path.join(out_dir, "comparison.json"), as_json(comparison_document(comparison)))
-    write_text(os.path.join(out_dir, "comparison.html"), render(comparison_data(comparison), "compare"))
+    write_text(os.path.join(out_dir, "comparison.html"), render(comparison_data(comparison), "compare", __package__))
 
 
 def format_comparison(comparison: Comparison) -> str:

@@ -4,14 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from ramvid_vad.evaluation.report.pictures import BUDGET, FrameSource, pictures
-from ramvid_vad.evaluation.report.wording import COLUMNS, row_key, row_title, summary
+from ramvid_vad.evaluation.nulls.registry import BLIND
+from ramvid_vad.evaluation.report.pictures import BUDGET, FrameSource, pictures, true_aspect
+from ramvid_vad.evaluation.report.table import SHORT, rows_that_matter
+from ramvid_vad.evaluation.report.wording import COLUMNS, plain_sentence, row_title, subject, summary
 from ramvid_vad.evaluation.results import Evaluation, Row
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.metrics import video_auc
 
 POINTS = 400  # of a ROC or PR curve: more cannot be seen
 EVENTS = 12  # false alarms and misses, each
+ROWS = 5  # in sight; the others are folded
 
 
 def report_data(evaluation: Evaluation, source: FrameSource | None = None, budget: int = BUDGET) -> dict[str, Any]:
@@ -19,19 +22,38 @@ def report_data(evaluation: Evaluation, source: FrameSource | None = None, budge
     row = evaluation.headline
     events = _events(evaluation, row)
     return {
-        "title": row_key(row),
+        "title": f"{subject(evaluation)}: {row_title(row)}",
+        "fps": evaluation.provenance["alarms"]["fps"],
+        "frames": {key: row.metrics[key] for key in ("videos", "frames", "abnormal_frames")},
+        "lead": plain_sentence(evaluation),
         "verdict": summary(evaluation),
         "protocol": evaluation.protocol.describe(),
         "columns": [{"title": title, "key": key} for title, key in COLUMNS],
         "rows": [_row(r) for r in evaluation.rows],
+        "matter": [evaluation.rows.index(r) for r in _five(evaluation)],
+        "short": ["micro_auc", *(key for _, key, _ in SHORT)],
         "headline": evaluation.rows.index(row),
         "curves": operating_curves(np.concatenate(row.processed), np.concatenate(evaluation.labels)),
-        "thresholds": [{"rule": p.rule, "value": p.threshold} for p in row.operating if p.threshold is not None],
+        "thresholds": [
+            {"rule": p.rule, "value": p.threshold, "figures": dict(p.figures)}
+            for p in row.operating
+            if p.threshold is not None
+        ],
         "videos": [_video(evaluation, row, v) for v in range(len(evaluation.names))],
         "events": events,
         "pictures": _pictures(evaluation, row, events, source, budget) if source else None,
         "provenance": evaluation.provenance,
     }
+
+
+def _five(evaluation: Evaluation) -> list[Row]:
+    """The headline, the best blind row, and of the rows that see the video those with the highest micro AUC; in the
+    order of the table."""
+    first, *others = rows_that_matter(evaluation)
+    blind = [row for row in others if row.null in BLIND]
+    seeing = sorted((row for row in others if row.null not in BLIND), key=lambda row: -(row.metrics["micro_auc"] or 0))
+    seeing = seeing[: ROWS - 1 - len(blind)]
+    return [first, *(row for row in others if any(row is kept for kept in (*seeing, *blind)))]
 
 
 def operating_curves(scores: np.ndarray, labels: np.ndarray) -> dict[str, list[list[float]]] | None:
@@ -78,11 +100,15 @@ def _video(evaluation: Evaluation, row: Row, video: int) -> dict[str, Any]:
 def _pictures(
     evaluation: Evaluation, row: Row, events: dict[str, list[dict[str, Any]]], source: FrameSource, budget: int
 ) -> dict[str, Any]:
-    """Height and width of a frame, which the boxes are in, and per video its stored frames."""
+    """Height and width of a frame, which the boxes are in, and per video its true aspect and its stored frames."""
     first = evaluation.first_processed
     shown = [(first, first + len(scores)) for scores in row.processed]
     wanted = [(e["video"], first + e["at"]) for found in events.values() for e in found]
-    return {"size": list(source.cache.size), "videos": pictures(source, evaluation.names, shown, wanted, budget)}
+    return {
+        "size": list(source.cache.size),
+        "aspects": [true_aspect(source, name) for name in evaluation.names],
+        "videos": pictures(source, evaluation.names, shown, wanted, budget),
+    }
 
 
 def _events(evaluation: Evaluation, row: Row) -> dict[str, list[dict[str, Any]]]:
@@ -92,7 +118,8 @@ def _events(evaluation: Evaluation, row: Row) -> dict[str, list[dict[str, Any]]]
         for kind, mask in (("false_alarms", labels == 0), ("misses", labels != 0)):
             for begin, end in spans(mask.astype(np.uint8)):
                 peak = int(begin + np.argmax(scores[begin:end]))
-                found[kind].append({"video": video, "at": peak, "score": float(f"{scores[peak]:.6g}")})
+                score = float(f"{scores[peak]:.6g}")
+                found[kind].append({"video": video, "at": peak, "score": score, "begin": begin, "end": end})
     found["false_alarms"].sort(key=lambda e: (-e["score"], e["video"], e["at"]))
     found["misses"].sort(key=lambda e: (e["score"], e["video"], e["at"]))
     return {kind: events[:EVENTS] for kind, events in found.items()}

@@ -1,6 +1,5 @@
-"""The pictures of the report: input, infilled frame and residual as JPEG, within a budget of bytes."""
+"""The pictures of the report: input, infilled frame and heat of the residual as JPEG, within a budget of bytes."""
 
-import base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ import cv2
 import numpy as np
 
 from ramvid_vad.options import EvalOptions
+from ramvid_vad.page.pictures import jpeg, with_heat, worst_place
 from ramvid_vad.reconstructions import (
     Reconstruction,
     common_settings,
@@ -17,12 +17,12 @@ from ramvid_vad.reconstructions import (
 )
 from ramvid_vad.scoring.blobs import wmse
 from ramvid_vad.video.cache import FrameCache
-from ramvid_vad.video.reader import find_videos, video_name
+from ramvid_vad.video.reader import find_videos, read_frames, video_name
 from ramvid_vad.video.rows import on_disk
 
 BUDGET = 6_500_000  # characters of base64 in one report, all pictures together
-LONGEST = 256  # pixels: larger frames are reduced
-QUALITY = 70  # of the JPEG
+KINDS = ("input", "infilled", "heat")
+NEAR = 3  # pixels, side of the square that the heat is the mean of: one loud pixel is no place
 
 
 @dataclass(frozen=True)
@@ -126,23 +126,34 @@ def _thinner(frames: VideoFrames, made: dict[int, dict[str, Any]], share: float)
 
 
 def _characters(kept: dict[int, dict[str, Any]]) -> int:
-    return sum(len(p[key]) for p in kept.values() for key in ("input", "infilled", "residual"))
+    return sum(len(p[key]) for p in kept.values() for key in KINDS)
 
 
 def _picture(real: np.ndarray, made: np.ndarray, blobs: dict[str, Any]) -> dict[str, Any]:
-    """Of two uint8 frames (H, W, C): ``input``, ``infilled``, ``residual`` as JPEG in base64, and the blobs' ``boxes``
-    (x0, y0, x1, y1) in pixels of the full frame.
+    """Of two uint8 frames (H, W, C): ``input``, ``infilled`` and ``heat`` as JPEG in base64, and ``box``, the one worst
+    place (x0, y0, x1, y1) in pixels of the frame; None where nothing is hot.
 
-    residual: |mean over channels of the difference|, stretched so that ``white`` (0..1) is its largest value.
+    heat: the input under its residual, which begins to glow at the blobs' threshold (a still background has none) and
+    is hottest at ``hottest`` (0..1 of full range), the largest residual of the frame.
     """
-    top = brightest(real, made)
+    near = cv2.blur(_residual(real, made), (NEAR, NEAR)) / 255
+    hottest, cold = float(near.max()), blobs["threshold"]
+    heat = np.maximum(near - cold, 0) / max(hottest - cold, 1e-6)
     return {
-        "input": _jpeg(real),
-        "infilled": _jpeg(made),
-        "residual": _jpeg(residual_image(real, made, top)),
-        "white": round(top / 255, 3),
-        "boxes": boxes(real, made, blobs),
+        "input": jpeg(real),
+        "infilled": jpeg(made),
+        "heat": jpeg(with_heat(real, heat)),
+        "hottest": round(hottest, 3),
+        "box": worst_place(heat),
     }
+
+
+def true_aspect(source: FrameSource, name: str) -> float:
+    """Width by height of what the model's frames of a video show: they are squeezed, or cropped to the model's size."""
+    height, width = source.cache.size
+    if not source.cache.keep_aspect:
+        height, width = next(read_frames(source.paths[name])).shape[:2]
+    return round(width / height, 4)
 
 
 def brightest(real: np.ndarray, made: np.ndarray) -> float:
@@ -163,14 +174,3 @@ def boxes(real: np.ndarray, made: np.ndarray, blobs: dict[str, Any]) -> list[lis
 
 def _residual(real: np.ndarray, made: np.ndarray) -> np.ndarray:
     return np.abs((real.astype(np.float32) - made).mean(-1))
-
-
-def _jpeg(frame: np.ndarray) -> str:
-    """Grey or RGB uint8 (H, W, C) -> base64 of a JPEG, its longer side at most LONGEST pixels."""
-    image = frame[..., 0] if frame.shape[-1] == 1 else cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-    scale = LONGEST / max(image.shape[:2])
-    if scale < 1:
-        size = tuple(max(1, round(scale * side)) for side in image.shape[1::-1])
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    return base64.b64encode(data.tobytes()).decode("ascii")

@@ -4,7 +4,8 @@ import textwrap
 
 from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.results import Evaluation, Row
-from ramvid_vad.evaluation.statistics.verdict import NullResult, verdict
+from ramvid_vad.evaluation.statistics.verdict import NullResult, blind_range, verdict
+from ramvid_vad.video.benchmarks import BENCHMARKS
 
 COLUMNS = (  # heading, metric; * marks a threshold chosen on the test labels
     ("micro AUC", "micro_auc"),
@@ -43,9 +44,9 @@ def row_title(row: Row) -> str:
     return NULLS[row.null].title + (f" by {row.measure}" if row.measure else "")
 
 
-def row_verdict(evaluation: Evaluation, row: Row) -> str:
-    """One sentence on a row of the model: inside, above or below the spread of the nulls (``statistics.verdict``)."""
-    nulls = [
+def null_results(evaluation: Evaluation) -> list[NullResult]:
+    """All null rows, as the verdict reads them."""
+    return [
         NullResult(
             row_title(n),
             n.metrics["micro_auc"],
@@ -55,7 +56,36 @@ def row_verdict(evaluation: Evaluation, row: Row) -> str:
         for n in evaluation.rows
         if n.null
     ]
+
+
+def row_verdict(evaluation: Evaluation, row: Row) -> str:
+    """One sentence on a row of the model: inside, above or below the spread of the nulls (``statistics.verdict``)."""
+    nulls = null_results(evaluation)
     return verdict(row.measure, row.metrics["micro_auc"], nulls, row.intervals.get("micro_auc"))
+
+
+def plain_sentence(evaluation: Evaluation) -> str:
+    """The headline and the nulls beside it in one sentence without a technical word; "" where it is undefined."""
+    row = evaluation.headline
+    auc, interval = row.metrics["micro_auc"], row.intervals.get("micro_auc")
+    if auc is None:
+        return ""
+    between = f" ({100 * interval[0]:.0f} to {100 * interval[1]:.0f} with other videos of the kind)" if interval else ""
+    often = f"{100 * auc:.0f} times in 100{between}"
+    text = f"Of an abnormal and a normal frame, {row_title(row)} scores the abnormal one higher {often}"
+    others = [null for null in null_results(evaluation) if null.title != row_title(row)]
+    blind = blind_range(others)
+    seeing = max((null for null in others if null.sees_video), key=lambda null: null.auc, default=None)
+    beside = [f"rules that never look at the picture reach {100 * blind.high:.0f}"] if blind else []
+    beside += [f"{seeing.title} reaches {100 * seeing.auc:.0f}"] if seeing else []
+    return f"{text}; {' and '.join(beside)}." if beside else f"{text}."
+
+
+def subject(evaluation: Evaluation) -> str:
+    """What was judged: the data set by its title, else how many videos."""
+    benchmark = BENCHMARKS.get(evaluation.provenance["labels"]["benchmark"])
+    count = len(evaluation.names)
+    return benchmark.title if benchmark else f"{count} {'video' if count == 1 else 'videos'}"
 
 
 def summary(evaluation: Evaluation) -> str:

@@ -5,7 +5,7 @@
   data.runs.forEach((run, i) => {
     const item = put($("runs"), "li", null);
     const sample = put(item, "svg", null, { class: "sample", viewBox: "0 0 48 12", "aria-hidden": "true" }, SVG);
-    put(sample, "line", null, { x1: 0, x2: 48, y1: 6, y2: 6, class: styles[i] });
+    put(sample, "line", null, { x1: 0, x2: 48, y1: 6, y2: 6, class: "line " + styles[i] });
     put(item, "span", ` ${letters[i]} (${i ? "dashed" : "solid"}): ${run.folder}, ${run.row}. ${run.protocol}`);
   });
   for (const line of data.reading) put($("reading"), "p", line);
@@ -19,11 +19,12 @@
     [m.title, percent(m.a), percent(m.b), points(m.difference), m.interval ? m.interval.map(points).join(" to ") : "undefined"]);
 
   const panel = curvePanel({
-    videos: data.videos.map((video) => ({ ...video, frames: video.scores[0].length })),
+    videos: data.videos.map((video) => ({ ...video, frames: video.scores[0].length, spans: video.spans.map(([begin, end]) => [begin, end, "abnormal"]) })),
     lines: (video) => data.runs.map((run, i) => ({
       scores: video.scores[i], range: run.scale, style: styles[i], right: i === 1 && !shared, title: shared ? "score" : `score of ${letters[i]}` })),
     thresholds: [],
-    says: (video, at) => letters.map((letter, i) => `${letter} ${video.scores[i][at]}`).join(", "),
+    says: (video, at) => letters.map((letter, i) => `${letter} ${video.scores[i][at]}`).join(", ")
+      + (video.spans.some(([begin, end]) => begin <= at && at < end) ? ", abnormal" : ", normal"),
     moved: () => {},
   });
 

@@ -1,9 +1,14 @@
 (() => {
+  const SHOWN = 3;  // worst moments in sight, of each kind; the others are folded
+  const unit = data.thresholds.length && data.thresholds[0].value > 0 ? data.thresholds[0].value : null;
+  const high = (score) => (unit ? times(score / unit) : `score ${score}`);
+  const main = data.rows[data.headline];
+
   function nearest(video, frame) {
     const stored = data.pictures ? data.pictures.videos[video] : [];
     return stored.reduce((best, p) => (best && Math.abs(best.frame - frame) <= Math.abs(p.frame - frame) ? best : p), null);
   }
-  const source = (jpeg) => "data:image/jpeg;base64," + jpeg;
+  const heatAlt = (found) => `input under the heat of its residual, frame ${found.frame}` + (found.box ? ", worst place marked" : ", nothing hot");
 
   function showPictures(video, frame) {
     const found = nearest(video, frame);
@@ -13,43 +18,75 @@
       return;
     }
     $("shown").textContent = found.frame === frame ? `frame ${frame} shown` : `frame ${found.frame} shown, cursor at ${frame}`;
-    for (const name of ["input", "infilled", "residual"]) {
+    for (const name of ["input", "infilled", "heat"]) {
       $(name).src = source(found[name]);
-      $(name).alt = `${name}, frame ${found.frame}` + (name === "residual" ? `, ${found.boxes.length} blobs` : "");
+      $(name).alt = name === "heat" ? heatAlt(found) : `${name}, frame ${found.frame}`;
+      $(name).style.aspectRatio = data.pictures.aspects[video];
     }
-    const count = found.boxes.length;
-    $("scale").textContent = `(black 0, white ${found.white} of full range), ${count} ${count === 1 ? "blob" : "blobs"}`;
-    drawBoxes($("boxes"), found);
+    $("scale").textContent = found.box ? `(hottest: ${found.hottest} of full range); marked: the worst place` : "(nothing hot)";
+    markBox($("box"), found.box, data.pictures.size);
   }
 
-  // black under dashed white: seen on any grey, without a colour
-  function drawBoxes(svg, picture) {
-    const [height, width] = data.pictures.size;
-    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    svg.replaceChildren();
-    for (const [x, y, x1, y1] of picture.boxes)
-      for (const name of ["under", "over"]) put(svg, "rect", null, { x, y, width: x1 - x, height: y1 - y, class: name });
-  }
-
-  // all videos share one scale, as the micro AUC sees them
-  let low = Infinity, high = -Infinity;
-  for (const video of data.videos) for (const s of video.scores) { low = Math.min(low, s); high = Math.max(high, s); }
-  for (const t of data.thresholds) { low = Math.min(low, t.value); high = Math.max(high, t.value); }
+  // all videos share one scale, as the micro AUC sees them; in multiples of the threshold 0 is on it
+  let low = unit ? 0 : Infinity, top = -Infinity;
+  for (const video of data.videos) for (const s of video.scores) { low = Math.min(low, s); top = Math.max(top, s); }
+  for (const t of data.thresholds) { low = Math.min(low, t.value); top = Math.max(top, t.value); }
+  const scale = unit || 1;
   const panel = curvePanel({
-    videos: data.videos.map((video) => ({ ...video, frames: video.scores.length })),
-    lines: (video) => [{ scores: video.scores, range: [low, high], style: "score", title: "score" }],
-    thresholds: data.thresholds.map((t) => ({ value: t.value, text: "threshold: " + t.rule.replace("_", " ") })),
-    says: (video, at) => `score ${video.scores[at]}`,
+    videos: data.videos.map((video) => ({
+      ...video, frames: video.scores.length, fps: data.fps, spans: video.spans.map(([begin, end]) => [begin, end, "abnormal"]) })),
+    lines: (video) => [{
+      scores: video.scores.map((s) => s / scale), range: [low / scale, top / scale], style: "score", title: unit ? "multiples of the threshold" : "score" }],
+    thresholds: data.thresholds.map((t) => ({ value: t.value / scale, text: `threshold from normal video, ${t.rule.replace("_", " ")}` })),
+    says: (video, at) => {
+      const abnormal = video.spans.some(([begin, end]) => begin <= at && at < end);
+      return `${high(video.scores[at])}, ${abnormal ? "abnormal" : "normal"}`;
+    },
     moved: showPictures,
   });
+  $("axes").textContent = unit ? "Line: score after the protocol, 1 is the threshold that follows from normal video alone."
+    : "Line: score after the protocol. No threshold: none was calibrated on normal video.";
 
-  tableRow($("rows"), ["", data.columns[0].title, "95 % interval", ...data.columns.slice(1).map((c) => c.title)], true);
-  data.rows.forEach((row, i) => tableRow($("rows"), [
-    (row.null ? "null: " : "") + row.title + (row.sd === null ? "" : ` (sd ${percent(row.sd)})`),
-    percent(row.metrics[data.columns[0].key]),
-    row.interval ? row.interval.map(percent).join(" to ") : "-",
-    ...data.columns.slice(1).map((c) => percent(row.metrics[c.key])),
-  ], false, i === data.headline));
+  function moments(kind) {
+    let list = $(kind);
+    data.events[kind].forEach((e, i) => {
+      if (i === SHOWN) {
+        const more = document.createElement("details");
+        list.after(more);
+        put(more, "summary", `${data.events[kind].length - SHOWN} more`);
+        list = put(more, "ol", null, { class: "cards", start: SHOWN + 1 });
+      }
+      const video = data.videos[e.video], frame = video.first + e.at, found = nearest(e.video, frame);
+      const item = put(list, "li", null);
+      const button = jump(item, "", panel, e.video, e.at);
+      if (found) picture(button, found.heat, heatAlt(found), data.pictures.aspects[e.video], found.box, data.pictures.size);
+      put(button, "span", `${video.name}, ${moment(frame, data.fps)}`);
+      const said = put(item, "p", high(e.score) + " ");
+      if (!unit) return;
+      const alarm = e.score > unit, fine = alarm === (kind === "misses");
+      put(said, "span", { misses: ["missed", "found"], false_alarms: ["no alarm", "false alarm"] }[kind][Number(alarm)], { class: fine ? "state" : "state bad" });
+    });
+    if (!data.events[kind].length) put(list, "li", "none");
+  }
+  moments("false_alarms");
+  moments("misses");
+
+  function rowTable(table, keys, rows) {
+    const columns = data.columns.filter((c) => keys.includes(c.key));
+    tableRow(table, ["", columns[0].title, "95 % interval", ...columns.slice(1).map((c) => c.title)], true);
+    for (const i of rows) {
+      const row = data.rows[i];
+      tableRow(table, [
+        (row.null ? "null: " : "") + row.title + (row.sd === null ? "" : ` (sd ${percent(row.sd)})`),
+        percent(row.metrics[columns[0].key]),
+        row.interval ? row.interval.map(percent).join(" to ") : "-",
+        ...columns.slice(1).map((c) => percent(row.metrics[c.key])),
+      ], false, i === data.headline);
+    }
+  }
+  rowTable($("matter"), data.short, data.matter);
+  rowTable($("rows"), data.columns.map((c) => c.key), data.rows.map((_, i) => i));
+  $("every").firstElementChild.textContent = `All ${data.rows.length} rows and every figure`;
 
   const worst = data.videos.map((video, i) => ({ video, i }))
     .sort((a, b) => (a.video.auc ?? 2) - (b.video.auc ?? 2) || a.i - b.i);
@@ -58,19 +95,6 @@
     const abnormal = video.spans.reduce((sum, [begin, end]) => sum + end - begin, 0);
     const row = tableRow($("videos"), ["", video.auc === null ? "undefined (one class)" : percent(video.auc), video.scores.length, abnormal]);
     jump(row.firstChild, video.name, panel, i, 0);
-  }
-  for (const kind of ["false_alarms", "misses"]) {
-    for (const e of data.events[kind]) {
-      const video = data.videos[e.video];
-      const button = jump(put($(kind), "li", null), `${video.name}, frame ${video.first + e.at}: peak ${e.score}`, panel, e.video, e.at);
-      const found = nearest(e.video, video.first + e.at);
-      if (!found) continue;
-      const row = put(button, "span", null, { class: "thumbnails" });
-      for (const name of ["input", "infilled"]) put(row, "img", null, { src: source(found[name]), alt: name });
-      const boxed = put(row, "span", null, { class: "boxed" });
-      put(boxed, "img", null, { src: source(found.residual), alt: `residual, ${found.boxes.length} blobs` });
-      drawBoxes(put(boxed, "svg", null, {}, SVG), found);
-    }
   }
 
   function plot(id, points, names) {
@@ -86,16 +110,26 @@
     }
     if (!points) { put(svg, "text", "undefined: one class only", { x: 90, y: 150 }); return; }
     if (id === "roc") put(svg, "line", null, { x1: x(0), y1: y(0), x2: x(1), y2: y(1), class: "chance" });
-    put(svg, "polyline", null, { points: points.map(([a, b]) => x(a).toFixed(1) + "," + y(b).toFixed(1)).join(" "), class: "score" });
+    put(svg, "polyline", null, { points: points.map(([a, b]) => x(a).toFixed(1) + "," + y(b).toFixed(1)).join(" "), class: "line score" });
   }
   plot("roc", data.curves && data.curves.roc, ["false positive rate", "true positive rate"]);
   plot("pr", data.curves && data.curves.pr, ["recall", "precision"]);
 
-  const main = data.rows[data.headline];
-  $("figure").textContent = main.metrics.micro_auc === null ? "micro AUC undefined: frames of one class only"
-    : `micro AUC ${percent(main.metrics.micro_auc)} %` + (main.interval ? `, 95 % interval ${main.interval.map(percent).join(" to ")}` : "");
+  const facts = [main.metrics.micro_auc === null ? ["-", "micro AUC undefined: frames of one class only"]
+    : [`${percent(main.metrics.micro_auc)} %`, "micro AUC" + (main.interval ? `, 95 % interval ${main.interval.map(percent).join(" to ")}` : "")]];
+  if (unit) {
+    const f = data.thresholds[0].figures, hourly = f.false_alarms_per_hour, thousand = f.false_alarms_per_1000_normal_frames;
+    facts.push([`${f.events - f.missed_events} of ${f.events}`, "abnormal events found at the threshold"]);
+    if (hourly !== null) facts.push([hourly.toFixed(1), "false alarms per hour of normal video"]);
+    else if (thousand !== null) facts.push([thousand.toFixed(1), "false alarms per 1000 normal frames"]);
+    if (f.mean_delay_seconds !== null) facts.push([clock(f.mean_delay_seconds), "from an event's start to its alarm, mean"]);
+    else if (f.mean_delay_frames !== null) facts.push([`${f.mean_delay_frames.toFixed(1)} frames`, "from an event's start to its alarm, mean"]);
+  } else facts.push(["no threshold", "none was calibrated on normal video"]);
+  tiles($("tiles"), facts);
+  const n = data.frames, long = data.fps ? ` (${clock(n.frames / data.fps)})` : "";
+  $("about").textContent = `${data.made}: ${n.videos} ${n.videos === 1 ? "video" : "videos"}, ${n.frames} frames${long}, ${n.abnormal_frames} abnormal. Protocol: ${data.protocol}`;
+  $("lead").textContent = data.lead;
   $("verdict").textContent = data.verdict;
-  $("protocol").textContent = "Protocol: " + data.protocol;
   $("thumbnails").hidden = !data.pictures;
   $("provenance").textContent = JSON.stringify(data.provenance, null, 1);
   panel.show(worst[0].i, 0);
