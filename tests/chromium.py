@@ -1,5 +1,6 @@
 """A headless Chromium for the pages, and what every page must keep to in it."""
 
+import itertools
 import json
 import os
 import shutil
@@ -68,7 +69,7 @@ def check_fits(browser):
                 apart = a["x"] + a["width"] <= b["x"] - 2 or b["x"] + b["width"] <= a["x"] - 2
                 assert apart, (width, title.text, number.text)
         seconds = [e.rect for e in browser.find_elements("css selector", "#curve .second")]
-        assert all(a["x"] + a["width"] < b["x"] for a, b in zip(seconds, seconds[1:], strict=False)), (width, seconds)
+        assert all(a["x"] + a["width"] < b["x"] for a, b in itertools.pairwise(seconds)), (width, seconds)
 
 
 def check_quiet(browser):

@@ -97,7 +97,7 @@ def test_a_large_report_stays_below_ten_megabytes(tmp_path):
 
 
 def test_pictures_have_the_proportions_of_the_video(run):
-    """The model sees 24 x 32 pixels, squeezed from frames twice as wide; or a part of them, cropped to its own shape."""
+    """The model sees 24 x 32 pixels, squeezed from frames twice as wide; or a part, cropped to its own shape."""
     video = run.root / "videos" / "02"
     for file in video.iterdir():
         Image.open(file).resize((64, 24)).save(file)
