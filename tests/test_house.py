@@ -20,7 +20,7 @@ LEVELS = (  # a room, or a file of the package's own folder, imports from its ow
     ("models", "scoring", "page"),
     ("script_util", "reconstructions", "window_files"),
     ("training", "inference", "infill_videos", "autoregressive", "loading"),
-    ("detectors", "evaluation", "events", "watch"),
+    ("detectors", "evaluation", "events", "watch", "camera_report"),
     ("api",),
     ("commands", "cli"),
     ("demo", "__main__"),  # the demo types the other commands

@@ -1,0 +1,91 @@
+"""What a report shows of one video: stretches above the threshold, and the worst moments where there is none."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from ramvid_vad.evaluation.statistics.alarms import merged, spans
+from ramvid_vad.page.pictures import jpeg, with_heat, worst_place
+
+SEVERITY = (
+    (3.0, "very unusual"),
+    (1.5, "unusual"),
+    (1.0, "slightly unusual"),
+)  # from this multiple of the threshold on
+THUMBNAIL = 480  # pixels, longer side
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One frame under its heat. jpeg: base64.  size: height and width of the true frame, in pixels.
+    box: x0, y0, x1, y1 of the one worst place in these; None: nowhere."""
+
+    jpeg: str
+    size: tuple[int, int]
+    box: list[int] | None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch of frames [begin, end) and its worst one.
+
+    score: at ``peak``.  parts: names of the scores that fired there.  picture: None where there is none.  clip: address
+    of a video of it relative to the report; "": none.
+    """
+
+    begin: int
+    end: int
+    peak: int
+    score: float
+    parts: tuple[str, ...] = ()
+    picture: Picture | None = None
+    clip: str = ""
+
+
+def severity(multiple: float) -> str:
+    """In words, of a score in multiples of the threshold."""
+    return next((words for least, words in SEVERITY if multiple >= least), "below the threshold")
+
+
+def stretches_above(scores: np.ndarray, threshold: float, gap: int) -> list[Moment]:
+    """Runs of scores (n,) above the threshold, joined over at most ``gap`` frames, in order. NaN is above nothing."""
+    found = []
+    for begin, end in merged(spans(np.nan_to_num(scores, nan=-np.inf) > threshold), gap):
+        peak = begin + int(np.nanargmax(scores[begin:end]))
+        found.append(Moment(begin, end, peak, float(scores[peak])))
+    return found
+
+
+def worst_moments(scores: np.ndarray, count: int, apart: int) -> list[Moment]:
+    """The ``count`` highest frames that lie at least ``apart`` frames from each other, the highest first."""
+    left, found = np.nan_to_num(scores, nan=-np.inf), []
+    while len(found) < count and np.isfinite(left.max(initial=-np.inf)):
+        peak = int(left.argmax())
+        found.append(Moment(peak, peak + 1, peak, float(scores[peak])))
+        left[max(0, peak - apart + 1) : peak + apart] = -np.inf
+    return found
+
+
+def picture(frame: np.ndarray, heat: np.ndarray, cold: float, hot: float) -> Picture:
+    """A frame uint8 (H, W, C) under its map (h, w): ``cold`` and less is not seen, ``hot`` and more is hottest. The
+    mark is around the place where the map is highest."""
+    above = np.maximum(heat - cold, 0)
+    height, width = frame.shape[:2]
+    box = worst_place(above)
+    if box:
+        across, down = width / heat.shape[1], height / heat.shape[0]
+        box = [round(v * s) for v, s in zip(box, (across, down, across, down), strict=True)]
+    shown = with_heat(frame, above / max(hot - cold, 1e-6))
+    return Picture(jpeg(shown, THUMBNAIL), (height, width), box)
+
+
+def frames_before(frames: Iterable[np.ndarray], wanted: Sequence[int], before: int) -> dict[int, list[np.ndarray]]:
+    """Of a video's frames, in one pass: each frame of ``wanted`` with up to ``before`` frames before it, in order."""
+    found: dict[int, list[np.ndarray]] = {number: [] for number in wanted}
+    for at, frame in enumerate(islice(frames, max(wanted, default=-1) + 1)):
+        for number, kept in found.items():
+            if number - before <= at <= number:
+                kept.append(frame)
+    return found
