@@ -78,7 +78,9 @@ def _lead(
     scores: np.ndarray, fps: float, threshold: float, events: Sequence[Moment], health: Sequence[tuple[int, int, str]]
 ) -> str:
     """What the page says, in a sentence."""
-    length = f"{len(scores)} frames" + (f" ({len(scores) / fps / 60:.1f} minutes)" if fps else "")
+    seconds = len(scores) / fps if fps else 0.0
+    spoken = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"
+    length = f"{len(scores)} frames" + (f" ({spoken})" if fps else "")
     peak = float(np.nanmax(scores, initial=-np.inf)) / threshold
     paused = f"; scoring paused {len(health)} times, as the picture itself was at fault" if health else ""
     if not events:

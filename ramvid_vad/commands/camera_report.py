@@ -1,12 +1,12 @@
 """The reports of ``ramvid-vad score``: what it needs of detector and video, and where it is written."""
 
+import base64
 import csv
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 
-import cv2
 import numpy as np
 
 from ramvid_vad.camera_report.moments import (
@@ -19,11 +19,12 @@ from ramvid_vad.camera_report.moments import (
 from ramvid_vad.camera_report.page import camera_page, index_page
 from ramvid_vad.detectors.detector import Detector, Scores
 from ramvid_vad.detectors.fusion import CalibratedSum
+from ramvid_vad.errors import InputError
 from ramvid_vad.page.pictures import jpeg
 from ramvid_vad.runtime.files import replacing_together, write_text
 from ramvid_vad.scoring.curves import threshold_from_normal
 from ramvid_vad.video.decoding.frame_rate import about_how_many
-from ramvid_vad.video.reader import read_frames
+from ramvid_vad.video.reader import read_frames, read_image
 
 QUANTILE = 0.99  # of held-out normal frames: the threshold
 GAP = 1.0  # seconds, or 10 frames where the rate is not known: alarms this close are one event
@@ -34,18 +35,23 @@ WORDS = {"frame_difference": "sudden change", "optical_flow": "movement", "featu
 
 
 def keep_normal_frames(normal: list[str], folder: str) -> None:
-    """Some frames of the normal videos, as JPEGs into the detector's folder: reports show what it was fitted on."""
+    """Some frames of the normal videos, as JPEGs into the detector's folder: reports show what it was fitted on.
+    InputError: they cannot be written."""
     chosen = [normal[i] for i in np.unique(np.linspace(0, len(normal) - 1, KEPT).astype(int))]
     each = -(-KEPT // len(chosen))
     frames: list[np.ndarray] = []
     for path in chosen:
         step = max(1, about_how_many(path) // each)
         frames += islice(islice(read_frames(path), 0, None, step), each)
-    with replacing_together(os.path.join(folder, FOLDER)) as place:
-        for number, frame in enumerate(frames[:KEPT]):
-            scale = min(1.0, SIDE / max(frame.shape[:2]))
-            small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            cv2.imwrite(os.path.join(place, f"{number}.jpg"), small[..., ::-1])
+    try:
+        with replacing_together(os.path.join(folder, FOLDER)) as place:
+            for number, frame in enumerate(frames[:KEPT]):
+                with open(os.path.join(place, f"{number}.jpg"), "wb") as file:
+                    file.write(base64.b64decode(jpeg(frame, SIDE)))
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}): name another folder, or free space"
+        ) from None
 
 
 def write_report(detector: CalibratedSum, model: str, path: str, scores: Scores, out: str) -> None:
@@ -60,7 +66,7 @@ def write_report(detector: CalibratedSum, model: str, path: str, scores: Scores,
     card = detector.card
     page = camera_page(
         os.path.basename(path.rstrip("/")),
-        f"camera {os.path.basename(os.path.abspath(model))}",
+        os.path.basename(os.path.abspath(model)),
         scores.frames,
         scores.fps,
         threshold,
@@ -95,7 +101,7 @@ def write_index(detector: CalibratedSum, model: str, tables: list[str], folder: 
         peak = float(scores.max()) / threshold
         rows.append({"name": name, "report": f"{name}.report.html", "events": len(events), "peak": peak})
     out = os.path.join(folder, "index.report.html")
-    write_text(out, index_page(f"camera {os.path.basename(os.path.abspath(model))}", rows))
+    write_text(out, index_page(os.path.basename(os.path.abspath(model)), rows))
     return out
 
 
@@ -127,6 +133,5 @@ def _fired(detector: CalibratedSum, parts: Mapping[str, np.ndarray], frame: int)
 
 def _normal_pictures(model: str) -> list[str]:
     folder = os.path.join(model, FOLDER)
-    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    pictures = [cv2.imread(os.path.join(folder, name)) for name in names]
-    return [jpeg(image[..., ::-1], SIDE) for image in pictures if image is not None]
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".jpg")) if os.path.isdir(folder) else []
+    return [jpeg(read_image(os.path.join(folder, name)), SIDE) for name in names]
