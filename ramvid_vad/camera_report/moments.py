@@ -1,4 +1,4 @@
-"""What a report shows of one video: stretches above the threshold, and the worst moments where there is none."""
+"""What a report shows of one video: its events, and the worst moments where there is none."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from itertools import islice
 
 import numpy as np
 
-from ramvid_vad.evaluation.statistics.alarms import merged, spans
 from ramvid_vad.page.pictures import jpeg, with_heat, worst_place
 
 SEVERITY = (
@@ -31,8 +30,8 @@ class Picture:
 class Moment:
     """A stretch of frames [begin, end) and its worst one.
 
-    score: at ``peak``.  parts: names of the scores that fired there.  picture: None where there is none.  clip: address
-    of a video of it relative to the report; "": none.
+    score: the level at ``peak``, 1 = threshold.  parts: names of the scores that fired there.  picture: None where
+    there is none.  clip: address of a video of it relative to the report; "": none.
     """
 
     begin: int
@@ -47,15 +46,6 @@ class Moment:
 def severity(multiple: float) -> str:
     """In words, of a score in multiples of the threshold."""
     return next((words for least, words in SEVERITY if multiple >= least), "below the threshold")
-
-
-def stretches_above(scores: np.ndarray, threshold: float, gap: int) -> list[Moment]:
-    """Runs of scores (n,) above the threshold, joined over at most ``gap`` frames, in order. NaN is above nothing."""
-    found = []
-    for begin, end in merged(spans(np.nan_to_num(scores, nan=-np.inf) > threshold), gap):
-        peak = begin + int(np.nanargmax(scores[begin:end]))
-        found.append(Moment(begin, end, peak, float(scores[peak])))
-    return found
 
 
 def worst_moments(scores: np.ndarray, count: int, apart: int) -> list[Moment]:

@@ -18,9 +18,8 @@ MOST = 40  # moments with a picture on one page
 def camera_page(
     name: str,
     camera: str,
-    scores: np.ndarray,
+    levels: np.ndarray,
     fps: float,
-    threshold: float,
     events: Sequence[Moment],
     worst: Sequence[Moment],
     normal: np.ndarray,
@@ -31,23 +30,23 @@ def camera_page(
 ) -> str:
     """HTML of one video, with today's date.
 
-    name, camera: as the owner calls them.  scores: (n,), NaN where scoring paused.  fps: 0: not known.  events: above
-    ``threshold`` > 0, in order.  worst: shown where there is no event.  normal: scores (m,) of held-out normal video,
-    and JPEGs in base64 of some of it.  health: begin, end and what was wrong with the picture.  stands_on: a sentence
-    on what the threshold follows from.  At most some thousand points and MOST pictures, however
-    long the video is.
+    name, camera: as the owner calls them.  levels: (n,), 0 = usual, 1 = threshold, NaN where scoring paused.
+    fps: 0: not known.  events: in order.  worst: shown where there is no event.  normal: levels (m,) of held-out
+    normal video, and JPEGs in base64 of some of it.  health: begin, end and what was wrong with the
+    picture.  stands_on: a sentence on what the threshold follows from.  At most some thousand points and MOST pictures,
+    however long the video is.
     """
-    step, peaks = thinned(scores)
-    points = [None if np.isnan(scores[peak]) else float(f"{scores[peak] / threshold:.4g}") for peak in peaks]
+    step, peaks = thinned(levels)
+    points = [None if np.isnan(levels[peak]) else float(f"{levels[peak]:.4g}") for peak in peaks]
     shown = sorted(events, key=lambda e: (-e.score, e.begin))[:MOST]
     data = {
         "title": f"{camera}: {name}",
         "made": date.today().isoformat(),
-        "lead": _lead(scores, fps, threshold, events, health),
+        "lead": _lead(levels, fps, events, health),
         "video": {
             "name": name,
             "first": 0,
-            "frames": len(scores),
+            "frames": len(levels),
             "step": step,
             "peaks": peaks.tolist(),
             "scores": points,
@@ -55,10 +54,10 @@ def camera_page(
             "spans": [*([e.begin, e.end, "event"] for e in events), *([b, e, "health"] for b, e, _ in health)],
         },
         "health": [{"begin": begin, "end": end, "what": what} for begin, end, what in health],
-        "events": [_moment(moment, threshold) for moment in shown],
+        "events": [_moment(moment) for moment in shown],
         "more": len(events) - len(shown),
-        "worst": [] if events else [_moment(moment, threshold) for moment in worst],
-        "normal": _histogram(np.asarray(normal) / threshold) | {"pictures": list(normal_pictures)},
+        "worst": [] if events else [_moment(moment) for moment in worst],
+        "normal": _histogram(np.asarray(normal)) | {"pictures": list(normal_pictures)},
         "stands_on": stands_on,
         "provenance": provenance or {},
     }
@@ -74,14 +73,12 @@ def index_page(camera: str, rows: Sequence[dict[str, Any]]) -> str:
     return render(data | {"provenance": {}}, "index", __package__)
 
 
-def _lead(
-    scores: np.ndarray, fps: float, threshold: float, events: Sequence[Moment], health: Sequence[tuple[int, int, str]]
-) -> str:
+def _lead(levels: np.ndarray, fps: float, events: Sequence[Moment], health: Sequence[tuple[int, int, str]]) -> str:
     """What the page says, in a sentence."""
-    seconds = len(scores) / fps if fps else 0.0
+    seconds = len(levels) / fps if fps else 0.0
     spoken = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"
-    length = f"{len(scores)} frames" + (f" ({spoken})" if fps else "")
-    peak = float(np.nanmax(scores, initial=-np.inf)) / threshold
+    length = f"{len(levels)} frames" + (f" ({spoken})" if fps else "")
+    peak = float(np.nanmax(levels, initial=-np.inf))
     paused = f"; scoring paused {len(health)} times, as the picture itself was at fault" if health else ""
     if not events:
         return (
@@ -91,9 +88,8 @@ def _lead(
     return f"{words}; the worst is {severity(peak)}, {peak:.1f} times the alarm threshold{paused}."
 
 
-def _moment(moment: Moment, threshold: float) -> dict[str, Any]:
-    multiple = moment.score / threshold
-    return asdict(moment) | {"multiple": float(f"{multiple:.4g}"), "severity": severity(multiple)}
+def _moment(moment: Moment) -> dict[str, Any]:
+    return asdict(moment) | {"multiple": float(f"{moment.score:.4g}"), "severity": severity(moment.score)}
 
 
 def _histogram(multiples: np.ndarray) -> dict[str, Any]:

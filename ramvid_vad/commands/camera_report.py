@@ -2,34 +2,27 @@
 
 import base64
 import csv
+import json
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 
 import numpy as np
 
-from ramvid_vad.camera_report.moments import (
-    Moment,
-    frames_before,
-    picture,
-    stretches_above,
-    worst_moments,
-)
+from ramvid_vad.camera_report.moments import Moment, frames_before, picture, worst_moments
 from ramvid_vad.camera_report.page import camera_page, index_page
-from ramvid_vad.detectors.detector import Detector, Scores
 from ramvid_vad.detectors.fusion import CalibratedSum
 from ramvid_vad.errors import InputError
+from ramvid_vad.events.camera import Camera
+from ramvid_vad.events.events import Event, smoothed, window
+from ramvid_vad.events.recording import Recorder
 from ramvid_vad.page.pictures import jpeg
 from ramvid_vad.runtime.files import replacing_together, write_text
-from ramvid_vad.scoring.curves import threshold_from_normal
 from ramvid_vad.video.decoding.frame_rate import about_how_many
 from ramvid_vad.video.reader import read_frames, read_image
 
-QUANTILE = 0.99  # of held-out normal frames: the threshold
-GAP = 1.0  # seconds, or 10 frames where the rate is not known: alarms this close are one event
 PICTURES, CONTEXT = 12, 2  # moments with a picture; frames before each that its motion is seen from
-FIRED = 2.0  # standard deviations of normal video above its mean: a part that reaches this has fired
+HOT = 2.0  # times the threshold: the hottest that heat shows
 FOLDER, KEPT, SIDE = "normal_frames", 6, 240  # of a camera's folder: pictures of its normal video, longer side
 WORDS = {"frame_difference": "sudden change", "optical_flow": "movement", "features": "look"}
 
@@ -54,81 +47,72 @@ def keep_normal_frames(normal: list[str], folder: str) -> None:
         ) from None
 
 
-def write_report(detector: CalibratedSum, model: str, path: str, scores: Scores, out: str) -> None:
-    """``out`` of one scored video."""
-    threshold = alarm_threshold(detector)
-    gap = round(GAP * scores.fps) or 10
-    events = stretches_above(scores.frames, threshold, gap)
-    worst = [] if events else worst_moments(scores.frames, 4, 5 * gap)
-    pictured = sorted(events, key=lambda e: -e.score)[:PICTURES] or worst
-    shown = {m.peak: m for m in _with_pictures(detector, path, scores, pictured, threshold)}
-    normal = np.concatenate(detector.normal)
-    card = detector.card
+def write_report(camera: Camera, folder: str, path: str, recorder: Recorder, out: str) -> None:
+    """``out`` of one scored video. folder: of the camera.  recorder: which has seen all of the video."""
+    levels = np.array([float(row.rsplit(",", 2)[1] or "nan") for row in recorder.rows])  # none where scores pause
+    found = [event for event in recorder.events if not event.fault]
+    events = [_moment(recorder, event) for event in found]
+    worst = [] if events else worst_moments(levels, 4, round(5 * recorder.rate))
+    pictured = sorted(events, key=lambda m: -m.score)[:PICTURES] or worst
+    boxes = {event.peak: event.box for event in found}
+    shown = {m.peak: m for m in _with_pictures(camera, path, pictured, boxes)}
+    length = window(camera.min_seconds, camera.fps)
+    normal = [camera.level_of(smoothed(curve, length, camera.threshold.usual)) for curve in camera.curves]
     page = camera_page(
         os.path.basename(path.rstrip("/")),
-        os.path.basename(os.path.abspath(model)),
-        scores.frames,
-        scores.fps,
-        threshold,
-        [shown.get(e.peak, e) for e in events],
+        camera.name,
+        levels,
+        recorder.known,
+        [shown.get(m.peak, m) for m in events],
         [shown[m.peak] for m in worst],
-        normal,
-        _normal_pictures(model),
-        stands_on=(
-            f"The alarm threshold is the score that {100 * (1 - QUANTILE):.0f} % of {len(normal)} held-out frames of "
-            f"normal video exceed ({', '.join(detector.held_out)}); the camera was fitted {card.get('fitted', '')}."
-        ),
-        provenance={"card": card, "about": detector.about(), "threshold": threshold},
+        np.concatenate(normal),
+        _normal_pictures(folder),
+        [(event.start, event.end + 1, event.fault) for event in recorder.events if event.fault],
+        stands_on=camera.threshold.sentence(),
+        provenance={"card": camera.detector.card, "threshold": asdict(camera.threshold), "zone": camera.zone},
     )
     write_text(out, page)
 
 
-def alarm_threshold(detector: CalibratedSum) -> float:
-    """From the held-out normal video; above 0, the mean of its frames, whatever the video."""
-    return max(threshold_from_normal(detector.normal, QUANTILE), 0.1)
-
-
-def write_index(detector: CalibratedSum, model: str, tables: list[str], folder: str) -> str:
-    """``index.report.html`` of several videos in ``folder``, from their CSVs -> where it is."""
-    threshold, rows = alarm_threshold(detector), []
+def write_index(camera: Camera, tables: list[str], folder: str) -> str:
+    """``index.report.html`` of several videos in ``folder``, from their files of figures and events -> where it is."""
+    rows = []
     for table in tables:
         with open(table, encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
-        scores = np.array([float(line["score"]) for line in lines])
-        seconds = float(lines[1]["seconds"] or 0) if len(lines) > 1 else 0.0
+            levels = [float(line["level"]) for line in csv.DictReader(file) if line["level"]]
+        with open(table.removesuffix(".scores.csv") + ".events.jsonl", encoding="utf-8") as file:
+            events = sum(not json.loads(line)["fault"] for line in file)
         name = os.path.relpath(table, folder).removesuffix(".scores.csv")
-        events = stretches_above(scores, threshold, round(GAP / seconds) if seconds else 10)
-        peak = float(scores.max()) / threshold
-        rows.append({"name": name, "report": f"{name}.report.html", "events": len(events), "peak": peak})
+        peak = max(levels, default=0.0)
+        rows.append({"name": name, "report": f"{name}.report.html", "events": events, "peak": peak})
     out = os.path.join(folder, "index.report.html")
-    write_text(out, index_page(os.path.basename(os.path.abspath(model)), rows))
+    write_text(out, index_page(camera.name, rows))
     return out
 
 
+def _moment(recorder: Recorder, event: Event) -> Moment:
+    """clip: its address beside the report, if there is one."""
+    clip = os.path.join(f"{recorder.stem}.events", f"{event.id:04d}.mp4")
+    link = os.path.relpath(clip, os.path.dirname(recorder.stem) or ".") if os.path.exists(clip) else ""
+    parts = tuple(WORDS.get(name, name) for name in event.parts)
+    return Moment(event.start, event.end + 1, event.peak, event.severity, parts, clip=link)
+
+
 def _with_pictures(
-    detector: CalibratedSum, path: str, scores: Scores, moments: list[Moment], threshold: float
+    camera: Camera, path: str, moments: list[Moment], boxes: dict[int, tuple[int, int, int, int] | None]
 ) -> list[Moment]:
-    """The moments with what fired and, in a second pass over the video, their pictures."""
+    """The moments with, in a second pass over the video, their pictures. boxes: by the peak of an event."""
     found = []
     frames = frames_before(read_frames(path), [m.peak for m in moments], CONTEXT) if moments else {}
     for moment in moments:
-        shown = frames[moment.peak]
-        heat = _maps(detector, shown)[-1]
-        image = picture(shown[-1], heat, 0.0, max(2 * threshold, float(heat.max())))
-        found.append(replace(moment, parts=_fired(detector, scores.parts, moment.peak), picture=image))
+        shown, box = frames[moment.peak], boxes.get(moment.peak)
+        heat = np.zeros((1, 1), np.float32)  # a model of windows cannot look at some frames alone
+        if isinstance(camera.detector, CalibratedSum):
+            *_, last = camera.detector.stream(iter(shown))
+            heat = np.asarray(camera.level_of(last.map), np.float32)
+        image = picture(shown[-1], heat, 0.0, HOT)
+        found.append(replace(moment, picture=replace(image, box=list(box)) if box else image))
     return found
-
-
-def _maps(detector: Detector, frames: list[np.ndarray]) -> np.ndarray:
-    maps = detector.score(frames).maps
-    assert maps is not None
-    return maps
-
-
-def _fired(detector: CalibratedSum, parts: Mapping[str, np.ndarray], frame: int) -> tuple[str, ...]:
-    """Words for the parts that stand far above normal video in a frame, the furthest first."""
-    far = {name: float(scale(parts[name][frame : frame + 1])[0]) for name, scale in detector.scales.items()}
-    return tuple(WORDS[name] for name in sorted(far, key=lambda name: -far[name]) if far[name] >= FIRED)
 
 
 def _normal_pictures(model: str) -> list[str]:

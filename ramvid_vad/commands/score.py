@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 
 from ramvid_vad import __version__, api
+from ramvid_vad.commands.camera_report import write_index, write_report
 from ramvid_vad.detectors.detector import Detector, Scores
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.camera import FILE, Camera
@@ -42,14 +43,17 @@ def score(run: RunOptions) -> None:
     places = _places(options.input.splitlines(), result_dir(options.out or ".", flag="--out"))
     files = [os.path.join(options.model, name) for name in sorted(os.listdir(options.model)) if name[0] != "."]
     digest = sha256_of(filter(os.path.isfile, files))
-    failures = []
+    failures, finished = [], []
     for out, path in places.items():
         try:
-            say(_score(model, digest, path, out, options.overlay), sys.stdout)
+            say(_score(model, options.model, digest, path, out, options.overlay), sys.stdout)
+            finished.append(out)
         except InputError as error:
             failures.append(str(error))
             if len(places) > 1:
                 warn(str(error))
+    if isinstance(model, Camera) and len(finished) > 1:
+        say(write_index(model, finished, result_dir(options.out or ".", flag="--out")), sys.stdout)
     if failures and len(places) > 1:
         raise InputError(f"{len(failures)} of {len(places)} videos could not be scored: see the warnings above")
     if failures:
@@ -71,8 +75,9 @@ def _places(inputs: list[str], folder: str) -> dict[str, str]:
     return found
 
 
-def _score(model: Detector | Camera, digest: str, path: str, out: str, overlay: bool) -> str:
-    """Write the CSV of one video, the last of its files, if it is not there already, and say what is in it."""
+def _score(model: Detector | Camera, folder: str, digest: str, path: str, out: str, overlay: bool) -> str:
+    """Write the CSV of one video, the last of its files, if it is not there already, and say what is in it.
+    folder: of the model."""
     source = json.dumps([__version__, digest, fingerprint(path)])
     made_from = hashlib.sha256(source.encode()).hexdigest()[:16]
     stem = out.removesuffix(".scores.csv")
@@ -87,6 +92,7 @@ def _score(model: Detector | Camera, digest: str, path: str, out: str, overlay: 
                 recorder = Recorder(stem, model, fps)
                 frames = enumerate(counted(read_colour_and_grey(path), bar.update))
                 record(recorder, model.stream((n / recorder.rate, frame) for n, frame in frames), drawn)
+                write_report(model, folder, path, recorder, f"{stem}.report.html")
                 table, count, peak = recorder.table(made_from), len(recorder.rows), -recorder.highest[1]
                 unusual = sum(not event.fault for event in recorder.events)
                 found = f", {unusual} events, {len(recorder.events) - unusual} faults of the picture"

@@ -8,7 +8,7 @@ import pytest
 from chromium import check_fits, check_quiet, needs_chromium, opened
 from selenium.webdriver.common.keys import Keys
 
-from ramvid_vad.camera_report.moments import picture, stretches_above, worst_moments
+from ramvid_vad.camera_report.moments import Moment, picture, worst_moments
 from ramvid_vad.camera_report.page import camera_page, index_page
 from ramvid_vad.page.pictures import jpeg
 
@@ -18,30 +18,30 @@ RATE, LENGTH = 25.0, 25 * 3600 * 2  # two hours
 
 
 def hours() -> np.ndarray:
-    """Scores of two hours: two events of a few frames, and a stretch without a score."""
-    scores = np.abs(np.random.default_rng(0).standard_normal(LENGTH)) % 0.9 * 4
-    scores[50_001:50_020] = 12
-    scores[50_007] = 20
-    scores[150_000] = 6
+    """Levels of two hours: two events of a few frames, and a stretch without a score."""
+    scores = np.abs(np.random.default_rng(0).standard_normal(LENGTH)) % 0.9
+    scores[50_001:50_020] = 3
+    scores[50_007] = 5
+    scores[150_000] = 1.5
     scores[80_000:90_000] = np.nan
     return scores
 
 
-def page_of(scores, **changes):
+def page_of(scores):
     frame = np.full((90, 160, 3), 120, np.uint8)
     heat = np.zeros((9, 16), np.float32)
     heat[2, 12] = 3
-    events = stretches_above(scores, 4.0, 25)
+    events = [Moment(50_001, 50_020, 50_007, 5.0), Moment(150_000, 150_001, 150_000, 1.5)]
     shown = replace(events[0], picture=picture(frame, heat, 0, 3), parts=("movement", NAME), clip=f"clips/{NAME}")
     given = {
         "events": [shown, *events[1:]],
         "worst": [],
-        "normal": np.random.default_rng(1).random(500) * 4,
+        "normal": np.random.default_rng(1).random(500),
         "normal_pictures": [jpeg(frame)] * 6,
         "health": [(80_000, 90_000, "black picture")],
         "stands_on": f"1 % of {NAME}",
     }
-    return camera_page(NAME, NAME, scores, RATE, 4.0, **(given | changes))
+    return camera_page(NAME, NAME, scores, RATE, **given)
 
 
 def text(browser, name):
@@ -87,10 +87,10 @@ def test_two_hours_on_one_page(tmp_path, monkeypatch):
 
 
 def test_without_an_event_the_highest_moments_are_shown(tmp_path, monkeypatch):
-    scores = np.minimum(hours()[:5000], 3.5)
+    scores = np.minimum(hours()[:5000], 0.8)
     page = tmp_path / "report.html"
     worst = worst_moments(scores, 3, 100)
-    page.write_text(camera_page("a.mp4", "door", scores, RATE, 4.0, [], worst, normal=np.array([1.0, 2.0])))
+    page.write_text(camera_page("a.mp4", "door", scores, RATE, [], worst, normal=np.array([0.1, 0.5])))
     with opened(page, tmp_path, monkeypatch) as browser:
         assert text(browser, "lead").startswith("Nothing in 5000 frames (3.3 minutes) rose above the alarm threshold")
         assert text(browser, "heading") == "No event; the highest moments"

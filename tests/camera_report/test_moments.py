@@ -7,15 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ramvid_vad.camera_report.moments import frames_before, picture, severity, stretches_above, worst_moments
-
-
-def test_stretches_are_joined_over_a_gap_and_have_their_peak():
-    scores = np.array([0, 2, 3, 0, 2, 0, 0, 0, 5, np.nan, 4, 1.0])
-    found = [(m.begin, m.end, m.peak, m.score) for m in stretches_above(scores, 1.0, 1)]
-    assert found == [(1, 5, 2, 3.0), (8, 11, 8, 5.0)]
-    assert [m.begin for m in stretches_above(scores, 1.0, 0)] == [1, 4, 8, 10]
-    assert stretches_above(scores, 5.0, 1) == []
+from ramvid_vad.camera_report.moments import frames_before, picture, severity, worst_moments
 
 
 def test_worst_moments_lie_apart():
