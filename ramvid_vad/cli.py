@@ -28,6 +28,7 @@ COMMAND_SECTIONS = {
     "compare": ("compare",),
     "study_features": ("feature_study",),
     "export": ("export",),
+    "watch": ("watch",),
 }
 
 # commands that keep nothing of what they had done when stopped

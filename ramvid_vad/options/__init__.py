@@ -14,6 +14,7 @@ from ramvid_vad.options.space import SpaceOptions
 from ramvid_vad.options.studies import FeatureStudyOptions
 from ramvid_vad.options.training import TrainOptions
 from ramvid_vad.options.video import CacheOptions, PrepareOptions, VideoOptions
+from ramvid_vad.options.watching import WatchOptions
 
 __all__ = [
     "GROUPS",
@@ -35,6 +36,7 @@ __all__ = [
     "SpaceOptions",
     "TrainOptions",
     "VideoOptions",
+    "WatchOptions",
     "describe",
     "int_list",
     "option",

@@ -13,6 +13,7 @@ from ramvid_vad.options.space import SpaceOptions
 from ramvid_vad.options.studies import FeatureStudyOptions
 from ramvid_vad.options.training import TrainOptions
 from ramvid_vad.options.video import CacheOptions, PrepareOptions, VideoOptions
+from ramvid_vad.options.watching import WatchOptions
 
 GROUPS = {
     "model": ModelOptions,
@@ -32,6 +33,7 @@ GROUPS = {
     "compare": CompareOptions,
     "feature_study": FeatureStudyOptions,
     "export": ExportOptions,
+    "watch": WatchOptions,
 }
 
 
@@ -65,6 +67,7 @@ class RunOptions:
     compare: CompareOptions = field(default_factory=CompareOptions)
     feature_study: FeatureStudyOptions = field(default_factory=FeatureStudyOptions)
     export: ExportOptions = field(default_factory=ExportOptions)
+    watch: WatchOptions = field(default_factory=WatchOptions)
 
     def but(self, section: str, **values: Any) -> "RunOptions":
         """The same with other values in one group."""

@@ -1,0 +1,263 @@
+"""The watch: frames from the queue -> moments -> events to standard output, the folder and the sinks."""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import Any, Protocol
+
+import numpy as np
+
+from ramvid_vad.runtime.progress import say, warn
+from ramvid_vad.watch.page.board import EVENTS, Board
+from ramvid_vad.watch.clips import Clip, Recent, jpeg
+from ramvid_vad.watch.counters import Counters, Latency
+from ramvid_vad.watch.folder import Folder, moment_text
+from ramvid_vad.watch.page.picture import marked
+from ramvid_vad.watch.input.queue import Frame, FrameQueue
+from ramvid_vad.watch.input.reader import Reader, watch_clock
+from ramvid_vad.watch.records import record_of, write_bytes
+from ramvid_vad.watch.sinks import Delivery
+from ramvid_vad.watch.input.source import Source
+from ramvid_vad.watch.worker import Worker
+
+SAVED = 10.0  # seconds between two saves of the state: what a kill can take from the counters
+SWEPT = 3600.0  # seconds between two looks for days that are too old
+PATIENCE = 20.0  # seconds at the end for clips and receivers
+LOST = "lost"  # fault of a stream from which nothing comes
+
+
+class Camera(Protocol):
+    """What knows the camera's normal video."""
+
+    def stream(self, frames: Iterator[tuple[float, np.ndarray]]) -> Iterator[Any]:
+        """(seconds, frame) one by one -> a Moment each."""
+
+
+@dataclass
+class Open:
+    """An event that has not ended: its last record, and for an anomaly the clip that grows."""
+
+    record: dict[str, Any]
+    clip: Clip | None = None
+
+
+@dataclass
+class Settings:
+    """As of WatchOptions; sinks: name of the option -> its text."""
+
+    name: str
+    out: str
+    keep: int
+    before: float
+    queue: int
+    timeout: float
+    again: bool
+    sinks: dict[str, str] = field(default_factory=dict)
+
+
+class Watch:
+    """Watches one source until it ends or ``run`` is told to stop. InputError: the folder is another watch's."""
+
+    def __init__(self, camera: Camera, source: Source, settings: Settings) -> None:
+        self._camera, self._source, self._settings = camera, source, settings
+        self.folder = Folder(settings.out, settings.keep)
+        try:
+            state = self.folder.load_state()
+            self.counters = Counters.restore(state["counters"]) if state else Counters()
+            self._next = int(state["next_id"]) if state else 1
+            self._left = list(state["open"]) if state else []  # of a watch that was killed
+            known = self.folder.last(EVENTS)
+            self._next = max([self._next, *(record["id"] + 1 for record in known)])
+            self._deliveries = [Delivery(name, text) for name, text in settings.sinks.items()]
+        except BaseException:
+            self.folder.close()
+            raise
+        self.clock = watch_clock()
+        self.latency = Latency()
+        self._ending = threading.Event()
+        self.queue = FrameQueue(settings.queue, self.counters)
+        self._reader = Reader(
+            source, self.queue, self.counters, self._ending, self.clock, settings.again, settings.timeout
+        )
+        self._files = Worker("pictures and clips", 16)
+        self._recent = Recent(settings.before)
+        self._held: Frame | None = None  # the first frame of another size
+        self._given = 0  # frames that the camera has and that have no score yet
+        self._open: dict[Any, Open] = {}
+        self._saved = self._swept = 0.0
+        self._told_full = False
+        self.board = Board(source.shown, settings.name, known, self.figures, lambda: self._reader.lost)
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Until the source's end, or until ``stop()``. InputError: a file that cannot be read."""
+        try:
+            for record in self._left:
+                self._tell("end", record | {"interrupted": True})
+            self._reader.start()
+            while not stop() and not (self.queue.ended and not len(self.queue) and self._held is None):
+                base = self.counters.scored
+                for moment in self._camera.stream(self._frames(stop)):
+                    self._score(moment, base)
+        finally:
+            self._finish()
+        if self._reader.failure:
+            raise self._reader.failure
+
+    def figures(self) -> dict[str, Any]:
+        """Counters, latency in seconds and receivers, as JSON."""
+        return {
+            "frames": asdict(self.counters),
+            "waiting": len(self.queue),
+            "latency": self.latency.figures(),
+            "clips": {"written": self._files.done, "failed": self._files.failed, "dropped": self._files.dropped},
+            "sinks": [delivery.figures() for delivery in self._deliveries],
+        }
+
+    def summary(self) -> list[str]:
+        """What became of every frame, in lines for people."""
+        frames, latency = self.counters, self.latency.figures()
+        lines = [
+            f"{frames.received} frames received over {frames.connections} connections: {frames.lost} lost to damage, "
+            f"{frames.dropped} dropped, {frames.scored} scored",
+            f"from decoded to scored: {1000 * latency['median']:.0f} ms in the median, "
+            f"{1000 * latency['p95']:.0f} ms at 95 %",
+        ]
+        for sink in (delivery.figures() for delivery in self._deliveries):
+            lines.append(f"{sink['title']}: {sink['sent']} events sent, {sink['failed']} failed, {sink['dropped']} dropped")
+        return lines
+
+    def call_normal(self, record: dict[str, Any], stored: str) -> None:
+        """Note that a person called an event normal, and under which name its clip was stored. OSError."""
+        told = record | {"change": "normal", "normal": stored}
+        self.folder.append(told)
+        self.board.tell(told)
+
+    def _frames(self, stop: Callable[[], bool]) -> Iterator[tuple[float, np.ndarray]]:
+        """Frames of one size; those of another begin a new stream for the camera."""
+        shape = None
+        while not stop():
+            frame, self._held = self._held or self.queue.get(0.2), None
+            self._housekeeping()
+            if frame is None:
+                if self.queue.ended:
+                    return
+                continue
+            if shape not in (None, frame.rgb.shape):
+                self._held = frame
+                return
+            shape = frame.rgb.shape
+            self._given += 1
+            yield frame.seconds, frame.rgb
+
+    def _score(self, moment: Any, base: int) -> None:
+        """What one moment says. base: frames that earlier streams of the camera had."""
+        self.counters.scored += 1
+        self._given -= 1
+        still = self._recent.add(moment.seconds, moment.frame)
+        for each in self._open.values():
+            if each.clip:
+                each.clip.add(still)
+        self._health(moment.health, moment.seconds, base + moment.number)
+        for change, event in moment.changes:
+            self._event(change, event, moment, base)
+        self.latency.add(self.clock() - moment.seconds)
+        self.board.show(moment, [each.record["box"] for each in self._open.values() if each.record.get("box")])
+
+    def _event(self, change: str, event: Any, moment: Any, base: int) -> None:
+        key = event.start
+        if change == "new":
+            self._open[key] = Open({"id": self._number(), "kind": "anomaly"}, self._recent.clip())
+        opened = self._open[key]
+        higher = event.severity > opened.record.get("severity", 0)
+        opened.record |= record_of(event, base)
+        if higher:
+            boxes = [event.box] if event.box is not None else []
+            still = marked(moment.frame, moment.map, moment.level, boxes)
+            opened.record["thumbnail"] = self.folder.picture(opened.record, "jpg")
+            self._write(opened.record["thumbnail"], lambda path: write_bytes(path, jpeg(still)))
+        if change == "end":
+            del self._open[key]
+            opened.record["clip"] = self.folder.picture(opened.record, "mp4")
+            self._write(opened.record["clip"], opened.clip.write)
+        self._tell(change, opened.record)
+
+    def _health(self, fault: str, seconds: float, frame: int) -> None:
+        """Begin or end the event of a fault of the picture or the stream: no anomaly."""
+        opened = self._open.get("health")
+        if opened and opened.record["fault"] != fault:
+            del self._open["health"]
+            self._tell("end", opened.record | {"end": moment_text(seconds), "end_frame": frame})
+        if fault and (not opened or opened.record["fault"] != fault):
+            record = {"id": self._number(), "kind": "health", "fault": fault}
+            record |= {"start": moment_text(seconds), "start_frame": frame}
+            self._open["health"] = Open(record)
+            self._tell("new", record)
+
+    def _housekeeping(self) -> None:
+        """Between two frames, or where none comes."""
+        now = self.clock()
+        if self._reader.lost and not ("health" in self._open and self._open["health"].record["fault"] == LOST):
+            self._health(LOST, now, self.counters.scored)
+        if now - self._saved > SAVED:
+            self._save()
+        if now - self._swept > SWEPT:
+            self._swept = now
+            self._guarded(lambda: self.folder.sweep(date.today()))
+
+    def _number(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+    def _tell(self, change: str, record: dict[str, Any]) -> None:
+        """To standard output, the folder, the sinks and the page; and the state, from which its number is known."""
+        told = {"change": change, "camera": self._settings.name, **record}
+        say(json.dumps(told, allow_nan=False), sys.stdout)
+        self._save()
+        self._guarded(lambda: self.folder.append(told))
+        for delivery in self._deliveries:
+            delivery.send(told)
+        self.board.tell(told)
+
+    def _write(self, place: str, write: Callable[[str], None]) -> None:
+        self._files.add(lambda: write(self.folder.absolute(place)))
+
+    def _save(self) -> None:
+        self._saved = self.clock()
+        state = {"next_id": self._next, "counters": asdict(self.counters)}
+        state["open"] = [each.record for each in self._open.values()]
+        self._guarded(lambda: self.folder.save_state(state))
+
+    def _guarded(self, write: Callable[[], Any]) -> None:
+        """A disk that is full or gone is said once, and the watch goes on."""
+        try:
+            write()
+        except OSError as error:
+            if not self._told_full:
+                warn(f"{self._settings.out}: cannot be written ({error.strerror}); the watch goes on")
+            self._told_full = True
+        else:
+            self._told_full = False
+
+    def _finish(self) -> None:
+        """Let the reader end, close what is open, wait for clips and receivers, and save."""
+        self._ending.set()
+        self._reader.join(self._settings.timeout + 1)
+        self.queue.drop_all()
+        self.counters.dropped += (self._held is not None) + self._given
+        seconds = self.clock()
+        for key in list(self._open):
+            opened = self._open.pop(key)
+            record = opened.record | {"end": moment_text(seconds), "end_frame": self.counters.scored, "stopped": True}
+            if opened.clip:
+                record["clip"] = self.folder.picture(record, "mp4")
+                self._write(record["clip"], opened.clip.write)
+            self._tell("end", record)
+        patience = time.monotonic() + PATIENCE
+        for worker in (self._files, *self._deliveries):
+            worker.end(max(patience - time.monotonic(), 0.5))
+        self._save()
+        self.folder.close()
