@@ -1,8 +1,7 @@
 """Every frame of a watched source accounted for, over restarts: what was received, lost, dropped and scored."""
 
 from collections import deque
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,8 +12,8 @@ REMEMBERED = 1000  # latencies that the stated quantiles are of: those of the la
 class Counters:
     """Frames since the state began; each number has one thread that changes it.
 
-    received: pictures that came in as packets.  lost: those of them that damage or a cut kept from being decoded.
-    read: decoded.  dropped: read, but scoring was slower, or had ended.  scored: those that got a score.
+    received: pictures that came in as packets.  lost: those of them that were never decoded, for they were damaged, or
+    still in the decoder at the end of the watch.  read: decoded.  dropped: read, but scoring was slower, or had ended.  scored: those that got a score.
     connections: how often the source was opened.
     At the end received = read + lost and read = dropped + scored; before it, some are in the decoder, in the queue and
     in scoring.
@@ -26,11 +25,6 @@ class Counters:
     dropped: int = 0
     scored: int = 0
     connections: int = 0
-
-    @classmethod
-    def restore(cls, stored: dict[str, Any]) -> "Counters":
-        """From a state file. TypeError, ValueError, KeyError: not of one."""
-        return cls(**{spec.name: int(stored[spec.name]) for spec in fields(cls)})
 
 
 class Latency:

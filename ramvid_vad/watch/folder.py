@@ -16,6 +16,7 @@ from typing import Any
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import clear_abandoned, write_text
+from ramvid_vad.watch.counters import Counters
 
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
 OWN = re.compile(r"events\.jsonl|\d{6,12}\.(jpg|mp4)")
@@ -81,18 +82,23 @@ class Folder:
         write_text(os.path.join(self.path, "state.json"), json.dumps({"format": FORMAT, **state}, indent=1) + "\n")
 
     def load_state(self) -> dict[str, Any]:
-        """What :meth:`save_state` wrote; {}: nothing. InputError: damaged, or a newer version's."""
+        """What :meth:`save_state` wrote, counters as Counters, or the state before the first frame. InputError: damaged,
+        or a newer version's."""
         path = os.path.join(self.path, "state.json")
         try:
             with open(path, encoding="utf-8") as file:
                 state = json.load(file)
             if state["format"] != FORMAT:
                 raise ValueError(f"format {state['format']}")
+            opened = [dict(record) for record in state["open"]]
+            if not all(DAY.match(record["start"]) and isinstance(record["id"], int) for record in opened):
+                raise ValueError("an open event without number or date")
+            counters = Counters(**{name: int(value) for name, value in state["counters"].items()})
+            return {"counters": counters, "next_id": int(state["next_id"]), "open": opened}
         except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            return {"counters": Counters(), "next_id": 1, "open": []}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path}: not a state of this version ({error}): move it away to count from 0") from None
-        return state
 
     def last(self, most: int) -> list[dict[str, Any]]:
         """The newest state of the last ``most`` events, the oldest first; lines that are damaged are passed over."""

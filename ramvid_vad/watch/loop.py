@@ -56,7 +56,7 @@ class Settings:
     queue: int
     timeout: float
     again: bool
-    sinks: dict[str, str] = field(default_factory=dict)
+    sinks: dict[str, str] = field(default_factory=dict, repr=False)  # passwords may be in it
 
 
 class Watch:
@@ -67,11 +67,10 @@ class Watch:
         self.folder = Folder(settings.out, settings.keep)
         try:
             state = self.folder.load_state()
-            self.counters = Counters.restore(state["counters"]) if state else Counters()
-            self._next = int(state["next_id"]) if state else 1
-            self._left = list(state["open"]) if state else []  # of a watch that was killed
+            self.counters = state["counters"]
+            self._left = state["open"]  # by a watch that was killed
             known = self.folder.last(EVENTS)
-            self._next = max([self._next, *(record["id"] + 1 for record in known)])
+            self._next = max([state["next_id"], *(record["id"] + 1 for record in known)])
             self._deliveries = [Delivery(name, text) for name, text in settings.sinks.items()]
         except BaseException:
             self.folder.close()
@@ -141,7 +140,7 @@ class Watch:
         shape = None
         while not stop():
             frame, self._held = self._held or self.queue.get(0.2), None
-            self._housekeeping()
+            self._housekeeping(nothing=frame is None)
             if frame is None:
                 if self.queue.ended:
                     return
@@ -161,7 +160,8 @@ class Watch:
         for each in self._open.values():
             if each.clip:
                 each.clip.add(still)
-        self._health(moment.health, moment.seconds, base + moment.number)
+        if not self._reader.lost:
+            self._health(moment.health, moment.seconds, base + moment.number)
         for change, event in moment.changes:
             self._event(change, event, moment, base)
         self.latency.add(self.clock() - moment.seconds)
@@ -197,10 +197,10 @@ class Watch:
             self._open["health"] = Open(record)
             self._tell("new", record)
 
-    def _housekeeping(self) -> None:
-        """Between two frames, or where none comes."""
+    def _housekeeping(self, nothing: bool) -> None:
+        """Between two frames, or where ``nothing`` came."""
         now = self.clock()
-        if self._reader.lost and not ("health" in self._open and self._open["health"].record["fault"] == LOST):
+        if nothing and self._reader.lost and not ("health" in self._open and self._open["health"].record["fault"] == LOST):
             self._health(LOST, now, self.counters.scored)
         if now - self._saved > SAVED:
             self._save()

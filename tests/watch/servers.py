@@ -1,9 +1,9 @@
 """Small servers on this machine: a camera that sends motion JPEG, a receiver of webhooks."""
 
+import contextlib
 import io
 import threading
 import time
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -20,7 +20,7 @@ def jpegs(values) -> list[bytes]:
     return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def served(handler):
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
@@ -34,7 +34,7 @@ def served(handler):
         thread.join()
 
 
-@contextmanager
+@contextlib.contextmanager
 def motion_jpeg(connections: list[list[bytes]], rate: float = 100.0):
     """Each connection gets the next list of pictures at ``rate`` a second, then it is cut. server.sent: whole pictures;
     server.asked: requests. After the last list every connection is refused."""
@@ -50,7 +50,10 @@ def motion_jpeg(connections: list[list[bytes]], rate: float = 100.0):
             self.end_headers()
             for content in connections[number]:
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
-                self.wfile.write(head.encode() + content + b"\r\n")
+                try:
+                    self.wfile.write(head.encode() + content + b"\r\n")
+                except OSError:  # the watch has gone
+                    return
                 self.server.sent += 1
                 time.sleep(1 / rate)
 

@@ -1,0 +1,185 @@
+"""Events, their files, the state of a restart, and what is kept."""
+
+import json
+import os
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from servers import jpegs, motion_jpeg
+from stand_in import BRIGHT, DARK, accounted, watch
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.video.reader import read_frames
+from ramvid_vad.video.writer import write_video
+from ramvid_vad.watch.clips import Recent
+from ramvid_vad.watch.folder import Folder, days_to_keep
+
+TODAY = date.today().isoformat()
+
+
+def lines(capsys) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    path = tmp_path_factory.mktemp("film") / "door.mp4"
+    frames = np.full((30, 48, 64, 3), DARK, np.uint8)
+    frames[10:20] = BRIGHT
+    write_video(str(path), frames, fps=30)
+    return str(path)
+
+
+def test_an_event_is_told_with_picture_and_clip(film, tmp_path, capsys):
+    watched = watch(film, tmp_path, before=0.2)
+    watched.run(lambda: False)
+    told = lines(capsys)
+    assert [line["change"] for line in told] == ["new", "end"]
+    last = told[-1]
+    assert (last["camera"], last["id"], last["kind"]) == ("door", 1, "anomaly")
+    assert (last["start_frame"], last["end_frame"]) == (10, 19)
+    assert last["severity"] == pytest.approx(BRIGHT / 128, abs=0.02)
+    assert [json.loads(line) for line in open(tmp_path / TODAY / "events.jsonl")] == told
+    assert (tmp_path / last["thumbnail"]).read_bytes()[:2] == b"\xff\xd8"
+    means = [float(frame.mean()) for frame in read_frames(str(tmp_path / last["clip"]))]
+    before = sum(mean < 128 for mean in means[:-5])
+    assert 4 <= before <= 8 and 8 <= sum(mean > 128 for mean in means) <= 12  # 0.2 s at 30 a second, and the event
+    accounted(watched.counters)
+
+
+def test_black_frames_are_a_fault_and_no_anomaly(tmp_path, capsys):
+    frames = np.full((30, 48, 64, 3), DARK, np.uint8)
+    frames[10:20] = 0
+    write_video(str(tmp_path / "a.mp4"), frames, fps=60)
+    watch(str(tmp_path / "a.mp4"), tmp_path / "out").run(lambda: False)
+    told = lines(capsys)
+    assert [(line["kind"], line["fault"], line["change"]) for line in told] == [
+        ("health", "black", "new"),
+        ("health", "black", "end"),
+    ]
+    assert (told[1]["start_frame"], told[1]["end_frame"]) == (10, 20)
+
+
+def test_a_restart_goes_on_with_numbers_and_counts(film, tmp_path, capsys):
+    watch(film, tmp_path).run(lambda: False)
+    second = watch(film, tmp_path)
+    second.run(lambda: False)
+    told = lines(capsys)
+    assert [line["id"] for line in told] == [1, 1, 2, 2]
+    assert told[-1]["start_frame"] == 40 and second.counters.scored == 60 and second.counters.connections == 2
+    accounted(second.counters)
+    assert [event["id"] for event in second.board.status()["events"]] == [2, 1]
+
+
+def test_what_a_killed_watch_left_open_is_ended(film, tmp_path, capsys):
+    watched = watch(film, tmp_path)
+    watched.run(lambda: watched.counters.scored >= 15)
+    told = lines(capsys)
+    assert told[-1]["change"] == "end" and told[-1]["stopped"] and (tmp_path / told[-1]["clip"]).exists()
+    state = json.loads((tmp_path / "state.json").read_text())
+    left = {name: value for name, value in told[0].items() if name not in ("change", "camera")}
+    (tmp_path / "state.json").write_text(json.dumps(state | {"open": [left]}))  # as if it had been killed
+    watch(film, tmp_path).run(lambda: False)
+    told = lines(capsys)
+    assert (told[0]["change"], told[0]["id"], told[0]["interrupted"]) == ("end", 1, True)
+    assert told[1]["id"] == 2
+
+
+def test_a_number_is_not_used_twice_when_the_state_is_gone(film, tmp_path, capsys):
+    watch(film, tmp_path).run(lambda: False)
+    (tmp_path / "state.json").unlink()
+    watch(film, tmp_path).run(lambda: False)
+    assert [line["id"] for line in lines(capsys)] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 2}', '{"format": 1}', '{"format": 1, "counters": 3}'])
+def test_a_damaged_state_is_said(film, tmp_path, content):
+    (tmp_path / "state.json").write_text(content)
+    with pytest.raises(InputError, match=r"state\.json"):
+        watch(film, tmp_path)
+    Folder(str(tmp_path), 0).close()  # it can be had again
+
+
+def test_two_watches_do_not_share_a_folder(film, tmp_path):
+    first = watch(film, tmp_path)
+    with pytest.raises(InputError, match="another watch"):
+        watch(film, tmp_path)
+    first.run(lambda: True)
+    watch(film, tmp_path).run(lambda: True)
+
+
+def test_keep_removes_our_own_old_files_and_nothing_else(tmp_path):
+    old, edge = (str(date.today() - timedelta(days=days)) for days in (15, 14))
+    names = ["events.jsonl", "000001.jpg", "000001.mp4", "holiday.jpg", "1.mp4", "000001.mp4.part"]
+    for folder in (old, edge, "notes", "2026-99-99", f"{old}-copy"):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).write_text("x")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "000001.jpg").write_text("x")
+    (tmp_path / "2020-01-01").symlink_to(outside)
+    (tmp_path / old / "000002.jpg").symlink_to(outside / "000001.jpg")
+    (tmp_path / "2020-01-02").mkdir()
+    (tmp_path / "2020-01-02" / "000009.mp4").write_text("x")
+    folder = Folder(str(tmp_path), days_to_keep("14d"))
+    assert folder.sweep(date.today()) == 4
+    assert sorted(os.listdir(tmp_path / old)) == sorted([*names[3:], "000002.jpg"])
+    assert not (tmp_path / "2020-01-02").exists() and (outside / "000001.jpg").exists()
+    for kept in (edge, "notes", "2026-99-99", f"{old}-copy"):
+        assert sorted(os.listdir(tmp_path / kept)) == sorted(names)
+    folder.close()
+    folder = Folder(str(tmp_path), days_to_keep(""))
+    assert folder.sweep(date.today() + timedelta(days=9999)) == 0
+    folder.close()
+
+
+@pytest.mark.parametrize("text", ["-1d", "0", "two weeks", "14h", "999999d"])
+def test_what_is_no_number_of_days_is_said(text):
+    with pytest.raises(InputError, match="--keep"):
+        days_to_keep(text)
+
+
+def test_what_is_remembered_is_bounded():
+    recent = Recent(2.0)
+    for number in range(200):
+        recent.add(number / 10, np.zeros((8, 8, 3), np.uint8))
+    assert len(recent._stills) == 21
+    clip = recent.clip()
+    for number in range(200, 2000):
+        clip.add(recent.add(number / 10, np.zeros((8, 8, 3), np.uint8)))
+    assert len(clip._stills) == 21 + 300  # 30 s from its begin on
+
+
+def test_a_full_disk_is_said_once_and_the_watch_goes_on(tmp_path, mount, capsys):
+    frames = np.tile(np.repeat([DARK, BRIGHT], 5), 6)
+    write_video(str(tmp_path / "a.mp4"), np.broadcast_to(frames[:, None, None, None], (60, 48, 64, 3)).astype(np.uint8), 60)
+    disk = mount("size=64k")
+    watched = watch(str(tmp_path / "a.mp4"), disk / "out")
+    (disk / "filler").write_bytes(b"x" * 40_000)
+    try:
+        with open(disk / "more", "wb") as file:
+            file.write(b"x" * 100_000)
+    except OSError:
+        pass
+    watched.run(lambda: False)
+    said = capsys.readouterr()
+    assert watched.counters.scored == 60 and len(said.out.splitlines()) == 12
+    assert said.err.count("cannot be written") >= 1 and "No space left" in said.err
+    accounted(watched.counters)
+
+
+def test_passwords_are_in_nothing_that_is_written(tmp_path, capsys):
+    secret = "s3cret-w0rd"
+    with motion_jpeg([jpegs([DARK, BRIGHT, DARK] * 5)]) as server:
+        source = f"http://admin:{secret}@{server.address}/cam?pwd={secret}"
+        sinks = {"webhook": f"http://me:{secret}@127.0.0.1:1/{'x'}?token={secret}"}
+        watched = watch(source, tmp_path, name="", sinks=sinks)
+        watched.run(lambda: server.asked > 1 and watched.counters.connections > 2)
+    said = capsys.readouterr()
+    texts = [said.out, said.err, json.dumps(watched.board.status()), repr(vars(watched)), *watched.summary()]
+    for root, _, names in os.walk(tmp_path):
+        texts += [open(os.path.join(root, name), "rb").read().decode("latin-1") for name in names]
+    assert "webhook: " in said.err and "***@" in said.err and len(texts) > 6
+    assert not [text for text in texts if secret in text]

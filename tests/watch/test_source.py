@@ -1,0 +1,183 @@
+"""A file at its rate, a stream that is cut, a slow scorer: every frame is accounted for."""
+
+import io
+import json
+import os
+import threading
+from http.server import BaseHTTPRequestHandler
+
+import numpy as np
+import pytest
+from PIL import Image
+from servers import jpegs, motion_jpeg, served
+from stand_in import BRIGHT, DARK, Brightness, accounted, watch
+
+from ramvid_vad.errors import InputError
+from ramvid_vad.video.writer import write_video
+from ramvid_vad.watch.counters import Counters
+from ramvid_vad.watch.input.queue import FrameQueue
+from ramvid_vad.watch.input.reader import WAITS, Reader
+from ramvid_vad.watch.input.source import find_source
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """60 grey frames of 10 a second; 20 to 39 are bright."""
+    path = tmp_path_factory.mktemp("film") / "door.mp4"
+    frames = np.full((60, 48, 64, 3), DARK, np.uint8)
+    frames[20:40] = BRIGHT
+    write_video(str(path), frames, fps=10)
+    return str(path)
+
+
+class Clock(threading.Event):
+    """Time that passes only while the reader waits."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def wait(self, timeout=None):
+        self.now += timeout
+        return self.is_set()
+
+
+def test_a_file_is_played_at_its_rate(film):
+    clock, counters = Clock(), Counters()
+    queue = FrameQueue(100, counters)
+    Reader(find_source(film), queue, counters, clock, clock).read()
+    times = [queue.get(0).seconds for _ in range(60)]
+    assert times == pytest.approx([n / 10 for n in range(60)])
+    assert len(queue) == 0 and counters == Counters(received=60, read=60, connections=1)
+
+
+def test_a_loop_plays_it_again_until_it_is_ended(film):
+    clock, counters = Clock(), Counters()
+
+    class Third(FrameQueue):
+        def put(self, frame):
+            super().put(frame)
+            if counters.connections == 3:
+                clock.set()
+
+    queue = Third(500, counters)
+    Reader(find_source(film), queue, counters, clock, clock, again=True).read()
+    assert len(queue) == 121 and counters.read == 122 and counters.dropped == 1
+    assert counters.received == counters.read + counters.lost  # these were in the decoder
+
+
+def test_the_queue_drops_the_oldest_and_counts_it():
+    counters = Counters()
+    queue = FrameQueue(3, counters)
+    for number in range(10):
+        queue.put(number)
+    assert [queue.get(0) for _ in range(4)] == [7, 8, 9, None] and counters.dropped == 7
+
+
+def test_a_stream_cut_three_times_is_opened_again(tmp_path, capsys):
+    pictures = jpegs([DARK] * 10 + [BRIGHT] * 10 + [DARK] * 5)
+    with motion_jpeg([pictures] * 4) as server:
+        watched = watch(f"http://{server.address}/", tmp_path)
+        watched.run(lambda: server.asked == 5 and watched.counters.scored == 100)
+        assert server.sent == 100
+    assert watched.counters.connections >= 5 and watched.counters.scored == 100
+    accounted(watched.counters)
+    said = capsys.readouterr()
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    faults = [line for line in lines if line["kind"] == "health"]
+    assert {line["fault"] for line in faults} == {"lost"}
+    assert [line["change"] for line in faults] == ["new", "end"] * 4  # the last one is the end of the test
+    assert sum(line["kind"] == "anomaly" and line["change"] == "new" for line in lines) == 4
+    assert said.err.count(": lost (") == 4 and said.err.count(": back after") == 3
+
+
+def test_a_stream_that_falls_silent_is_lost(tmp_path, capsys):
+    with motion_jpeg([jpegs([DARK] * 30)], rate=1.0) as server:  # one picture a second, and half of one to wait for it
+        watched = watch(f"http://{server.address}/", tmp_path, timeout=0.5)
+        watched.run(lambda: watched.counters.connections >= 2)
+    accounted(watched.counters)
+    assert '"fault": "lost"' in capsys.readouterr().out
+
+
+def test_a_slow_scorer_drops_frames_and_every_one_is_accounted_for(tmp_path):
+    with motion_jpeg([jpegs([DARK] * 100)], rate=400.0) as server:
+        watched = watch(f"http://{server.address}/", tmp_path, Brightness(delay=0.01), queue=4)
+        watched.run(lambda: server.asked > 1 and watched.counters.scored + watched.counters.dropped == 100)
+    assert watched.counters.read == 100 and watched.counters.dropped > 20 and watched.counters.scored > 4
+    accounted(watched.counters)
+
+
+def test_damaged_pictures_are_counted_as_lost(tmp_path):
+    pictures = jpegs([DARK] * 30)
+    for number in (5, 11, 12):
+        pictures[number] = pictures[number][:20] + os.urandom(200)
+    with motion_jpeg([pictures]) as server:
+        watched = watch(f"http://{server.address}/", tmp_path)
+        watched.run(lambda: server.asked > 1 and not len(watched.queue))
+    assert watched.counters.lost == 3 and watched.counters.read == 27
+    accounted(watched.counters)
+
+
+def test_another_size_in_the_middle_goes_on(tmp_path):
+    pictures = jpegs([DARK] * 10)
+    file = io.BytesIO()
+    Image.fromarray(np.full((96, 128, 3), DARK, np.uint8)).save(file, "jpeg")
+    with motion_jpeg([pictures + [file.getvalue()] * 10]) as server:
+        watched = watch(f"http://{server.address}/", tmp_path)
+        watched.run(lambda: server.asked > 1 and not len(watched.queue))
+    assert watched.counters.scored == 20
+    accounted(watched.counters)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("missing.mp4", "no such file"),
+        ("ftp://user:hidden-word@host/x", "cannot be watched"),
+        ("http://", "no host"),
+        ("concat:a|b", "no such file"),
+    ],
+)
+def test_what_is_no_source_is_said(source, says):
+    with pytest.raises(InputError, match=says) as caught:
+        find_source(source)
+    assert "hidden-word" not in str(caught.value)
+
+
+def test_a_file_that_is_no_video_ends_the_watch(tmp_path):
+    (tmp_path / "notes.mp4").write_text("no video")
+    with pytest.raises(InputError, match="cannot be opened"):
+        watch(str(tmp_path / "notes.mp4"), tmp_path / "out").run(lambda: False)
+
+
+def test_a_playlist_from_the_net_opens_no_file(tmp_path, capsys):
+    """An HLS playlist that names a file of this machine."""
+    opened = tmp_path / "secret.ts"
+    opened.write_bytes(b"G" * 188 * 100)
+
+    class Playlist(BaseHTTPRequestHandler):
+        def do_GET(self):
+            text = f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile://{opened}\n"
+            self.send_response(200)
+            self.send_header("Content-Type", "application/vnd.apple.mpegurl")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+            self.server.asked += 1
+
+        def log_message(self, *_):
+            pass
+
+    before = os.stat(opened).st_atime_ns
+    with served(Playlist) as server:
+        server.asked = 0
+        watched = watch(f"http://127.0.0.1:{server.server_address[1]}/a.m3u8", tmp_path / "out", timeout=0.5)
+        watched.run(lambda: watched.counters.connections >= 2)
+        assert server.asked
+    assert watched.counters.received == 0 and os.stat(opened).st_atime_ns == before
+    assert "lost" in capsys.readouterr().err
+
+
+def test_the_waits_are_bounded():
+    assert list(WAITS) == sorted(WAITS) and max(WAITS) <= 60
