@@ -38,7 +38,7 @@ def read_colour_and_grey(path: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield from zip(read_frames(path), read_frames(path, rgb=False), strict=True)
         return
     colour, grey = tee(
-        _file_samples(path, lambda picture: (to_array(picture, True), to_array(picture, False)), _note)
+        _file_samples(path, lambda picture: (_to_array(picture, True), _to_array(picture, False)), _note)
     )
     yield from zip(
         _alike(path, True, (rgb for rgb, _ in colour)), _alike(path, False, (luma for _, luma in grey)), strict=True
@@ -106,7 +106,7 @@ def _note(line: str) -> None:
 def _samples(path: str, rgb: bool, note: Callable[[str], None] = lambda line: None) -> Iterator[np.ndarray]:
     """Frames as they are stored, upright: uint8, or integers of 16 or 32 bits."""
     if not is_folder(path):
-        yield from _file_samples(path, lambda picture: to_array(picture, rgb), note)
+        yield from _file_samples(path, lambda picture: _to_array(picture, rgb), note)
         return
     for name in list_frames(path):
         yield read_samples(f"{path.rstrip('/')}/{name}", rgb, note)
@@ -128,7 +128,7 @@ def _file_samples(path: str, convert: Callable[[Any], Any], note: Callable[[str]
             raise InputError(f"{path}: cannot be decoded at frame {number} ({reason(error)}); {REMEDY}") from error
 
 
-def to_array(picture, rgb: bool) -> np.ndarray:
+def _to_array(picture, rgb: bool) -> np.ndarray:
     """(H, W, 3 or 1) of a decoded picture, upright: uint8, or uint16 where the format does not say what is white."""
 
     def converted(format: str) -> np.ndarray:
@@ -148,6 +148,11 @@ def to_array(picture, rgb: bool) -> np.ndarray:
         array = array if rgb else array[..., None]
     matrix = picture.side_data.get("DISPLAYMATRIX")
     return reoriented(array, *_orientation(np.frombuffer(matrix, np.int32))) if matrix else array
+
+
+def rgb_and_luma(picture) -> tuple[np.ndarray, np.ndarray]:
+    """A decoded picture (av.VideoFrame), upright, as (H, W, 3) and as its own luma, (H, W, 1): uint8 or uint16."""
+    return _to_array(picture, rgb=True), _to_array(picture, rgb=False)
 
 
 def _orientation(matrix: np.ndarray) -> tuple[bool, bool, bool]:

@@ -27,13 +27,15 @@ from ramvid_vad.watch.worker import Worker
 SAVED = 10.0  # seconds between two saves of the state: what a kill can take from the counters
 SWEPT = 3600.0  # seconds between two looks for days that are too old
 PATIENCE = 20.0  # seconds at the end for clips and receivers
+Pair = tuple[np.ndarray, np.ndarray]
+"""A frame as RGB, uint8 (H, W, 3), and as luma, uint8 (H, W, 1)."""
 LOST = "lost"  # fault of a stream from which nothing comes
 
 
 class Camera(Protocol):
     """What knows the camera's normal video."""
 
-    def stream(self, frames: Iterator[tuple[float, np.ndarray]]) -> Iterator[Any]:
+    def stream(self, frames: Iterator[tuple[float, Pair]]) -> Iterator[Any]:
         """(seconds, frame) one by one -> a Moment each."""
 
 
@@ -135,7 +137,7 @@ class Watch:
         self.folder.append(told)
         self.board.tell(told)
 
-    def _frames(self, stop: Callable[[], bool]) -> Iterator[tuple[float, np.ndarray]]:
+    def _frames(self, stop: Callable[[], bool]) -> Iterator[tuple[float, Pair]]:
         """Frames of one size; those of another begin a new stream for the camera."""
         shape = None
         while not stop():
@@ -150,7 +152,7 @@ class Watch:
                 return
             shape = frame.rgb.shape
             self._given += 1
-            yield frame.seconds, frame.rgb
+            yield frame.seconds, (frame.rgb, frame.luma)
 
     def _score(self, moment: Any, base: int) -> None:
         """What one moment says. base: frames that earlier streams of the camera had."""
@@ -160,19 +162,19 @@ class Watch:
         for each in self._open.values():
             if each.clip:
                 each.clip.add(still)
-        if not self._reader.lost:
-            self._health(moment.health, moment.seconds, base + moment.number)
+        if not self._reader.lost and LOST in self._open:
+            record = self._open.pop(LOST).record
+            self._tell("end", record | {"end": moment_text(moment.seconds), "end_frame": base + moment.number})
         for change, event in moment.changes:
             self._event(change, event, moment, base)
         self.latency.add(self.clock() - moment.seconds)
         self.board.show(moment, [each.record["box"] for each in self._open.values() if each.record.get("box")])
 
     def _event(self, change: str, event: Any, moment: Any, base: int) -> None:
-        key = event.start
         if change == "new":
-            self._open[key] = Open({"id": self._number(), "kind": "anomaly"}, self._recent.clip())
-        opened = self._open[key]
-        higher = event.severity > opened.record.get("severity", 0)
+            self._open[event.id] = Open({"id": self._number()}, None if event.fault else self._recent.clip())
+        opened = self._open[event.id]
+        higher = not event.fault and event.severity > opened.record.get("severity", 0)
         opened.record |= record_of(event, base)
         if higher:
             boxes = [event.box] if event.box is not None else []
@@ -180,28 +182,27 @@ class Watch:
             opened.record["thumbnail"] = self.folder.picture(opened.record, "jpg")
             self._write(opened.record["thumbnail"], lambda path: write_bytes(path, jpeg(still)))
         if change == "end":
-            del self._open[key]
-            opened.record["clip"] = self.folder.picture(opened.record, "mp4")
-            self._write(opened.record["clip"], opened.clip.write)
+            del self._open[event.id]
+            self._write_clip(opened)
         self._tell(change, opened.record)
 
-    def _health(self, fault: str, seconds: float, frame: int) -> None:
-        """Begin or end the event of a fault of the picture or the stream: no anomaly."""
-        opened = self._open.get("health")
-        if opened and opened.record["fault"] != fault:
-            del self._open["health"]
-            self._tell("end", opened.record | {"end": moment_text(seconds), "end_frame": frame})
-        if fault and (not opened or opened.record["fault"] != fault):
-            record = {"id": self._number(), "kind": "health", "fault": fault}
-            record |= {"start": moment_text(seconds), "start_frame": frame}
-            self._open["health"] = Open(record)
-            self._tell("new", record)
+    def _write_clip(self, opened: Open) -> None:
+        if opened.clip:
+            opened.record["clip"] = self.folder.picture(opened.record, "mp4")
+            self._write(opened.record["clip"], opened.clip.write)
+
+    def _begin_lost(self, seconds: float) -> None:
+        """The event of a stream from which nothing comes: no anomaly, and the camera does not know it."""
+        record = {"id": self._number(), "kind": "health", "fault": LOST}
+        record |= {"start": moment_text(seconds), "start_frame": self.counters.scored}
+        self._open[LOST] = Open(record)
+        self._tell("new", record)
 
     def _housekeeping(self, nothing: bool) -> None:
         """Between two frames, or where ``nothing`` came."""
         now = self.clock()
-        if nothing and self._reader.lost and not ("health" in self._open and self._open["health"].record["fault"] == LOST):
-            self._health(LOST, now, self.counters.scored)
+        if nothing and self._reader.lost and LOST not in self._open:
+            self._begin_lost(now)
         if now - self._saved > SAVED:
             self._save()
         if now - self._swept > SWEPT:
@@ -251,11 +252,9 @@ class Watch:
         seconds = self.clock()
         for key in list(self._open):
             opened = self._open.pop(key)
-            record = opened.record | {"end": moment_text(seconds), "end_frame": self.counters.scored, "stopped": True}
-            if opened.clip:
-                record["clip"] = self.folder.picture(record, "mp4")
-                self._write(record["clip"], opened.clip.write)
-            self._tell("end", record)
+            opened.record |= {"end": moment_text(seconds), "end_frame": self.counters.scored, "stopped": True}
+            self._write_clip(opened)
+            self._tell("end", opened.record)
         patience = time.monotonic() + PATIENCE
         for worker in (self._files, *self._deliveries):
             worker.end(max(patience - time.monotonic(), 0.5))

@@ -1,7 +1,8 @@
 """A camera whose score is the brightness of a frame, so that tests know every event by hand."""
 
+import itertools
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,15 +14,17 @@ BRIGHT, DARK = 240, 60
 
 @dataclass
 class Event:
+    id: int
     start: int
     start_seconds: float
-    end: int = 0
-    end_seconds: float = 0.0
+    end: int
+    end_seconds: float
     peak: int = 0
     peak_seconds: float = 0.0
     severity: float = 0.0
     box: tuple | None = None
-    parts: dict = field(default_factory=dict)
+    parts: list = field(default_factory=list)
+    fault: str = ""
 
 
 @dataclass
@@ -32,7 +35,7 @@ class Moment:
     score: float
     level: float
     parts: dict
-    map: np.ndarray | None
+    map: np.ndarray
     health: str
     changes: list
 
@@ -47,29 +50,32 @@ class Brightness:
         self.delay, self.seen = delay, []
 
     def stream(self, frames):
-        event = None
-        for number, (seconds, frame) in enumerate(frames):
+        open_, ids, last = {}, itertools.count(), None
+        for number, (seconds, (frame, _)) in enumerate(frames):
             time.sleep(self.delay)
             level, changes = float(frame.mean()) / 128, []
-            health = "black" if level < 5 / 128 else ""
-            high = level > 1
-            if high and event is None:
-                event = Event(number, seconds)
-                changes.append(("new", event))
-            elif event and not high:
-                changes.append(("end", event))
-            if event and high:
-                if level > event.severity:
-                    event.peak, event.peak_seconds, event.severity = number, seconds, level
-                    changes = changes or [("update", event)]
-                event.end, event.end_seconds = number, seconds
-                height, width = frame.shape[:2]
-                event.box, event.parts = (width // 4, height // 4, width // 2, height // 2), {"brightness": level}
-            for change, of in changes:
-                if change == "end":
-                    event = None
+            black = level < 5 / 128
+            for kind, goes_on in (("black", black), ("", level > 1)):
+                event = open_.get(kind)
+                if goes_on and event is None:
+                    event = open_[kind] = Event(next(ids), number, seconds, number, seconds, fault=kind)
+                    changes.append(["new", event])
+                elif event and not goes_on:
+                    changes.append(["end", open_.pop(kind)])
+                if event and goes_on:
+                    event.end, event.end_seconds = number, seconds
+                    if level > event.severity:
+                        event.peak, event.peak_seconds, event.severity = number, seconds, level
+                        height, width = frame.shape[:2]
+                        event.box, event.parts = (width // 4, height // 4, width // 2, height // 2), ["brightness"]
+            if last:
+                yield last
+            told = [(change, replace(event)) for change, event in changes]
             heat = frame[::8, ::8, 0].astype(np.float32)
-            yield Moment(number, seconds, frame, level, level, {}, heat, health, changes)
+            last = Moment(number, seconds, frame, level, level, {}, heat, "black" if black else "", told)
+        if last:
+            last.changes += [("end", event) for event in open_.values()]
+            yield last
 
 
 def settings(out, **other) -> Settings:

@@ -10,10 +10,11 @@ from ramvid_vad.watch.counters import Counters
 
 
 class Frame(NamedTuple):
-    """seconds: of the watch's clock, when it was decoded.  rgb: uint8 (H, W, 3)."""
+    """seconds: of the watch's clock, when it was decoded.  rgb: uint8 (H, W, 3).  luma: uint8 (H, W, 1)."""
 
     seconds: float
     rgb: np.ndarray
+    luma: np.ndarray
 
 
 class FrameQueue:

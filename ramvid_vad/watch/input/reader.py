@@ -79,7 +79,7 @@ class Reader:
 
     def _play(self, connection: Connection) -> None:
         began = self._clock()
-        for seconds, rgb in connection.pictures():
+        for seconds, rgb, luma in connection.pictures():
             if connection.lasts and (early := began + seconds - self._clock()) > 0:
                 self._ending.wait(early)
             if self._ending.is_set():
@@ -88,7 +88,7 @@ class Reader:
             if self._tries:
                 say(f"{self._source.shown}: back after {self._clock() - self._since:.0f} s", sys.stderr)
             self.lost, self._tries = "", 0
-            self._queue.put(Frame(self._clock(), rgb))
+            self._queue.put(Frame(self._clock(), rgb, luma))
 
     def _told_lost(self, why: str) -> None:
         self._tries += 1

@@ -11,7 +11,7 @@ import numpy as np
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.text import one_line, plain_name
 from ramvid_vad.video.decoding.damage import MAX_PIXELS, errors_said, reason
-from ramvid_vad.video.reader import to_array
+from ramvid_vad.video.reader import rgb_and_luma
 from ramvid_vad.watch.addresses import hide
 from ramvid_vad.watch.counters import Counters
 
@@ -110,8 +110,9 @@ class Connection:
     def __exit__(self, *error: object) -> None:
         self._container.close()
 
-    def pictures(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Seconds since the first picture by the source's own clock, and RGB, uint8 (H, W, 3), until the source's end.
+    def pictures(self) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+        """Seconds since the first picture by the source's own clock, RGB, uint8 (H, W, 3), and luma, uint8 (H, W, 1),
+        until the source's end.
 
         A packet that gives no picture, or one that FFmpeg marks as corrupt, is counted as lost. Lost: it broke off.
         """
@@ -125,14 +126,14 @@ class Connection:
                 for picture in self._decoded(packet):
                     if picture.is_corrupt:
                         continue
-                    rgb = to_array(picture, rgb=True)
+                    rgb, luma = rgb_and_luma(picture)
                     if rgb.dtype != np.uint8:
                         raise InputError(f"{self._source.shown}: its samples have 16 bits; watch takes 8")
                     time = read / rate if picture.time is None else picture.time
                     first = time if first is None else first
                     read += 1
                     counters.read += 1
-                    yield time - first, rgb
+                    yield time - first, rgb, luma
         finally:
             counters.lost += max(received - read, 0)
             counters.received += max(read - received, 0)  # several pictures in one packet
