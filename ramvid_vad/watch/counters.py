@@ -13,8 +13,8 @@ class Counters:
     """Frames since the state began; each number has one thread that changes it.
 
     received: pictures that came in as packets.  lost: those of them that were never decoded, for they were damaged, or
-    still in the decoder at the end of the watch.  read: decoded.  dropped: read, but scoring was slower, or had ended.  scored: those that got a score.
-    connections: how often the source was opened.
+    still in the decoder at the end of the watch.  read: decoded.  dropped: read, but scoring was slower, or had ended.
+    scored: those that got a score.  connections: how often the source was opened.
     At the end received = read + lost and read = dropped + scored; before it, some are in the decoder, in the queue and
     in scoring.
     """

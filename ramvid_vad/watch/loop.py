@@ -1,5 +1,6 @@
 """The watch: frames from the queue -> moments -> events to standard output, the folder and the sinks."""
 
+import contextlib
 import json
 import sys
 import threading
@@ -207,7 +208,8 @@ class Watch:
             self._save()
         if now - self._swept > SWEPT:
             self._swept = now
-            self._guarded(lambda: self.folder.sweep(date.today()))
+            with contextlib.suppress(OSError):  # in an hour again
+                self.folder.sweep(date.today())
 
     def _number(self) -> int:
         self._next += 1
