@@ -8,10 +8,16 @@ from typing import Any
 from ramvid_vad.options import RunOptions
 
 COMMANDS = {  # name: module, function, name of its options in cli.COMMAND_SECTIONS, option of plain words, what it does
-    "fit": ("commands.fit", "fit", "fit", "normal", "learn what is usual from normal video; no labels, no training"),
-    "score": ("commands.score", "score", "score", "input", "score videos with what fit learned"),
+    "fit": ("commands.camera.fit", "fit", "fit", "normal", "learn what is usual from normal video; no labels, no training"),
+    "score": ("commands.camera.score", "score", "score", "input", "score videos with what fit learned"),
     "export": ("commands.exporting.command", "export", "export", "model", "a fitted detector's networks as ONNX"),
-    "watch": ("commands.watch", "watch", "watch", "source", "watch a webcam, a stream or a file: events as they happen"),
+    "watch": (
+        "commands.camera.watch",
+        "watch",
+        "watch",
+        "source",
+        "watch a webcam, a stream or a file: events as they happen",
+    ),
     "train": ("commands.train", "train", "video_train", "", "train the diffusion model on normal video"),
     "sample": ("commands.sample", "sample", "video_sample", "", "infill whole videos, or draw RaMViD's samples"),
     "evaluate": ("commands.evaluate", "evaluate", "vad_eval", "", "frame scores and labels -> figures and a report"),

@@ -11,7 +11,6 @@ from ramvid_vad.options.option import describe, int_list, option, parse_image_si
 from ramvid_vad.options.run import GROUPS, RunOptions
 from ramvid_vad.options.sampling import DemoOptions, SampleOptions
 from ramvid_vad.options.space import SpaceOptions
-from ramvid_vad.options.studies import FeatureStudyOptions
 from ramvid_vad.options.training import TrainOptions
 from ramvid_vad.options.video import CacheOptions, PrepareOptions, VideoOptions
 from ramvid_vad.options.watching import WatchOptions

@@ -1,8 +1,8 @@
 """The folder of a watch: events by day with their pictures and clips, and the state from which a restart goes on.
 
-    out/state.json            counters, the next number, the events that are open
-    out/2026-11-27/events.jsonl   a line per change
-    out/2026-11-27/000012.jpg, 000012.mp4   picture and clip of event 12
+out/state.json            counters, the next number, the events that are open
+out/2026-11-27/events.jsonl   a line per change
+out/2026-11-27/000012.jpg, 000012.mp4   picture and clip of event 12
 """
 
 import contextlib

@@ -13,16 +13,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from ramvid_vad.runtime.progress import say, warn
-from ramvid_vad.watch.page.board import EVENTS, Board
 from ramvid_vad.watch.clips import Clip, Recent, jpeg
-from ramvid_vad.watch.counters import Counters, Latency
+from ramvid_vad.watch.counters import Latency
 from ramvid_vad.watch.folder import Folder, moment_text
-from ramvid_vad.watch.page.picture import marked
 from ramvid_vad.watch.input.queue import Frame, FrameQueue
 from ramvid_vad.watch.input.reader import Reader, watch_clock
+from ramvid_vad.watch.input.source import Source
+from ramvid_vad.watch.page.board import EVENTS, Board
+from ramvid_vad.watch.page.picture import marked
 from ramvid_vad.watch.records import record_of, write_bytes
 from ramvid_vad.watch.sinks import Delivery
-from ramvid_vad.watch.input.source import Source
 from ramvid_vad.watch.worker import Worker
 
 SAVED = 10.0  # seconds between two saves of the state: what a kill can take from the counters
@@ -129,7 +129,9 @@ class Watch:
             f"{1000 * latency['p95']:.0f} ms at 95 %",
         ]
         for sink in (delivery.figures() for delivery in self._deliveries):
-            lines.append(f"{sink['title']}: {sink['sent']} events sent, {sink['failed']} failed, {sink['dropped']} dropped")
+            lines.append(
+                f"{sink['title']}: {sink['sent']} events sent, {sink['failed']} failed, {sink['dropped']} dropped"
+            )
         return lines
 
     def call_normal(self, record: dict[str, Any], stored: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ramvid_vad.commands.camera_report import FOLDER, keep_normal_frames, write_index, write_report
+from ramvid_vad.commands.camera.report import FOLDER, keep_normal_frames, write_index, write_report
 from ramvid_vad.detectors.fusion import CalibratedSum, LogScale
 from ramvid_vad.events.calibration import camera_of
 from ramvid_vad.events.camera import Camera

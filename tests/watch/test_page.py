@@ -17,7 +17,7 @@ from ramvid_vad.video.writer import write_video
 
 pytest.importorskip("starlette", reason="no starlette here (pip install '.[watch]')")
 pytest.importorskip("uvicorn", reason="no uvicorn here (pip install '.[watch]')")
-from ramvid_vad.watch.page.server import Page  # noqa: E402
+from ramvid_vad.watch.page.server import Page
 
 NAME = "<img src=x onerror=alert(1)>"
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

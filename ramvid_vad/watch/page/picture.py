@@ -6,7 +6,9 @@ import numpy as np
 HOT = 0.55  # of the colour where the map is highest
 
 
-def marked(rgb: np.ndarray, heat: np.ndarray | None, level: float, boxes: list[tuple[int, int, int, int]]) -> np.ndarray:
+def marked(
+    rgb: np.ndarray, heat: np.ndarray | None, level: float, boxes: list[tuple[int, int, int, int]]
+) -> np.ndarray:
     """uint8 (H, W, 3) -> the same, drawn upon.
 
     heat: (h, w) of any scale, None: none.  level: of the frame, 1 = the threshold; below it the heat is fainter.

@@ -12,8 +12,8 @@ from typing import Any
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import replacing
-from ramvid_vad.watch.page.guard import Guard
 from ramvid_vad.watch.loop import Watch
+from ramvid_vad.watch.page.guard import Guard
 
 PARTS = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 MOST_SENT = 1024  # bytes of what the button sends

@@ -3,7 +3,7 @@
 import shlex
 
 from ramvid_vad import api
-from ramvid_vad.commands.camera_report import keep_normal_frames
+from ramvid_vad.commands.camera.report import keep_normal_frames
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.camera import Camera
 from ramvid_vad.options import RunOptions

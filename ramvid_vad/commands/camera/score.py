@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 
 from ramvid_vad import __version__, api
-from ramvid_vad.commands.camera_report import write_index, write_report
+from ramvid_vad.commands.camera.report import write_index, write_report
 from ramvid_vad.detectors.detector import Detector, Scores
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.camera import FILE, Camera
