@@ -8,7 +8,13 @@ from typing import Any
 from ramvid_vad.options import RunOptions
 
 COMMANDS = {  # name: module, function, name of its options in cli.COMMAND_SECTIONS, option of plain words, what it does
-    "fit": ("commands.camera.fit", "fit", "fit", "normal", "learn what is usual from normal video; no labels, no training"),
+    "fit": (
+        "commands.camera.fit",
+        "fit",
+        "fit",
+        "normal",
+        "learn what is usual from normal video; no labels, no training",
+    ),
     "score": ("commands.camera.score", "score", "score", "input", "score videos with what fit learned"),
     "export": ("commands.exporting.command", "export", "export", "model", "a fitted detector's networks as ONNX"),
     "watch": (

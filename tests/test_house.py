@@ -191,7 +191,8 @@ def test_what_is_wrapped_once_is_used_through_its_wrapper(library):
 def test_no_command_imports_the_compiler():
     """It is a third of the time in which a command starts, and none compiles anything."""
     code = (
-        "import sys; from ramvid_vad import api; from ramvid_vad.commands import evaluate, sample, train; from ramvid_vad.commands.camera import fit; "
+        "import sys; from ramvid_vad import api; from ramvid_vad.commands import evaluate, sample, train; "
+        "from ramvid_vad.commands.camera import fit, score; "
         "print('torch._dynamo' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

@@ -24,7 +24,7 @@ from ramvid_vad.detectors.detector import (
 from ramvid_vad.detectors.free_parts import BOXES, FREE, appearance_memory, nearest
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
 from ramvid_vad.detectors.normal_videos import keep_to
-from ramvid_vad.detectors.residual_maps import BOX, Draws, Part, box_scores, part_residuals
+from ramvid_vad.detectors.residual_maps import BOX, Draws, Part, blocks, box_scores, part_residuals
 from ramvid_vad.diffusion.anchors import AnchorPattern
 from ramvid_vad.errors import InputError
 from ramvid_vad.loading import SPACE_FILE, anchor_pattern, cache_folder, check_state, weights_in, with_anchor_kind
@@ -319,16 +319,3 @@ class Infilling(Detector):
     def _pattern(self, kind: str) -> AnchorPattern:
         anchors = AnchorOptions(**asdict(self._anchors) | {"anchors": kind})
         return anchor_pattern(anchors, self.config["seq_len"], 0, self._options, self.space.grid)
-
-
-def blocks(maps: Iterable[np.ndarray], size: int, least: int) -> Iterator[np.ndarray]:
-    """Maps one by one -> blocks of ``size``, float16 (k, C, h, w) as the training saw them; the last one has at least
-    ``least``, if the video has."""
-    held: list[np.ndarray] = []
-    for each in maps:
-        held.append(each.astype(np.float16))
-        if len(held) == size + least:
-            yield np.stack(held[:size])
-            held = held[size:]
-    if held:
-        yield np.stack(held)

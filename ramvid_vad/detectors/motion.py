@@ -1,6 +1,7 @@
 """How much moves in the busiest place of each frame: difference of two frames, and optical flow. Nothing is learnt."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np

@@ -5,7 +5,7 @@ the group's channels of the squared difference between the true entries and the 
 highest mean over a box of cells.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,3 +176,16 @@ def part_residuals(
             raise InputError(f"part {part.name!r}: {part.anchors} hides no {part.group}")
         residuals[part.name] = made[shared][part.group]
     return residuals
+
+
+def blocks(maps: Iterable[np.ndarray], size: int, least: int) -> Iterator[np.ndarray]:
+    """Maps one by one -> blocks of ``size``, float16 (k, C, h, w) as the training saw them; the last one has at least
+    ``least``, if the video has."""
+    held: list[np.ndarray] = []
+    for each in maps:
+        held.append(each.astype(np.float16))
+        if len(held) == size + least:
+            yield np.stack(held[:size])
+            held = held[size:]
+    if held:
+        yield np.stack(held)

@@ -4,7 +4,7 @@ A field's name is its flag (``--name``) and its YAML key; ``cli`` makes the pars
 RaMViD or improved-diffusion have keep their meaning.
 """
 
-from ramvid_vad.options.detection import ExportOptions, FitOptions, ScoreOptions, SelectOptions
+from ramvid_vad.options.detection import ExportOptions, FeatureStudyOptions, FitOptions, ScoreOptions, SelectOptions
 from ramvid_vad.options.evaluation import CompareOptions, EvalOptions
 from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOptions
 from ramvid_vad.options.option import describe, int_list, option, parse_image_size, str2bool

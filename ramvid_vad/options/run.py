@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from ramvid_vad.options.detection import ExportOptions, FitOptions, ScoreOptions, SelectOptions
+from ramvid_vad.options.detection import ExportOptions, FeatureStudyOptions, FitOptions, ScoreOptions, SelectOptions
 from ramvid_vad.options.evaluation import CompareOptions, EvalOptions
 from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOptions
 from ramvid_vad.options.sampling import DemoOptions, SampleOptions

@@ -82,7 +82,7 @@ class Folder:
         write_text(os.path.join(self.path, "state.json"), json.dumps({"format": FORMAT, **state}, indent=1) + "\n")
 
     def load_state(self) -> dict[str, Any]:
-        """What :meth:`save_state` wrote, counters as Counters, or the state before the first frame. InputError: damaged,
+        """What :meth:`save_state` wrote, or the state before the first frame. InputError: damaged,
         or a newer version's."""
         path = os.path.join(self.path, "state.json")
         try:

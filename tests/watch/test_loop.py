@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_an_event_is_told_with_picture_and_clip(film, tmp_path, capsys):
     assert (last["camera"], last["id"], last["kind"]) == ("door", 1, "anomaly")
     assert (last["start_frame"], last["end_frame"]) == (10, 19)
     assert last["severity"] == pytest.approx(BRIGHT / 128, abs=0.02)
-    assert [json.loads(line) for line in open(tmp_path / TODAY / "events.jsonl")] == told
+    assert [json.loads(line) for line in (tmp_path / TODAY / "events.jsonl").read_text().splitlines()] == told
     assert (tmp_path / last["thumbnail"]).read_bytes()[:2] == b"\xff\xd8"
     means = [float(frame.mean()) for frame in read_frames(str(tmp_path / last["clip"]))]
     before = sum(mean < 128 for mean in means[:-5])
@@ -178,6 +179,6 @@ def test_passwords_are_in_nothing_that_is_written(tmp_path, capsys):
     said = capsys.readouterr()
     texts = [said.out, said.err, json.dumps(watched.board.status()), repr(vars(watched)), *watched.summary()]
     for root, _, names in os.walk(tmp_path):
-        texts += [open(os.path.join(root, name), "rb").read().decode("latin-1") for name in names]
+        texts += [Path(root, name).read_bytes().decode("latin-1") for name in names]
     assert "webhook: " in said.err and "***@" in said.err and len(texts) > 6
     assert not [text for text in texts if secret in text]

@@ -183,7 +183,7 @@ def until(true, seconds=30):
 
 def test_the_page_in_a_browser(tmp_path, monkeypatch):
     monkeypatch.setenv("SE_OFFLINE", "true")
-    with page_of(tmp_path) as (watched, page), browsing(tmp_path) as browser:
+    with page_of(tmp_path) as (_, page), browsing(tmp_path) as browser:
 
         def find(selector):
             return browser.find_element("css selector", selector)

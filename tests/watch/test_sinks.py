@@ -170,6 +170,7 @@ def test_an_event_is_published():
         ("command", "  "),
         ("command", "echo 'open"),
         ("mqtt", "mqtt://host"),
+        ("mqtt", "mqtt://host/a/+"),
         ("mqtt", "mqtt://host/a/#"),
         ("mqtt", "http://host/a"),
     ],
