@@ -10,17 +10,7 @@ import torch
 from scipy.ndimage import uniform_filter
 
 from ramvid_vad.detectors.appearance import PatchMemory
-from ramvid_vad.detectors.detector import (
-    MINUTES,
-    SEED,
-    Detector,
-    Frame,
-    FrameScore,
-    Scores,
-    colour,
-    gathered,
-    key_of,
-)
+from ramvid_vad.detectors.detector import MINUTES, SEED, Detector, Frame, FrameScore, Scores, colour, gathered, key_of
 from ramvid_vad.detectors.free_parts import BOXES, FREE, appearance_memory, nearest
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
 from ramvid_vad.detectors.normal_videos import keep_to
