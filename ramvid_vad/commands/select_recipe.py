@@ -24,11 +24,12 @@ from ramvid_vad.runtime.randomness import stream
 from ramvid_vad.video.reader import find_videos, read_frames, video_name
 
 LEVELS = (0.3, 0.7, 1.5)
+GROUPS = ("appearance", "motion", "speed")
 CANDIDATES = (
-    *(Part("none", level, group) for level, group in product(LEVELS, ("appearance", "motion"))),
+    *(Part("none", level, group) for level, group in product(LEVELS, GROUPS)),
     Part("appearance_given_motion", None, "appearance"),
-    Part("motion_given_appearance", None, "motion"),
-    *(Part(kind, None, group) for kind, group in product(("prediction", "infill"), ("appearance", "motion"))),
+    *(Part("motion_given_appearance", None, group) for group in GROUPS[1:]),
+    *(Part(kind, None, group) for kind, group in product(("prediction", "infill"), GROUPS)),
 )
 SIDES = (3, 5, 7)  # of the box, in cells
 GAIN = 0.001  # of mean AUC, that a further part must bring

@@ -252,6 +252,7 @@ class Infilling(Detector):
             self._pattern,
             self.model,
             self.diffusion,
+            scored=self.space.scored,
             draws=self.draws,
             key=key,
             first=first,

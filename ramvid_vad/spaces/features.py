@@ -16,7 +16,7 @@ import torch
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.spaces.backbones import LITE0, load_backbone
-from ramvid_vad.spaces.motion import CELL, CHANNELS, motion_cells
+from ramvid_vad.spaces.motion import CELL, CHANNELS, DIRECTIONS, motion_cells
 from ramvid_vad.spaces.space import LINES, Space, reduced, resized
 from ramvid_vad.video.reader import Clip
 
@@ -111,6 +111,13 @@ class FeatureSpace(Space):
     @property
     def groups(self) -> dict[str, int]:
         return {"appearance": self.axes.shape[1], "motion": CHANNELS}
+
+    @property
+    def scored(self) -> dict[str, slice]:
+        """Channels whose residual is a score of its own: the groups, and of motion how fast without whither."""
+        first = self.axes.shape[1]
+        whole = slice(first, first + CHANNELS)
+        return {"appearance": slice(0, first), "motion": whole, "speed": slice(first + DIRECTIONS, whole.stop)}
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -5,6 +5,7 @@ import numpy as np
 
 CELL = 8  # pixels
 CHANNELS = 5
+DIRECTIONS = 2  # of these the first: u and v, which have a sign
 
 
 def flow_between(now: np.ndarray, before: np.ndarray) -> np.ndarray:
