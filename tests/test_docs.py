@@ -26,7 +26,7 @@ def commands(text: str) -> list[tuple[str, str]]:
 @pages
 def test_flags_exist(page):
     known = {spec.name for group in GROUPS.values() for spec in fields(group)} | {"config", "dry_run", "help"}
-    for script in [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "tests" / "reliability").glob("*.py")]:
+    for script in [*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "tests" / "reliability").glob("*.py")]:
         known |= set(re.findall(r'add_argument\("--(\w+)"', script.read_text(encoding="utf-8")))
     written = set(re.findall(r"(?<![\w-])--([a-z]\w*(?:-\w+)*)", page.read_text(encoding="utf-8")))
     assert written - known - FOREIGN_FLAGS == set()

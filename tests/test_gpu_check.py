@@ -32,9 +32,7 @@ def test_the_dry_run_passes_from_a_copy_and_names_what_needs_cuda(tmp_path):
     tree = tmp_path / "copy"
     left = shutil.ignore_patterns("__pycache__", "field*", "version*")
     for folder in ("benchmarks", "ramvid_vad", "tests/data", "tests/ops"):
-        shutil.copytree(
-            ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__", "field*", "version*")
-        )
+        shutil.copytree(ROOT / folder, tree / folder, ignore=left)
     shutil.copy(ROOT / "tests" / "golden_figures.py", tree / "tests")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, str(tree / "benchmarks" / "gpu" / "check.py"), "--dry", "--out", str(tmp_path / "out")]
