@@ -151,5 +151,5 @@ def made_up(path: Path, kind: str) -> None:
 def dry_space() -> FeatureSpace:
     """One whose maps are 4 x 5 cells."""
     axes = torch.linalg.qr(torch.randn(120, 24, generator=torch.Generator().manual_seed(0)))[0]
-    moments = (torch.zeros(5), torch.ones(5))
-    return FeatureSpace((32, 40), "none", "", torch.zeros(120), torch.ones(120), axes, torch.ones(24), *moments)
+    moments = (torch.ones(24), torch.zeros(24, 4, 5), torch.ones(5), torch.zeros(5, 4, 5))
+    return FeatureSpace((32, 40), "none", "", torch.ones(120), axes, *moments)

@@ -33,10 +33,8 @@ def detector():
     network = FrozenFeatures(torch.float32)
     features = network(texture(8, *SIZE)).flatten(0, 2)
     axes = torch.linalg.qr(torch.randn(network.channels, 4))[0]
-    moments = (torch.zeros(CHANNELS), torch.ones(CHANNELS))
-    space = FeatureSpace(
-        SIZE, "efficientnet_lite0", network.digest, features.mean(0), features.std(0), axes, torch.rand(4) + 1, *moments
-    )
+    moments = (torch.rand(4) + 1, torch.randn(4, 7, 9), torch.ones(CHANNELS), torch.zeros(CHANNELS, 7, 9))
+    space = FeatureSpace(SIZE, "efficientnet_lite0", network.digest, features.std(0), axes, *moments)
     model = {"num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2", "mixer": "none", "mask_channel": True}
     config = {"model": model, "diffusion": {"prediction": "v", "noise_schedule": "cosine", "diffusion_steps": 100}}
     config |= {"anchors": {"anchors": "none"}, "space": {"space": "features", "space_channels": 4}, "seq_len": 6}
