@@ -256,7 +256,7 @@ def test_ctrl_c_leaves_no_half_detector(camera, tmp_path, monkeypatch, capsys):
         (["fit"], "ramvid-vad fit: error: which normal video"),
         (["fit", "x", "--nonsense", "1"], "unknown flag --nonsense"),
         (["score", "x.mp4"], "--model: give the folder"),
-        (["watch"], "unknown command 'watch'"),
+        (["wach"], "unknown command 'wach'"),
     ],
 )
 def test_mistakes_of_the_one_command_are_one_line_and_code_2(words, message, capsys):

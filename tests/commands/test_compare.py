@@ -170,7 +170,7 @@ def test_names_cannot_break_the_markdown():
 
 def test_a_detector_is_fitted_by_its_name(top, tmp_path, capsys):
     main(["fit", str(top / "normal"), "--out", str(tmp_path / "d"), "--detector", "frame_difference"])
-    assert capsys.readouterr().out.startswith(f"{tmp_path}/d: frame difference, 240 lines\nnext:")
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/d: frame difference, 240 lines\nthreshold ")
     loaded = ramvid_vad.load(str(tmp_path / "d"))
     assert isinstance(loaded, FrameDifference) and loaded.card["recipe"] == "frame_difference"
     for more, message in (
