@@ -5,14 +5,20 @@ from typing import Any
 
 import yaml
 
-from ramvid_vad.options.detection import ExportOptions, FeatureStudyOptions, FitOptions, ScoreOptions, SelectOptions
+from ramvid_vad.options.detection import (
+    ExportOptions,
+    FeatureStudyOptions,
+    FitOptions,
+    ScoreOptions,
+    SelectOptions,
+    WatchOptions,
+)
 from ramvid_vad.options.evaluation import CompareOptions, EvalOptions
 from ramvid_vad.options.network import AnchorOptions, DiffusionOptions, ModelOptions
 from ramvid_vad.options.sampling import DemoOptions, SampleOptions
 from ramvid_vad.options.space import SpaceOptions
 from ramvid_vad.options.training import TrainOptions
 from ramvid_vad.options.video import CacheOptions, PrepareOptions, VideoOptions
-from ramvid_vad.options.watching import WatchOptions
 
 GROUPS = {
     "model": ModelOptions,

@@ -18,9 +18,9 @@ class SpaceOptions:
     backbone_weights: str = option("", "features: local file of weights for a network of timm's; empty: timm's own")
     space_channels: int = option(24, "features: principal axes of the network's channels", at_least=1, at_most=4096)
     space_centre: str = option(
-        "place",
-        "features: the mean of normal video that is subtracted, of each place, or one of all (a camera that moves)",
-        choices=("place", "all"),
+        "all",
+        "features: the mean of normal video that is subtracted, one of all places, or of each place (docs/study.md)",
+        choices=("all", "place"),
     )
     lines: int = option(
         240,

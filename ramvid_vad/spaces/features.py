@@ -1,8 +1,8 @@
 """How each cell of 8 x 8 pixels looks to a frozen network, and how it moves: the space in which anomalies show.
 
-Group ``appearance``: the network's channels less their mean at that place over normal video, standardised, on their K
-principal axes with damped whitening. Group ``motion``: optical flow and difference per cell, less their mean at that
-place, standardised. A fixed camera's still background is so near 0 everywhere, and what changes has all the axes.
+Group ``appearance``: the network's channels, standardised, on their K principal axes with damped whitening. Group
+``motion``: optical flow and difference per cell, standardised. The mean subtracted is one for all places or, with
+``centre="place"``, that of each: a fixed camera's still background is then near 0 everywhere.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -70,14 +70,14 @@ class FeatureSpace(Space):
         weights: str = "",
         kept: int = KEPT,
         lines: int = LINES,
-        centre: str = "place",
+        centre: str = "all",
         tick: Callable[[int], Any] = lambda frames: None,
     ) -> "FeatureSpace":
         """From normal videos or clips, a pure function of them; about FRAMES frames of at most VIDEOS are looked at.
 
         kept: principal axes of appearance (K).  lines: larger frames are reduced to this shorter side; 0: they stay.
-        All frames are brought to the size of the first video's.  centre: the mean that is subtracted, of each "place",
-        or of "all" places together, as for a camera that moves.  tick: called with 1 per frame looked at.
+        All frames are brought to the size of the first video's.  centre: the mean that is subtracted, of "all" places
+        together, or of each "place".  tick: called with 1 per frame looked at.
         InputError: a video that cannot be read, a backbone that is not here, more axes than channels.
         """
         network = load_backbone(backbone, weights)

@@ -40,11 +40,6 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        """Where events go is the user's to say, not the server's."""
-
-
 class Webhook:
     """POST of the JSON; user and password in the address become a Basic authorization."""
 
@@ -55,7 +50,11 @@ class Webhook:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
             self._headers["Authorization"] = "Basic " + base64.b64encode(login).decode()
         self._address = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        self._open = urllib.request.build_opener(_NoRedirect).open
+        opener = urllib.request.OpenerDirector()  # without redirections: where events go is not the server's to say
+        for name in ("Proxy", "HTTP", "HTTPS", "HTTPDefaultError"):
+            opener.add_handler(getattr(urllib.request, f"{name}Handler")())
+        opener.add_handler(urllib.request.HTTPErrorProcessor())
+        self._open = opener.open
 
     def send(self, record: dict[str, Any]) -> None:
         request = urllib.request.Request(self._address, json.dumps(record).encode(), self._headers, method="POST")

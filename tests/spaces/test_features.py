@@ -134,7 +134,7 @@ def test_groups_and_grid_and_frames_one_by_one(videos, space):
 
 def test_motion_is_standardised_on_normal_video(tmp_path):
     clip = texture(20, 64, 96, speed=2)
-    space = FeatureSpace.fit([str(write_video(tmp_path / "v.mkv", clip))], kept=4)
+    space = FeatureSpace.fit([str(write_video(tmp_path / "v.mkv", clip))], kept=4, centre="place")
     motion = np.stack(list(space.encode(clip)))[1:, 4:]
     np.testing.assert_allclose(motion.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(motion.std((0, 2, 3)), 1, atol=1e-3)
@@ -197,7 +197,7 @@ def test_fitted_again_it_is_byte_equal(videos, space, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert again.fingerprint == space.fingerprint
     others = [FeatureSpace.fit(videos, kept=3), FeatureSpace.fit(videos[:1], kept=4)]
-    others += [FeatureSpace.fit(videos, kept=4, lines=40), FeatureSpace.fit(videos, kept=4, centre="all")]
+    others += [FeatureSpace.fit(videos, kept=4, lines=40), FeatureSpace.fit(videos, kept=4, centre="place")]
     assert len({space.fingerprint, *(other.fingerprint for other in others)}) == 5
 
 

@@ -65,7 +65,7 @@ def test_it_trains_resumes_exactly_and_keeps_its_space(videos, tmp_path):
         "space": "features",
         "backbone": "efficientnet_lite0",
         "space_channels": 3,
-        "space_centre": "place",
+        "space_centre": "all",
         "lines": 240,
         "tube_cells": "2,3",
     }
