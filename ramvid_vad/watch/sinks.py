@@ -106,7 +106,7 @@ class Mqtt:
     def __init__(self, address: str) -> None:
         parts = _parts(address, "mqtt", ("mqtt", "mqtts"))
         self._topic = unquote(parts.path[1:])
-        if not self._topic or parts.fragment or set("#+") & set(self._topic):
+        if not self._topic or set("#+") & set(address.rpartition("@")[2]):
             raise InputError("--mqtt: give a topic to publish to, e.g. mqtt://broker/cameras/door")
         try:
             from paho.mqtt import client
