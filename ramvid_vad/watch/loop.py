@@ -27,6 +27,7 @@ from ramvid_vad.watch.worker import Worker
 
 SAVED = 10.0  # seconds between two saves of the state: what a kill can take from the counters
 SWEPT = 3600.0  # seconds between two looks for days that are too old
+CALM = 0.5  # level below which, without an event, what came before is no event's peak
 PATIENCE = 20.0  # seconds at the end for clips and receivers
 Pair = tuple[np.ndarray, np.ndarray]
 """A frame as RGB, uint8 (H, W, 3), and as luma, uint8 (H, W, 1)."""
@@ -88,6 +89,7 @@ class Watch:
         self._files = Worker("pictures and clips", 16)
         self._recent = Recent(settings.before)
         self._held: Frame | None = None  # the first frame of another size
+        self._highest: Any = None  # the moment of the highest level since it was calm: a change is told after its peak
         self._given = 0  # frames that the camera has and that have no score yet
         self._open: dict[Any, Open] = {}
         self._saved = self._swept = 0.0
@@ -168,10 +170,14 @@ class Watch:
         if not self._reader.lost and LOST in self._open:
             record = self._open.pop(LOST).record
             self._tell("end", record | {"end": moment_text(moment.seconds), "end_frame": base + moment.number})
+        if not any(each.clip for each in self._open.values()) and moment.level < CALM:
+            self._highest = None
+        elif not self._highest or moment.level > self._highest.level:
+            self._highest = moment
         for change, event in moment.changes:
             self._event(change, event, moment, base)
         self.latency.add(self.clock() - moment.seconds)
-        self.board.show(moment, [each.record["box"] for each in self._open.values() if each.record.get("box")])
+        self.board.show(moment)
 
     def _event(self, change: str, event: Any, moment: Any, base: int) -> None:
         if change == "new":
@@ -180,13 +186,14 @@ class Watch:
         higher = not event.fault and event.severity > opened.record.get("severity", 0)
         opened.record |= record_of(event, base)
         if higher:
-            boxes = [event.box] if event.box is not None else []
-            still = marked(moment.frame, moment.map, moment.level, boxes)
+            peak = self._highest if self._highest and self._highest.number == event.peak else moment
+            still = marked(peak.frame, peak.map, peak.level, event.box)
             opened.record["thumbnail"] = self.folder.picture(opened.record, "jpg")
             self._write(opened.record["thumbnail"], lambda path: write_bytes(path, jpeg(still)))
         if change == "end":
             del self._open[event.id]
             self._write_clip(opened)
+            self._highest = None if opened.clip else self._highest
         self._tell(change, opened.record)
 
     def _write_clip(self, opened: Open) -> None:

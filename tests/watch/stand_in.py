@@ -68,6 +68,8 @@ class Brightness:
                         event.peak, event.peak_seconds, event.severity = number, seconds, level
                         height, width = frame.shape[:2]
                         event.box, event.parts = (width // 4, height // 4, width // 2, height // 2), ["brightness"]
+                    if not kind and number - event.start in (4, 8, 12):  # as of a camera, not at every frame
+                        changes.append(["update", event])
             if last:
                 yield last
             told = [(change, replace(event)) for change, event in changes]

@@ -12,10 +12,11 @@ from servers import jpegs, motion_jpeg
 from stand_in import BRIGHT, DARK, accounted, watch
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.reader import read_frames
+from ramvid_vad.video.reader import read_frames, read_image
 from ramvid_vad.video.writer import write_video
 from ramvid_vad.watch.clips import Recent
 from ramvid_vad.watch.folder import Folder, days_to_keep
+from ramvid_vad.watch.page.picture import marked
 
 TODAY = date.today().isoformat()
 
@@ -37,7 +38,7 @@ def test_an_event_is_told_with_picture_and_clip(film, tmp_path, capsys):
     watched = watch(film, tmp_path, before=0.2)
     watched.run(lambda: False)
     told = lines(capsys)
-    assert [line["change"] for line in told] == ["new", "end"]
+    assert [line["change"] for line in told] == ["new", "update", "update", "end"]
     last = told[-1]
     assert (last["camera"], last["id"], last["kind"]) == ("door", 1, "anomaly")
     assert (last["start_frame"], last["end_frame"]) == (10, 19)
@@ -48,6 +49,20 @@ def test_an_event_is_told_with_picture_and_clip(film, tmp_path, capsys):
     before = sum(mean < 128 for mean in means[:-5])
     assert 4 <= before <= 8 and 8 <= sum(mean > 128 for mean in means) <= 12  # 0.2 s at 30 a second, and the event
     accounted(watched.counters)
+
+
+def test_the_picture_of_an_event_is_its_peak_though_that_is_told_later(tmp_path, capsys):
+    frames = np.full((30, 48, 64, 3), DARK, np.uint8)
+    frames[10:20] = 180
+    frames[16] = BRIGHT
+    write_video(str(tmp_path / "a.mp4"), frames, fps=30, crf=0)
+    watch(str(tmp_path / "a.mp4"), tmp_path / "out").run(lambda: False)
+    last = lines(capsys)[-1]
+    assert last["peak_frame"] == 16
+    shown = read_image(str(tmp_path / "out" / last["thumbnail"])).mean()
+    heat = np.ones((6, 8), np.float32)
+    peak, usual = (marked(np.full((48, 64, 3), v, np.uint8), heat, 2.0, last["box"]).mean() for v in (BRIGHT, 180))
+    assert abs(shown - peak) < 3 < abs(shown - usual)
 
 
 def test_black_frames_are_a_fault_and_no_anomaly(tmp_path, capsys):
@@ -68,7 +83,7 @@ def test_a_restart_goes_on_with_numbers_and_counts(film, tmp_path, capsys):
     second = watch(film, tmp_path)
     second.run(lambda: False)
     told = lines(capsys)
-    assert [line["id"] for line in told] == [1, 1, 2, 2]
+    assert [line["id"] for line in told] == [1] * 4 + [2] * 4
     assert told[-1]["start_frame"] == 40 and second.counters.scored == 60 and second.counters.connections == 2
     accounted(second.counters)
     assert [event["id"] for event in second.board.status()["events"]] == [2, 1]
@@ -92,7 +107,7 @@ def test_a_number_is_not_used_twice_when_the_state_is_gone(film, tmp_path, capsy
     watch(film, tmp_path).run(lambda: False)
     (tmp_path / "state.json").unlink()
     watch(film, tmp_path).run(lambda: False)
-    assert [line["id"] for line in lines(capsys)] == [1, 1, 2, 2]
+    assert [line["id"] for line in lines(capsys)] == [1] * 4 + [2] * 4
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 2}', '{"format": 1}', '{"format": 1, "counters": 3}'])
@@ -164,7 +179,7 @@ def test_a_full_disk_is_said_once_and_the_watch_goes_on(film, tmp_path, monkeypa
         monkeypatch.setattr(watched.folder, name, full)
     watched.run(lambda: False)
     said = capsys.readouterr()
-    assert watched.counters.scored == 30 and len(said.out.splitlines()) == 2
+    assert watched.counters.scored == 30 and len(said.out.splitlines()) == 4
     assert said.err.count("the watch goes on") == 1 and said.err.count("No space left") == 2  # and the pictures
     accounted(watched.counters)
 

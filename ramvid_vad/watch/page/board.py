@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ramvid_vad.watch.clips import jpeg
-from ramvid_vad.watch.page.picture import marked
+from ramvid_vad.watch.page.picture import marked, worst_place
 
 STEP, STEPS = 0.25, 480  # seconds of one point of the rolling score, and how many are kept: two minutes
 EVENTS = 50
@@ -30,13 +30,12 @@ class Board:
         self._points: deque[list[float]] = deque(maxlen=STEPS)  # [seconds, highest level]
         self._events = OrderedDict((event["id"], event) for event in events)
         self._moment: Any = None
-        self._boxes: list[tuple[int, int, int, int]] = []
 
-    def show(self, moment: Any, boxes: list[tuple[int, int, int, int]]) -> None:
-        """One more scored frame, and the boxes of the events that are open."""
+    def show(self, moment: Any) -> None:
+        """One more scored frame."""
         level = round(min(max(float(moment.level), -99.0), 99.0), 3)
         with self._lock:
-            self._moment, self._boxes = moment, boxes
+            self._moment = moment
             if self._points and moment.seconds < self._points[-1][0] + STEP:
                 self._points[-1][1] = max(self._points[-1][1], level)
             else:
@@ -57,8 +56,11 @@ class Board:
     def picture(self) -> bytes | None:
         """The newest frame with heat and boxes, a JPEG; None: there was none."""
         with self._lock:
-            moment, boxes = self._moment, self._boxes
-        return None if moment is None else jpeg(marked(moment.frame, moment.map, moment.level, boxes), quality=80)
+            moment = self._moment
+        if moment is None:
+            return None
+        box = worst_place(moment.map, moment.level, moment.frame.shape[:2])
+        return jpeg(marked(moment.frame, moment.map, moment.level, box), quality=80)
 
     def status(self) -> dict[str, Any]:
         """All but the picture, as JSON."""

@@ -95,7 +95,7 @@ function fill(card, event) {
   }
   const text = put(element, "div", null, { class: "text" });
   put(text, "p", `${clock(event.start)}${until}`);
-  const parts = Object.entries(event.parts || {}).sort((a, b) => b[1] - a[1]).map(([name]) => name);
+  const parts = event.parts.map((name) => name.replaceAll("_", " "));
   put(text, "p", `event ${event.id}, ${event.start.slice(0, 10)}; severity ${event.severity.toFixed(1)}` + (parts.length ? `; ${parts.join(", ")}` : ""), { class: "soft" });
   const said = answers.get(event.id) || (event.normal ? `Called normal; stored as ${event.normal}.` : "");
   if (said) put(text, "p", said, { class: "soft" });
