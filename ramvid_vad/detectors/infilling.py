@@ -187,7 +187,6 @@ class Infilling(Detector):
 
     def stream(self, frames: Iterable[Frame], key: int = 0, maps: bool = True, block: int = 0) -> Iterator[FrameScore]:
         """``map`` holds the calibrated sum of the residuals, each the mean of the box around its cell.
-
         block: frames that are scored at once; 0: as many as a window has, T: a score comes at most 2 T frames late.
         ``score`` takes blocks of BLOCK: where windows lie depends on the blocks, and with that, a little, the score.
         """

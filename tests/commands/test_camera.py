@@ -1,0 +1,128 @@
+"""fit and score of a camera: events with pictures and clips, again, names from outside, more normal video."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import ramvid_vad
+from ramvid_vad.__main__ import main
+from ramvid_vad.events.camera import Camera
+from ramvid_vad.video.reader import read_colour_and_grey, read_frames
+from ramvid_vad.video.writer import write_video
+
+NAME = "<img src=x onerror=alert(1)>.mp4"
+
+
+def street(first: int, frames: int = 60) -> np.ndarray:
+    """A textured scene of 48 x 64 pixels, a little noisy, in which a small bright square walks to the right."""
+    rng = np.random.default_rng(0)
+    scene = np.repeat(rng.integers(60, 120, (48, 64, 1), dtype=np.uint8), 3, axis=2)
+    video = np.stack([scene] * frames) + np.random.default_rng(first + 1).integers(0, 3, (frames, 48, 64, 1), np.uint8)
+    for t in range(frames):
+        left = (first + t) % 56
+        video[t, 20:28, left : left + 8] = 200
+    return video.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def top(tmp_path_factory):
+    top = tmp_path_factory.mktemp("camera")
+    (top / "normal").mkdir()
+    for number in range(3):
+        write_video(str(top / "normal" / f"{number}.mp4"), iter(street(7 * number)), 10)
+    odd = street(3, 90)
+    for t in range(40, 60):  # dark, large, and quick
+        left = 6 * (t - 40) % 44
+        odd[t, 4:18, left : left + 20] = 0
+    write_video(str(top / NAME), iter(odd), 10)
+    main(["fit", str(top / "normal"), "--out", str(top / "cam"), "--alarms_per_hour", "2"])
+    return top
+
+
+def test_a_stream_scores_as_the_whole_to_the_last_bit(top):
+    detector, video = ramvid_vad.load(str(top / "cam")), str(top / NAME)
+    whole = detector.score(video)
+    streamed = list(detector.stream(read_colour_and_grey(video)))
+    np.testing.assert_array_equal([each.score for each in streamed], whole.frames)
+    np.testing.assert_array_equal([each.map for each in streamed], whole.maps)
+    np.testing.assert_array_equal([each.parts["features"] for each in streamed], whole.parts["features"])
+    pairs = zip(read_frames(video), read_frames(video, rgb=False), strict=True)
+    for (colour, grey), (rgb, luma) in zip(read_colour_and_grey(video), pairs, strict=True):
+        assert (colour == rgb).all() and (grey == luma).all()
+
+
+def test_a_score_is_there_when_its_frame_is(top):
+    detector, taken = ramvid_vad.load(str(top / "cam")), []
+
+    def frames():
+        for frame in street(0, 5):
+            taken.append(1)
+            yield frame
+
+    behind = [len(taken) for _ in detector.stream(frames())]
+    assert behind == [2, 2, 3, 4, 5]  # the first frame takes the motion of the second
+
+
+def test_events_pictures_and_clips_and_again(top, tmp_path, capsys):
+    words = ["score", str(top / NAME), "--model", str(top / "cam"), "--out", str(tmp_path), "--overlay", "True"]
+    main(words)
+    assert "90 frames" in capsys.readouterr().out
+    stem = NAME.removesuffix(".mp4")
+    (event,) = map(json.loads, (tmp_path / f"{stem}.events.jsonl").read_text().splitlines())
+    assert event["camera"] == "cam" and 40 <= event["start"] <= 44 and 57 <= event["end"] <= 64
+    assert event["severity"] > 1 and event["parts"] and event["fault"] == ""
+    assert event["start_seconds"] == pytest.approx(event["start"] / 10)
+    x0, y0, x1, y1 = event["box"]
+    assert y0 < 18 and 0 <= x0 < x1 <= 64 and y1 <= 48
+    assert (tmp_path / event["thumbnail"]).read_bytes()[:2] == b"\xff\xd8"
+    clip = list(read_frames(str(tmp_path / event["clip"])))
+    assert 30 + 15 <= len(clip) <= 75  # three seconds before, the event, two after
+    assert len(list(read_frames(str(tmp_path / f"{stem}.overlay.mp4")))) == 90
+    with open(tmp_path / f"{stem}.scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    whole = ramvid_vad.load(str(top / "cam")).score(str(top / NAME), maps=False)
+    assert [row["score"] for row in rows] == [f"{score:.6g}" for score in whole.frames]
+    assert {row["health"] for row in rows} == {""} and max(float(row["level"]) for row in rows) > 1
+    main(words)
+    assert "finished before" in capsys.readouterr().out
+    (tmp_path / f"{stem}.overlay.mp4").unlink()
+    main(words)
+    assert "90 frames" in capsys.readouterr().out
+
+
+def test_more_normal_video_makes_it_normal(top, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(top / "cam", tmp_path / "cam")
+    main(["fit", "--add", str(top / NAME), "--out", str(tmp_path / "cam")])
+    assert "held-out normal video" in capsys.readouterr().out
+    before, after = Camera.load(str(top / "cam")), Camera.load(str(tmp_path / "cam"))
+    assert after.threshold.value > before.threshold.value and len(after.curves) == len(before.curves) + 1
+    kept = before.detector.appearance.memory.centres
+    assert (after.detector.appearance.memory.centres[: len(kept)] == kept).all()
+    assert len(after.detector.appearance.memory) > len(kept)
+    frames = enumerate(read_colour_and_grey(str(top / NAME)))
+    assert not any(m.changes for m in after.stream((n / 10, frame) for n, frame in frames))
+
+
+def test_a_detector_without_an_alarm_still_scores(top, tmp_path):
+    import shutil
+
+    shutil.copytree(top / "cam", tmp_path / "cam", ignore=shutil.ignore_patterns("alarm.*"))
+    main(["score", str(top / NAME), "--model", str(tmp_path / "cam"), "--out", str(tmp_path)])
+    with open(tmp_path / f"{NAME.removesuffix('.mp4')}.scores.csv", newline="") as file:
+        assert "level" not in next(csv.DictReader(file))
+
+
+def test_mistakes_are_one_line(top, capsys):
+    for words, message in (
+        (["fit", str(top / "normal"), "--add", "x.mp4", "--out", str(top / "cam")], "--add x.mp4"),
+        (["fit", str(top / "normal"), "--out", str(top / "zoned"), "--zone", "0,0"], "--zone '0,0'"),
+        (["fit", "--add", str(top / NAME), "--out", str(top / "none")], "no fitted detector there"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert end.value.code == 2 and message in said
