@@ -39,7 +39,7 @@ def run(rows: Rows, command: list[str], folder: Path, ranks: int, **variables: s
     """Ranks that share a global batch of 4 make a step; what rank 0 saved."""
     words = [SCRIPT, str(folder), str(4 // ranks), "cpu" if rows.dry else "cuda"]
     environment = os.environ | variables | ({"CUDA_VISIBLE_DEVICES": ""} if rows.dry else {})
-    done = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=150)
+    done = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=400)
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}: {' / '.join(done.stderr.strip().splitlines()[-4:])}")
     return torch.load(folder / "end.pt", map_location="cpu", weights_only=True)
