@@ -70,7 +70,7 @@ def test_arrays_give_back_what_was_written(tools, tmp_path):
     maps = np.clip(rng.standard_normal((7, 3, 2, 2)) * 3, -12, 12)
     tools["arrays"].write_arrays(tmp_path / "m.npz", "maps", {"x": maps}, [])
     again = tools["arrays"].Arrays(tmp_path / "m.npz").frames("x")
-    assert again.dtype == np.float16 and np.abs(again - maps).max() <= 0.05 + 0.01  # half a step, and float16
+    assert again.dtype == np.float16 and np.abs(again - maps).max() <= 0.1 + 0.01  # half a step, and float16
 
 
 def test_the_busy_share_is_of_the_union_of_the_kernels(tools):
