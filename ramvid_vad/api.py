@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import date
 from typing import Any
 
@@ -17,7 +17,9 @@ from ramvid_vad.detectors.registry import FITTED, RECIPES, SAVED
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.calibration import add_normal, camera_of
+from ramvid_vad.events.camera import FILE as ALARM
 from ramvid_vad.events.camera import Camera
+from ramvid_vad.events.zones import check_zone
 from ramvid_vad.infill_videos import FolderInfilling, sampling_settings
 from ramvid_vad.loading import anchor_pattern, frame_cache, weights_in, with_anchor_kind
 from ramvid_vad.loading import load_model as load_weights_and_options
@@ -70,6 +72,8 @@ def fit(
         raise InputError(f"{next(path for path in paths if paths.count(path) > 1)}: given twice")
     if out is not None:
         result_dir(out, make=False, flag="out")  # before minutes of work
+        if zone:
+            check_zone(zone, paths[0])
     with tempfile.TemporaryDirectory() if out is None else nullcontext(os.path.join(out, "training")) as work:
         found = FITTED[name].fit(paths, progress, work=work, minutes=minutes, seed=seed)
     found.card = {
@@ -79,6 +83,8 @@ def fit(
         "normal_videos": [os.path.basename(path.rstrip("/")) for path in paths],
     }
     if out is not None:
+        with suppress(FileNotFoundError):
+            os.remove(os.path.join(out, ALARM))  # of an earlier detector
         found.save(out)
         if found.streams():
             name = os.path.basename(os.path.abspath(out))

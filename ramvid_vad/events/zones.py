@@ -5,8 +5,10 @@ import os
 import cv2
 import numpy as np
 
+from ramvid_vad.detectors.detector import CELL
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.reader import read_image
+from ramvid_vad.spaces.space import reduced
+from ramvid_vad.video.reader import read_frames, read_image
 
 WHITE = 128  # grey levels from here on are watched
 
@@ -31,6 +33,13 @@ def zone_mask(text: str, size: tuple[int, int], cells: tuple[int, int]) -> np.nd
     if not found.any():
         raise InputError(f"--zone {text[:80]!r}: nothing is left to watch; white is watched, or inside the polygon")
     return found
+
+
+def check_zone(text: str, video: str) -> None:
+    """InputError: no zone of the video's first frame; said before minutes of work."""
+    frame = next(read_frames(video, rgb=False))
+    height, width = reduced(frame).shape[:2]
+    zone_mask(text, frame.shape[:2], (-(-height // CELL), -(-width // CELL)))
 
 
 def _polygon(text: str) -> np.ndarray:

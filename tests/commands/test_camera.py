@@ -8,6 +8,9 @@ import pytest
 
 import ramvid_vad
 from ramvid_vad.__main__ import main
+from ramvid_vad.detectors.detector import Detector
+from ramvid_vad.detectors.motion import FrameDifference
+from ramvid_vad.detectors.registry import PEERS
 from ramvid_vad.events.camera import Camera
 from ramvid_vad.video.reader import read_colour_and_grey, read_frames
 from ramvid_vad.video.writer import write_video
@@ -126,3 +129,32 @@ def test_mistakes_are_one_line(top, capsys):
             main(words)
         said = capsys.readouterr().err.splitlines()[-1]
         assert end.value.code == 2 and message in said
+
+
+class WholeVideos(FrameDifference):
+    """A detector that has no stream."""
+
+    name = "whole_videos"
+    stream = Detector.stream
+
+    def score(self, video, maps=True, tick=lambda frames: None):
+        return FrameDifference().score(video, maps, tick)
+
+
+def test_a_detector_without_a_stream_leaves_no_alarm_of_an_earlier_one(top, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(PEERS, WholeVideos.name, WholeVideos)
+    out = str(tmp_path / "cam")
+    main(["fit", str(top / "normal"), "--out", out, "--detector", "frame_difference"])
+    Camera.load(out)
+    main(["fit", str(top / "normal"), "--out", out, "--detector", WholeVideos.name])
+    assert not (tmp_path / "cam" / "alarm.json").exists() and "threshold" in capsys.readouterr().out
+    main(["score", str(top / NAME), "--model", out, "--out", str(tmp_path / "out")])
+    assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".csv"]
+
+
+def test_a_bad_zone_is_said_before_anything_is_fitted(top, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["fit", str(top / "normal"), "--out", str(tmp_path / "cam"), "--zone", "0,0 1,1"])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "--zone '0,0 1,1'" in said and said.count("\n") == 1
+    assert not (tmp_path / "cam").exists()
