@@ -88,7 +88,7 @@ def test_the_command_prints_and_keeps_all_that_it_tried(made, tmp_path, capsys):
     run = parse_command("", COMMAND_SECTIONS["select_recipe"], flags)
     command(run)
     log = json.loads((tmp_path / "select_recipe.json").read_text())
-    assert log["held_out"] == ["01", "02"] and len(log["alone"]) == 15 * 3
+    assert log["held_out"] == ["01", "02"] and len(log["alone"]) == 21 * 3
     for found in log["alone"].values():
         assert found["mean"] == pytest.approx(np.mean([found[kind] for kind in KINDS]))
     assert log["chosen"][0]["added"] == next(iter(log["alone"]))
