@@ -87,7 +87,7 @@ if __name__ == "__main__":  # benchmarks/recurrence.py takes compiler and flags 
             Extension(
                 "ramvid_vad.ops._cpu_kernel",
                 sources=["ramvid_vad/ops/cpu_kernel.cpp"],
-                depends=[f"ramvid_vad/ops/cpu_{name}.h" for name in ("vector", "scan", "conv", "norm")],
+                depends=[f"ramvid_vad/ops/cpu_{name}.h" for name in ("vector", "layout", "scan", "conv", "norm")],
                 optional=True,  # a missing library is not copied, and no error
             )
         ],

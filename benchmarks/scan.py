@@ -10,6 +10,7 @@ that its own package hands it:
   whose cost grows with the square of L. Tokens are neighbours in memory (B, D, L); `channels-last`: channels are.
 - `mambapy`: the parallel scan of mamba.py (`pip install mambapy`), around it the same softplus, D and gate; (B, L, D).
 - `reference` and `cpu`: the two backends of ramvid_vad.ops; (B, L, D).
+- `cpu, tokens side by side`: the latter on the layout of mamba-ssm, the gradient of y too.
 
 In its turn each is called twice forward and the second call is timed, so that it finds its own inputs in the cache, as
 after the layer before it; `first call` is the first one, which finds what the peers left there. Reported are medians
@@ -94,10 +95,11 @@ def forward_seconds(function: Callable[..., Tensor], case: Case) -> float:
 def training_seconds(function: Callable[..., Tensor], case: Case) -> float:
     """Of forward and the gradients of all inputs."""
     case = {name: x.detach().requires_grad_() for name, x in case.items()}
+    dy = torch.ones_like(next(iter(case.values())))  # u's, or the convolution's x, in its layout
 
     def run() -> None:
         y = function(**case)
-        torch.autograd.grad(y, list(case.values()), torch.ones_like(y))
+        torch.autograd.grad(y, list(case.values()), dy)
 
     return seconds(run)
 
@@ -129,6 +131,7 @@ def scan_rows(arguments: argparse.Namespace) -> list[dict]:
         case = scan_case(arguments.dim, length, arguments.states)
         contestants = {
             "cpu": (ours("cpu"), case),
+            "cpu, tokens side by side": (ours("cpu"), tokens_last(case)),
             "mamba-ssm": (mamba_ssm_definition, tokens_last(case)),
             "mamba-ssm, channels-last": (mamba_ssm_definition, case),
             "reference": (ours("reference"), case),
@@ -190,7 +193,7 @@ def print_rows(title: str, rows: list[dict]) -> None:
     print("| --- " * (2 * len(names) + 1) + "|")
     for row in rows:
         times = [f"{row['milliseconds'][n]:.3g}" if n in row["milliseconds"] else "-" for n in names]
-        ratios = [f"{row['ratio_to_cpu'][n]:.0f}x" if n in row["ratio_to_cpu"] else "-" for n in names[1:]]
+        ratios = [f"{row['ratio_to_cpu'][n]:.1f}x" if n in row["ratio_to_cpu"] else "-" for n in names[1:]]
         print(f"| {row['what']} | {row['length']} | " + " | ".join(times + ratios) + " |")
 
 

@@ -41,7 +41,7 @@ struct Taps {
 template <class E, int WIDTH>
 void conv_forward(const Conv& a, int64_t batch, int64_t, int64_t begin, int64_t end) {
     const Taps<E, WIDTH> taps(a, batch);
-    const Rows<E> y(a.y, batch, {a.length * a.dim, a.dim}, a.length, a.reverse);
+    const Rows<E> y(a.y, batch, {a.length * a.dim, a.dim, 1}, a.length, a.reverse);
     for (int64_t t = begin; t < end; t++) {
         int64_t d = 0;
         for (; d + LANES <= a.dim; d += LANES) {
@@ -70,7 +70,7 @@ struct ConvBackward {
           blocks((a.dim + LANES - 1) / LANES),
           chunks((a.length + a.chunk - 1) / a.chunk),
           dy(a.dy, batch, a.dy_strides, a.length, a.reverse),
-          dx(a.dx, batch, {a.length * a.dim, a.dim}, a.length, a.reverse),
+          dx(a.dx, batch, {a.length * a.dim, a.dim, 1}, a.length, a.reverse),
           ring(a.width * blocks),
           dweight(a.width * blocks),
           dbias(blocks) {}

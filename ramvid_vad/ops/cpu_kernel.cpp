@@ -1,8 +1,9 @@
 // Selective scan, depthwise causal convolution and group norm for CPUs: plain C ABI, no torch headers.
 //
 // This file is compiled once per instruction set (KERNEL_ISA = avx512, avx2, baseline, with the flags that go with it)
-// into one library; cpu_library.py picks the functions by their suffix. All sequences are channels-last: the channel
-// stride is 1, batch and time strides are free. A vector holds neighbouring channels of one token, the states of these
+// into one library; cpu_library.py picks the functions by their suffix. Sequences are channels-last: the channel stride
+// is 1, batch and time strides are free; those of a scan may have their tokens side by side instead (cpu_layout.h), its
+// results are channels-last. A vector holds neighbouring channels of one token, the states of these
 // channels live in registers. A walk from the last token to the first is the same walk over mirrored rows.
 
 #include <stdint.h>
@@ -28,6 +29,8 @@ namespace {  // internal linkage: two instruction sets must never share an inlin
 
 #include "cpu_vector.h"
 //
+#include "cpu_layout.h"
+//
 #include "cpu_scan.h"
 //
 #include "cpu_conv.h"
@@ -52,17 +55,18 @@ void parallel(int64_t tasks, int64_t threads, Task task) {
     for (int64_t i = 0; i < tasks; i++) task(i);
 }
 
-// A task walks neighbouring channel groups of one batch element: few and wide tasks, for whole rows of memory, but
-// enough to keep the threads equally busy. The groups, and with them every rounding, do not depend on the threads.
+// A task walks neighbouring channel groups of one set of one batch element: few and wide tasks, for whole rows of memory,
+// but enough to keep the threads equally busy. The groups, and with them every rounding, do not depend on the threads.
 template <class Task>
 void scan_tasks(const Scan& a, Task task) {
-    const int64_t groups = (a.dim + a.group - 1) / a.group;
-    int64_t spans = (a.threads + a.batch - 1) / a.batch;
-    while (spans < groups && a.batch * spans % a.threads && a.batch * spans < 4 * a.threads) spans++;
+    const int64_t groups = a.groups(), sets = a.batch * a.sets;
+    int64_t spans = (a.threads + sets - 1) / sets;
+    while (spans < groups && sets * spans % a.threads && sets * spans < 4 * a.threads) spans++;
     if (spans > groups) spans = groups;
-    parallel(a.batch * spans, a.threads, [&](int64_t i) {
-        const int64_t begin = groups * (i % spans) / spans * a.group, end = groups * (i % spans + 1) / spans * a.group;
-        task(a, i / spans, begin, end < a.dim ? end : a.dim);
+    parallel(sets * spans, a.threads, [&](int64_t i) {
+        const int64_t span = i % spans, set = i / spans % a.sets, width = a.width();
+        const int64_t begin = groups * span / spans * a.group, end = groups * (span + 1) / spans * a.group;
+        task(a, i / spans / a.sets, set * width + begin, set * width + (end < width ? end : width));
     });
 }
 
@@ -117,7 +121,7 @@ EXPORT(norm_gradient)(const Norm* a) {
 #if defined(KERNEL_QUERIES)  // once in the library
 
 // Raised with every change of an argument struct or of TILE; cpu_library.py refuses a library of another number.
-extern "C" __attribute__((visibility("default"))) int ramvid_vad_kernel_version() { return 3; }
+extern "C" __attribute__((visibility("default"))) int ramvid_vad_kernel_version() { return 4; }
 
 // The best instruction set of this machine: 0 baseline, 1 avx2, 2 avx512.
 extern "C" __attribute__((visibility("default"))) int ramvid_vad_best_isa() {

@@ -11,7 +11,7 @@ from torch import Tensor
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import warn
 
-VERSION = 3  # ramvid_vad_kernel_version() in cpu_kernel.cpp
+VERSION = 4  # ramvid_vad_kernel_version() in cpu_kernel.cpp
 TILE = 32  # as in cpu_scan.h
 ISA_VARIABLE = "RAMVID_VAD_ISA"
 ISAS = ("baseline", "avx2", "avx512")  # as ramvid_vad_best_isa() counts them
@@ -19,9 +19,9 @@ REMEDY = "install g++, then ramvid_vad again: pip install --force-reinstall --no
 
 
 class Strides(ctypes.Structure):
-    """Strides of a (B, L, D) tensor whose last stride is 1, in elements."""
+    """Strides of a (B, L, D) tensor, in elements; that of the channels is 1, or in a scan that of the tokens."""
 
-    _fields_ = (("batch", ctypes.c_int64), ("time", ctypes.c_int64))
+    _fields_ = (("batch", ctypes.c_int64), ("time", ctypes.c_int64), ("channel", ctypes.c_int64))
 
 
 def _structure(name: str, *fields: tuple[type, str]) -> type[ctypes.Structure]:
@@ -31,7 +31,7 @@ def _structure(name: str, *fields: tuple[type, str]) -> type[ctypes.Structure]:
 # Field by field the structs of cpu_scan.h, cpu_conv.h and cpu_norm.h.
 Scan = _structure(
     "Scan",
-    (ctypes.c_int64, "batch dim length states group softplus reverse half threads"),
+    (ctypes.c_int64, "batch dim length states group sets B_set C_set softplus reverse half threads"),
     (ctypes.c_void_p, "u delta B C z dy"),
     (Strides, "u_strides delta_strides B_strides C_strides z_strides dy_strides"),
     (ctypes.c_void_p, "A D bias y last checkpoints du ddelta dz dA dD dbias dB dC"),
@@ -85,8 +85,31 @@ def element_type(*tensors: Tensor | None) -> torch.dtype:
 
 
 def strides(x: Tensor | None) -> Strides:
-    """Of a (B, L, D) tensor with stride 1 along D."""
-    return Strides() if x is None else Strides(x.stride(0), x.stride(1))
+    """Of a (B, L, D) tensor, or a (B, G, L, D) one within its sets."""
+    return Strides() if x is None else Strides(x.stride(0), x.stride(-2), x.stride(-1) if x.shape[-1] > 1 else 1)
+
+
+def rows(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | None]:
+    """(B, D, L) tensors as (B, L, D) of one dtype with stride 1 along D; a view where the tensor is channels-last."""
+    found = sequences(dtype, *tensors)
+    return [x if x is None or x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous() for x in found]
+
+
+def sequences(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | None]:
+    """(..., D, L) tensors as (..., L, D) of one dtype with stride 1 along D or L; a view where they have that."""
+    found = []
+    for x in tensors:
+        if x is not None:
+            x = x.to(dtype).transpose(-1, -2)
+            if 1 not in x.stride()[-2:] and x.shape[-1] > 1:
+                x = x.contiguous()
+        found.append(x)
+    return found
+
+
+def parameter(x: Tensor | None) -> Tensor | None:
+    """Contiguous, in float32."""
+    return None if x is None else x.to(torch.float32).contiguous()
 
 
 def call(name: str, structure: type, fields: dict[str, object], tensors: dict[str, Tensor | None]) -> None:

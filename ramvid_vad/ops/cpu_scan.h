@@ -11,7 +11,8 @@ constexpr int STRIPE = 16;  // channels that lie together in a checkpoint, whate
 
 struct Scan {  // mirrored field by field in cpu_library.py
     int64_t batch, dim, length, states, group;  // group: channels that share one sum in dB and dC, a multiple of LANES
-    int64_t softplus, reverse, half, threads;
+    int64_t sets, B_set, C_set;  // runs of dim / sets channels with a B and C of their own, so many elements further
+    int64_t softplus, reverse, half, threads;  // reverse: a bit for each set
     const void *u, *delta, *B, *C, *z, *dy;  // elements: float, or bfloat16 if half; z may be null
     Strides u_strides, delta_strides, B_strides, C_strides, z_strides, dy_strides;
     const float *A, *D, *bias;  // (dim, states), (dim), (dim); D and bias may be null
@@ -20,9 +21,11 @@ struct Scan {  // mirrored field by field in cpu_library.py
     float* checkpoints;         // (batch, tiles, dim / STRIPE, states, STRIPE), may be null in forward
     void *du, *ddelta, *dz;     // elements (batch, length, dim)
     float *dA, *dD, *dbias;     // (batch, dim, states), (batch, dim), (batch, dim)
-    float *dB, *dC;             // (groups, batch, length, states)
+    float *dB, *dC;             // (sets * groups of a set, batch, length, states)
 
     int64_t bytes() const { return batch * length * dim * (half ? 2 : 4); }  // of a (batch, length, dim) tensor
+    int64_t width() const { return dim / sets; }
+    int64_t groups() const { return (width() + group - 1) / group; }  // of a set
     int64_t tiles() const { return (length + TILE - 1) / TILE; }
     int steps(int64_t tile) const { return length - tile * TILE < TILE ? length - tile * TILE : TILE; }
 };
@@ -31,25 +34,28 @@ struct Scan {  // mirrored field by field in cpu_library.py
 template <class E>
 struct Walk {
     const Scan& a;
-    const int64_t batch, channel, end, N, blocks;
-    const Rows<const E> u, delta, z, dy, B_rows, C_rows;
+    const int64_t batch, channel, end, N, blocks, set;
+    const bool reverse;
+    const Sequence<E> u, delta, z, dy, B_rows, C_rows;
     Scratch decay, skip, bias;  // of each block: A log2(e), states in turn; D and the bias of delta, zero where absent
     Scratch projections;        // B and C of the tile as float
     float *B, *C;               // (steps, states)
 
-    Walk(const Scan& a, int64_t batch, int64_t channel, int64_t end)
+    Walk(const Scan& a, int64_t batch, int64_t channel, int64_t end, int64_t band)
         : a(a),
           batch(batch),
           channel(channel),
           end(end),
           N(a.states),
           blocks((end - channel + LANES - 1) / LANES),
-          u(a.u, batch, a.u_strides, a.length, a.reverse),
-          delta(a.delta, batch, a.delta_strides, a.length, a.reverse),
-          z(a.z, batch, a.z_strides, a.length, a.reverse),
-          dy(a.dy, batch, a.dy_strides, a.length, a.reverse),
-          B_rows(a.B, batch, a.B_strides, a.length, a.reverse),
-          C_rows(a.C, batch, a.C_strides, a.length, a.reverse),
+          set(channel / a.width()),
+          reverse(a.reverse >> set & 1),
+          u(a.u, batch, a.u_strides, a.length, reverse, TILE, band),
+          delta(a.delta, batch, a.delta_strides, a.length, reverse, TILE, band),
+          z(a.z, batch, a.z_strides, a.length, reverse, TILE, band),
+          dy(a.dy, batch, a.dy_strides, a.length, reverse, TILE, band),
+          B_rows((const E*)a.B + set * a.B_set, batch, a.B_strides, a.length, reverse, TILE, N),
+          C_rows((const E*)a.C + set * a.C_set, batch, a.C_strides, a.length, reverse, TILE, N),
           decay(blocks * N),
           skip(blocks),
           bias(blocks),
@@ -71,10 +77,16 @@ struct Walk {
         return a.checkpoints + ((batch * a.tiles() + tile) * stripes + d / STRIPE) * N * STRIPE + d % STRIPE;
     }
     // A (batch, length, dim) result.
-    Rows<E> result(void* data) const { return {data, batch, {a.length * a.dim, a.dim}, a.length, (bool)a.reverse}; }
+    Rows<E> result(void* data) const { return {data, batch, {a.length * a.dim, a.dim, 1}, a.length, reverse}; }
 
     void read_projections(int64_t t0, int steps) const {
-        for (int t = 0; t < steps; t++) unpack(B + t * N, B_rows[t0 + t], N), unpack(C + t * N, C_rows[t0 + t], N);
+        const View<E> b = B_rows.at(t0, steps, 0, N), c = C_rows.at(t0, steps, 0, N);
+        for (int t = 0; t < steps; t++) unpack(B + t * N, b(t, 0), N), unpack(C + t * N, c(t, 0), N);
+    }
+
+    // A sequence in the tile from t0 on and the blocks [from, to) of a band.
+    View<E> view(const Sequence<E>& sequence, int64_t t0, int steps, int64_t from, int64_t to) const {
+        return sequence.at(t0, steps, first(from), first(to - 1) + count(to - 1) - first(from));
     }
 
     // visit(full, t, block, channel, count) for the tokens of a tile, row by row, in the blocks [from, to) of a band.
@@ -160,10 +172,12 @@ void forward_band(const Walk<E>& walk, const Rows<E>& y, int64_t k, const Band<B
     const Scan& a = walk.a;
     const int64_t N = a.states, t0 = k * TILE;
     const int steps = a.steps(k);
+    const View<E> us = walk.view(walk.u, t0, steps, band.begin, band.end);
+    const View<E> deltas = walk.view(walk.delta, t0, steps, band.begin, band.end);
     choose(a.softplus, [&](auto through_softplus) {
         walk.rows(steps, band.begin, band.end, [&](auto full, int t, int64_t b, int64_t d, int count) {
-            const Vec u = load<full>(walk.u[t0 + t] + d, count);
-            Vec dt = load<full>(walk.delta[t0 + t] + d, count) + walk.bias[b];
+            const Vec u = load<full>(us(t, d), count);
+            Vec dt = load<full>(deltas(t, d), count) + walk.bias[b];
             if (through_softplus) dt = softplus(dt);
             Block& block = band[b];
             block.dt[t] = dt;
@@ -176,16 +190,18 @@ void forward_band(const Walk<E>& walk, const Rows<E>& y, int64_t k, const Band<B
         if (a.checkpoints)
             for (int64_t n = 0; n < N; n++) store<true>(walk.checkpoint(k, b) + n * STRIPE, h[n], LANES);
         Ahead ahead;
-        ahead.set(0, walk.u, t0 + TILE, walk.first(b));
-        ahead.set(1, walk.delta, t0 + TILE, walk.first(b));
-        ahead.set(2, a.z ? walk.z : walk.u, t0, walk.first(b));
+        ahead.set(0, walk.u.rows, t0 + TILE, walk.first(b) * walk.u.channel);
+        ahead.set(1, walk.delta.rows, t0 + TILE, walk.first(b) * walk.delta.channel);
+        const Sequence<E>& gate = a.z ? walk.z : walk.u;
+        ahead.set(2, gate.rows, t0, walk.first(b) * gate.channel);
         ahead.set(3, y, t0, walk.first(b));
         advance_all<FORWARD_STATES>(steps, band[b], &walk.decay[b * N], h, walk.B, walk.C, N, ahead);
     }
+    const View<E> zs = a.z ? walk.view(walk.z, t0, steps, band.begin, band.end) : us;
     choose(a.z, [&](auto gated) {
         walk.rows(steps, band.begin, band.end, [&](auto full, int t, int64_t b, int64_t d, int count) {
             Vec out = band[b].y[t];
-            if (gated) out *= silu<E>(load<full>(walk.z[t0 + t] + d, count));
+            if (gated) out *= silu<E>(load<full>(zs(t, d), count));
             store<full>(y[t0 + t] + d, out, count);
         });
     });
@@ -193,7 +209,7 @@ void forward_band(const Walk<E>& walk, const Rows<E>& y, int64_t k, const Band<B
 
 template <class E>
 void scan_forward(const Scan& a, int64_t batch, int64_t channel, int64_t end) {
-    const Walk<E> walk(a, batch, channel, end);
+    const Walk<E> walk(a, batch, channel, end, BAND);
     const Rows<E> y = walk.result(a.y);
     const int64_t N = a.states;
     Scratch state(walk.blocks * N);
@@ -286,14 +302,18 @@ void backward_band(const Walk<E>& walk, const Gradients<E>& gradients, int64_t k
     const Scan& a = walk.a;
     const int64_t N = a.states, t0 = k * TILE;
     const int steps = a.steps(k);
+    const View<E> us = walk.view(walk.u, t0, steps, band.begin, band.end);
+    const View<E> deltas = walk.view(walk.delta, t0, steps, band.begin, band.end);
+    const View<E> dys = walk.view(walk.dy, t0, steps, band.begin, band.end);
+    const View<E> zs = a.z ? walk.view(walk.z, t0, steps, band.begin, band.end) : us;
     walk.rows(steps, band.begin, band.end, [&](auto full, int t, int64_t b, int64_t d, int count) {
         BackwardBlock& block = band[b];
-        const Vec u = load<full>(walk.u[t0 + t] + d, count);
-        Vec dt = load<full>(walk.delta[t0 + t] + d, count) + walk.bias[b], g = load<full>(walk.dy[t0 + t] + d, count);
+        const Vec u = load<full>(us(t, d), count);
+        Vec dt = load<full>(deltas(t, d), count) + walk.bias[b], g = load<full>(dys(t, d), count);
         block.rise[t] = a.softplus ? sigmoid(dt) : Vec{} + 1.0f;
         if (a.softplus) dt = softplus(dt);
         if (a.z) {
-            const Vec z = load<full>(walk.z[t0 + t] + d, count);
+            const Vec z = load<full>(zs(t, d), count);
             block.open[t] = sigmoid(z);
             g *= z * block.open[t];
         }
@@ -311,15 +331,15 @@ void backward_band(const Walk<E>& walk, const Gradients<E>& gradients, int64_t k
     }
     walk.rows(steps, band.begin, band.end, [&](auto full, int t, int64_t b, int64_t d, int count) {
         BackwardBlock& block = band[b];
-        const Vec u = load<full>(walk.u[t0 + t] + d, count), g = block.g[t];
+        const Vec u = load<full>(us(t, d), count), g = block.g[t];
         const Vec slope = (block.dx[t] * u + block.ddt[t] * LN2) * block.rise[t];
         store<full>(gradients.du[t0 + t] + d, block.dx[t] * block.dt[t] + walk.skip[b] * g, count);
         store<full>(gradients.ddelta[t0 + t] + d, slope, count);
         block.dD += g * u;
         block.dbias += slope;
         if (a.z) {
-            const Vec z = load<full>(walk.z[t0 + t] + d, count), open = block.open[t];
-            const Vec out = block.y[t] * load<full>(walk.dy[t0 + t] + d, count);
+            const Vec z = load<full>(zs(t, d), count), open = block.open[t];
+            const Vec out = block.y[t] * load<full>(dys(t, d), count);
             store<full>(gradients.dz[t0 + t] + d, out * open * (1.0f + z * (1.0f - open)), count);
         }
     });
@@ -328,7 +348,7 @@ void backward_band(const Walk<E>& walk, const Gradients<E>& gradients, int64_t k
 
 template <class E>
 void scan_backward(const Scan& a, int64_t batch, int64_t channel, int64_t end) {
-    const Walk<E> walk(a, batch, channel, end);
+    const Walk<E> walk(a, batch, channel, end, a.group);
     const Gradients<E> gradients{walk.result(a.du), walk.result(a.ddelta), walk.result(a.dz)};
     const int64_t N = a.states;
     Scratch carry(walk.blocks * N), h0(N);
@@ -340,9 +360,10 @@ void scan_backward(const Scan& a, int64_t batch, int64_t channel, int64_t end) {
         for (int64_t b = 0; b < walk.blocks; b = band.end) {
             band.move(b, walk.blocks);
             backward_band(walk, gradients, k, band, carry, h0, sums);
-            const int64_t matrix = walk.first(b) / a.group * a.batch + batch;
-            const Rows<float> dB(a.dB, matrix, {a.length * N, N}, a.length, a.reverse);
-            const Rows<float> dC(a.dC, matrix, {a.length * N, N}, a.length, a.reverse);
+            const int64_t group = (walk.first(b) - walk.set * a.width()) / a.group;
+            const int64_t matrix = (walk.set * a.groups() + group) * a.batch + batch;
+            const Rows<float> dB(a.dB, matrix, {a.length * N, N, 1}, a.length, walk.reverse);
+            const Rows<float> dC(a.dC, matrix, {a.length * N, N, 1}, a.length, walk.reverse);
             for (int t = 0; t < a.steps(k); t++) {
                 sum_lanes(dB[t0 + t], N, [&](int64_t n) { return sums.dB[lane_sum(n) + t * BACKWARD_STATES]; });
                 sum_lanes(dC[t0 + t], N, [&](int64_t n) { return sums.dC[lane_sum(n) + t * BACKWARD_STATES]; });

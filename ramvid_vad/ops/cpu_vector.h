@@ -253,7 +253,7 @@ struct Array {  // zeroed, on a cache line
 using Scratch = Array<Vec>;
 
 struct Strides {
-    int64_t batch, time;  // in elements
+    int64_t batch, time, channel;  // in elements
 };
 
 // One (length, channels) matrix of a batch, its rows in walking order.

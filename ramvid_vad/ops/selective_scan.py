@@ -1,5 +1,8 @@
 """The selective scan (Gu and Dao 2023, arXiv 2312.00752) and its causal convolution: the public functions."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from ramvid_vad.ops.backends import choose_backend
@@ -15,7 +18,7 @@ def selective_scan(
     z: Tensor | None = None,
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
-    reverse: bool = False,
+    reverse: bool | Sequence[bool] = False,
     backend: str | None = None,
     return_last_state: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -28,8 +31,10 @@ def selective_scan(
     Args:
         u, delta, z: (B, D, L) input, step size and gate, float32, bfloat16, float16 or float64. The fastest layout
             on CPU is channels-last: a transposed contiguous (B, L, D), as a linear layer returns it.
-        A: (D, N), negative for a decaying state. B, C: (B, N, L). D, delta_bias: (D,).
-        reverse: walk from the last token to the first; equals flipping the inputs and the result along L.
+        A: (D, N), negative for a decaying state. B, C: (B, N, L), or (B, G, N, L): G sets, of which each D / G
+            channels in turn have one. D, delta_bias: (D,).
+        reverse: walk from the last token to the first; equals flipping the inputs and the result along L. A sequence:
+            each set by its own.
         backend: a name from `available_backends`; None takes the environment variable RAMVID_VAD_BACKEND, or else the
             best backend for the tensor. The state is float32 on each of them (float64 for float64 input).
         return_last_state: also return the state after the last token walked, (B, D, N); no gradient flows through it.
@@ -42,11 +47,12 @@ def selective_scan(
     """
     batch, dim, length = _shape("u", u, "(B, D, L)")
     states = _shape("A", A, "(D, N)")[1]
+    sets = B.shape[1:2] if B.dim() == 4 else ()
     expected = {
         "delta": (delta, (batch, dim, length)),
         "A": (A, (dim, states)),
-        "B": (B, (batch, states, length)),
-        "C": (C, (batch, states, length)),
+        "B": (B, (batch, *sets, states, length)),
+        "C": (C, (batch, *sets, states, length)),
         "D": (D, (dim,)),
         "z": (z, (batch, dim, length)),
         "delta_bias": (delta_bias, (dim,)),
@@ -57,9 +63,41 @@ def selective_scan(
                 f"selective_scan: {name} has shape {tuple(tensor.shape)}, expected {shape} "
                 f"for u {tuple(u.shape)} and A {tuple(A.shape)}"
             )
-    module = choose_backend("selective_scan", u, backend)
-    y, last_state = module.selective_scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
+    count = sets[0] if sets else 1
+    ways = [reverse] * count if isinstance(reverse, bool) else list(reverse)
+    if not 0 < count == len(ways) or dim % count:
+        raise ValueError(f"selective_scan: {dim} channels and {len(ways)} directions for {count} sets of B and C")
+    scan = choose_backend("selective_scan", u, backend)
+    tensors = (u, delta, A, B, C, D, z, delta_bias)
+    if count > 1 and hasattr(scan, "takes_sets") and scan.takes_sets(count, dim // count):
+        y, last_state = scan.selective_scan(*tensors, delta_softplus, ways)
+    elif sets:
+        each = [scan.selective_scan(*_of_set(i, count, *tensors), delta_softplus, way) for i, way in enumerate(ways)]
+        y, last_state = (torch.cat(parts, 1) for parts in zip(*each, strict=True))
+    else:
+        y, last_state = scan.selective_scan(*tensors, delta_softplus, ways[0])
     return (y, last_state) if return_last_state else y
+
+
+def _of_set(
+    number: int,
+    count: int,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    """What one of ``count`` sets scans."""
+
+    def own(x: Tensor | None, dim: int) -> Tensor | None:
+        return None if x is None else x.chunk(count, dim)[number]
+
+    B, C = B[:, number], C[:, number]
+    return own(u, 1), own(delta, 1), own(A, 0), B, C, own(D, 0), own(z, 1), own(delta_bias, 0)
 
 
 def causal_conv1d(

@@ -55,6 +55,18 @@ def scan_case(batch, dim, length, states, seed=0, dtype=torch.float32, channels_
     return case
 
 
+def sets_case(batch, sets, width, length, states):
+    """Random inputs of a scan of several sets of B and C, (batch, sets, states, length), as keyword arguments."""
+    each = [scan_case(batch, width, length, states, seed=seed) for seed in range(sets)]
+    along = {"u": 1, "delta": 1, "A": 0, "D": 0, "z": 1, "delta_bias": 0}
+    return {
+        name: torch.cat([case[name] for case in each], along[name])
+        if name in along
+        else torch.stack([case[name] for case in each], 1)
+        for name in each[0]
+    }
+
+
 def naive_scan(u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False, reverse=False):
     """The definition, token by token, in the inputs' dtype: (y, last_state)."""
     if delta_bias is not None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from scan_oracles import assert_near, double, golden_scan, naive_conv, naive_scan, scan_case, with_gradients
+from scan_oracles import assert_near, double, golden_scan, naive_conv, naive_scan, scan_case, sets_case, with_gradients
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.ops import available_backends, causal_conv1d, cpu, cpu_library, selective_scan
+from ramvid_vad.ops import available_backends, causal_conv1d, cpu, cpu_conv, cpu_library, selective_scan
 from ramvid_vad.ops.cpu_library import ISA_VARIABLE, ISAS
 
 pytestmark = pytest.mark.skipif("cpu" not in available_backends(), reason="the C++ kernel was not built")
@@ -182,6 +182,7 @@ def calls(monkeypatch):
         return cpu_library.call(name, structure, fields, tensors)
 
     monkeypatch.setattr(cpu, "call", call)
+    monkeypatch.setattr(cpu_conv, "call", call)
     return seen
 
 
@@ -196,8 +197,28 @@ def test_channels_last_tensors_reach_the_kernel_without_a_copy(calls):
     assert y.stride() == (length * dim, 1, dim)
     causal_conv1d(z, torch.randn(dim, 4), backend="cpu")
     assert calls[1][2]["x"].data_ptr() == z.data_ptr()
-    selective_scan(x.contiguous(), dt, A, B, C, backend="cpu")
-    assert calls[2][2]["u"].stride() == (length * dim, dim, 1)
+    contiguous = x.contiguous()
+    selective_scan(contiguous, dt, A, B, C, backend="cpu")
+    assert calls[2][2]["u"].data_ptr() == contiguous.data_ptr()
+    every_other = torch.randn(batch, dim, 2 * length)[:, :, ::2]
+    selective_scan(every_other, dt, A, B, C, backend="cpu")
+    assert calls[3][2]["u"].stride() == (length * dim, dim, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_either_layout_gives_the_same_bits(isa, reverse, dtype):
+    sequences = ("u", "delta", "B", "C", "z")
+    for shape in SHAPES:
+        case = scan_case(*shape, dtype=dtype)
+        rows = {k: x.transpose(1, 2).contiguous().transpose(1, 2) if k in sequences else x for k, x in case.items()}
+        slices = {k: torch.cat([x, x], 2)[:, :, : shape[2]] if k in sequences else x for k, x in case.items()}
+        weight = torch.randn(shape[0], shape[2], shape[1], dtype=dtype).transpose(1, 2)
+        wanted = with_gradients(fused_scan, rows, weight, delta_softplus=True, reverse=reverse)
+        for other in (case, slices):
+            found = with_gradients(fused_scan, other, weight.contiguous(), delta_softplus=True, reverse=reverse)
+            assert torch.equal(found[0], wanted[0]) and torch.equal(found[1], wanted[1])
+            assert all(torch.equal(gradient, wanted[2][name]) for name, gradient in found[2].items())
 
 
 def test_results_do_not_depend_on_the_number_of_threads(calls):
@@ -235,7 +256,7 @@ def test_no_tensor_of_a_state_per_token(calls):
     calls.clear()
     wide = scan_case(3, 1000, 40, 16)
     with_gradients(fused_scan, wide, delta_softplus=True)
-    assert calls[1][2]["dB"].shape == (2, 3, 40, 16)  # 2 * 3 partial sums: at most 8
+    assert calls[1][2]["dB"].shape == (1, 2, 3, 40, 16)  # 2 * 3 partial sums: at most 8
     calls.clear()
     with torch.no_grad():
         fused_scan(**scan_case(batch, dim, length, states))
@@ -294,6 +315,8 @@ def test_operators_are_registered_as_torch_expects():
         if not arguments[-1]:
             arguments = tuple(x.detach() if isinstance(x, torch.Tensor) else x for x in arguments)
         torch.library.opcheck(torch.ops.ramvid_vad.selective_scan, arguments)
+    sets = [x.requires_grad_() for x in sets_case(2, 2, 16, 40, 4).values()]
+    torch.library.opcheck(torch.ops.ramvid_vad.selective_scan, (*sets, True, 0b10, True))
     x, weight, bias = case["u"], torch.randn(5, 4, requires_grad=True), torch.randn(5, requires_grad=True)
     for arguments in ((x, weight, bias, False), (x, weight, None, True)):
         torch.library.opcheck(torch.ops.ramvid_vad.causal_conv1d, arguments)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from scan_oracles import assert_near, double, golden_scan, naive_conv, naive_scan, scan_case, with_gradients
+from scan_oracles import assert_near, double, golden_scan, naive_conv, naive_scan, scan_case, sets_case, with_gradients
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.ops import available_backends, causal_conv1d, reference, selective_scan
@@ -42,6 +42,35 @@ def test_agrees_with_the_definition_in_float64(backend, reverse, shape, fewer):
     assert_near(actual[0], expected[0], 1e-5, "y")
     assert_near(actual[1], expected[1], 1e-5, "last state")
     assert actual[2].keys() == expected[2].keys()
+    for name, gradient in actual[2].items():
+        assert_near(gradient, expected[2][name], 1e-5, name)
+
+
+@every_backend
+@pytest.mark.parametrize("width", [3, 16, 48])  # the C++ kernel takes several sets at once where 16 divides it
+@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
+def test_each_set_of_projections_is_a_scan_of_its_own(backend, width, channels_last):
+    ways = [False, True, True]
+    case = sets_case(2, 3, width, 45, 5)
+    if channels_last:
+        for name in ("u", "delta", "B", "C", "z"):
+            case[name] = case[name].transpose(-1, -2).contiguous().transpose(-1, -2)
+
+    def one_by_one(**case):
+        parts = {name: x.chunk(3, 0 if name in ("A", "D", "delta_bias") else 1) for name, x in case.items()}
+        parts |= {name: [x[:, 0] for x in parts[name]] for name in ("B", "C")}
+        each = [
+            naive_scan(**{name: x[i] for name, x in parts.items()}, delta_softplus=True, reverse=ways[i])
+            for i in range(3)
+        ]
+        return tuple(torch.cat(results, 1) for results in zip(*each, strict=True))
+
+    expected = with_gradients(one_by_one, double(case))
+    actual = with_gradients(
+        selective_scan, case, delta_softplus=True, reverse=ways, backend=backend, return_last_state=True
+    )
+    assert_near(actual[0], expected[0], 1e-5, "y")
+    assert_near(actual[1], expected[1], 1e-5, "last state")
     for name, gradient in actual[2].items():
         assert_near(gradient, expected[2][name], 1e-5, name)
 
@@ -148,6 +177,11 @@ def test_shapes_that_do_not_fit_are_named():
         with pytest.raises(ValueError, match=rf"{name} has shape \({', '.join(map(str, wrong.shape))}") as error:
             selective_scan(**(case | {name: wrong}))
         assert not isinstance(error.value, InputError)
+    of_sets = case | {"B": case["B"][:, None].repeat(1, 4, 1, 1), "C": case["C"][:, None].repeat(1, 4, 1, 1)}
+    with pytest.raises(ValueError, match="6 channels and 4 directions for 4 sets"):
+        selective_scan(**of_sets)
+    with pytest.raises(ValueError, match="6 channels and 2 directions for 1 sets"):
+        selective_scan(**case, reverse=(True, False))
     with pytest.raises(ValueError, match=r"u has shape \(2, 6, 0\)"):
         selective_scan(**(case | {"u": case["u"][:, :, :0]}))
     with pytest.raises(ValueError, match=r"weight has shape \(5, 4\), expected \(6, 4\)"):
