@@ -19,6 +19,7 @@ from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, colour
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.spaces.backbones import FrozenFeatures
 from ramvid_vad.spaces.space import reduced
+from ramvid_vad.video.finding import evenly_spread
 from ramvid_vad.video.reader import Clip
 
 PATCHES = 20_000  # of normal video, from which the centres are made
@@ -100,7 +101,7 @@ def patch_memory(
     network: such as ``spaces.backbones.FrozenFeatures``. progress: show bars. At most VIDEOS clips are read,
     evenly spread. A pure function of the clips.
     """
-    clips = [clips[i] for i in np.unique(np.linspace(0, len(clips) - 1, VIDEOS).round().astype(int))]
+    clips = evenly_spread(clips, VIDEOS)
     rng = np.random.default_rng(0)
     about = sum(clip.about_how_many() for clip in clips)
     with progress_bar("reading normal video", "frame", about or None, shown=progress) as bar:

@@ -106,7 +106,7 @@ class Infilling(Detector):
         normal: Sequence[str],
         progress: bool = True,
         *,
-        work: str = "",
+        work: str,
         minutes: float = MINUTES,
         seed: int = SEED,
     ) -> "Infilling":

@@ -17,6 +17,7 @@ def keep_to(work: str, learning: Sequence[Clip], held_out: Sequence[Clip]) -> No
     states = {str(clip): repr(fingerprint(clip.path)[1:]) for clip in (*learning, *held_out)}
     now = {name: hashlib.sha256(state.encode()).hexdigest()[:16] for name, state in states.items()}
     try:
+        os.makedirs(work, exist_ok=True)
         if not os.path.exists(path):
             write_text(path, json.dumps(now, indent=1) + "\n")
         with open(path, encoding="utf-8") as file:

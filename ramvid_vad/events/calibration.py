@@ -16,6 +16,7 @@ from ramvid_vad.events.threshold import Threshold, alarm_threshold
 from ramvid_vad.events.zones import zone_mask
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.video.decoding.frame_rate import about_how_many, frame_rate
+from ramvid_vad.video.finding import evenly_spread
 from ramvid_vad.video.reader import Clip, read_frames
 
 FPS = 25.0  # where the videos do not say
@@ -61,7 +62,7 @@ def curve(detector: Detector, clip: Clip, zone: str, progress: bool) -> np.ndarr
 
 
 def health_of(paths: Sequence[str], progress: bool) -> Normal:
-    chosen = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, VIDEOS).round().astype(int))]
+    chosen = evenly_spread(paths, VIDEOS)
     with progress_bar("what is healthy", "frame", sum(map(about_how_many, chosen)) or None, shown=progress) as bar:
         return learn(counted(read_frames(path, rgb=False), bar.update) for path in chosen)
 

@@ -18,6 +18,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.spaces.backbones import LITE0, load_backbone
 from ramvid_vad.spaces.motion import CELL, CHANNELS, DIRECTIONS, motion_cells
 from ramvid_vad.spaces.space import LINES, Space, reduced, resized
+from ramvid_vad.video.finding import evenly_spread
 from ramvid_vad.video.reader import Clip
 
 KEPT = 24  # principal axes of appearance
@@ -83,8 +84,7 @@ class FeatureSpace(Space):
         network = load_backbone(backbone, weights)
         if not 1 <= kept <= network.channels:
             raise InputError(f"--space_channels {kept}: must be 1 to {network.channels}, the channels of {backbone}")
-        chosen = np.unique(np.linspace(0, len(videos) - 1, VIDEOS).round().astype(int))
-        clips = [each if isinstance(each, Clip) else Clip(each) for each in (videos[i] for i in chosen)]
+        clips = [each if isinstance(each, Clip) else Clip(each) for each in evenly_spread(videos, VIDEOS)]
         size: tuple[int, int] | None = None
         looks, moves = _Moments(), _Moments()
         for clip in clips:

@@ -18,7 +18,7 @@ from ramvid_vad.script_util import NUM_CLASSES
 from ramvid_vad.spaces.cache import EncodedVideos
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.spaces.stored import load_space, save_space
-from ramvid_vad.training.held_out import evenly_spread
+from ramvid_vad.training.held_out import some_windows
 from ramvid_vad.training.loop import Batches
 from ramvid_vad.training.quarantine import decode_or_leave_out
 from ramvid_vad.video.cache_folder import MAPS
@@ -119,7 +119,7 @@ def _windows(
         ):
             yield frames, cond if classes is None else cond | {"y": classes[cond["video"]]}, samples
 
-    held_out = evenly_spread(VideoWindows(kept_back, cache, video.seq_len, to_input)) if kept_back else None
+    held_out = some_windows(VideoWindows(kept_back, cache, video.seq_len, to_input)) if kept_back else None
     return TrainingData(batches, names, left_out or {}, tuple(dataset[0][0].shape[-2:]), held_out)
 
 

@@ -7,14 +7,14 @@ from ramvid_vad.diffusion.anchors import AnchorPattern, batch_of
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion, Model
 from ramvid_vad.runtime.randomness import standard_normal
 from ramvid_vad.video.datasets import VideoWindows
+from ramvid_vad.video.finding import evenly_spread
 
 WINDOWS = 8  # evenly spread over the held-out videos
 
 
-def evenly_spread(dataset: VideoWindows) -> torch.Tensor:
+def some_windows(dataset: VideoWindows) -> torch.Tensor:
     """At most WINDOWS windows of a data set, float (N, C, T, h, w)."""
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, WINDOWS).round().astype(int))
-    return torch.stack([dataset[int(i)][0] for i in chosen])
+    return torch.stack([dataset[i][0] for i in evenly_spread(range(len(dataset)), WINDOWS)])
 
 
 class HeldOut:

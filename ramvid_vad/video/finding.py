@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import TypeVar
+
+import numpy as np
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.remote import is_remote, reaching
@@ -23,6 +26,8 @@ from ramvid_vad.video.names import (
     natural_key,
     video_name,
 )
+
+Item = TypeVar("Item")
 
 SYSTEM = frozenset(["@eadir", "__macosx", "#recycle", "#snapshot", "$recycle.bin", "system volume information"])
 """Folders that storage devices and systems make, in lower case."""
@@ -111,6 +116,11 @@ def only_these(only: str, names: Sequence[str], where: str) -> list[str]:
 
 
 _said: set[str] = set()
+
+
+def evenly_spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most ``most`` of them in order, the first and the last among them."""
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, most).round().astype(int))]
 
 
 def _say(line: str) -> None:

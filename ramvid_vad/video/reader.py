@@ -37,9 +37,7 @@ def read_colour_and_grey(path: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if is_folder(path):
         yield from zip(read_frames(path), read_frames(path, rgb=False), strict=True)
         return
-    colour, grey = tee(
-        _file_samples(path, lambda picture: (_to_array(picture, True), _to_array(picture, False)), _note)
-    )
+    colour, grey = tee(_file_samples(path, rgb_and_luma, _note))
     yield from zip(
         _alike(path, True, (rgb for rgb, _ in colour)), _alike(path, False, (luma for _, luma in grey)), strict=True
     )

@@ -5,14 +5,13 @@ the score of its frames.
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from ramvid_vad.detectors.detector import Detector, Scores, colour
+from ramvid_vad.detectors.detector import MINUTES, SEED, Detector, Scores, colour
 from ramvid_vad.detectors.feature_diffusion.model import VectorDiffusion
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
 from ramvid_vad.detectors.normal_videos import keep_to
@@ -23,7 +22,6 @@ from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.video.decoding.frame_rate import frame_rate
 from ramvid_vad.video.reader import Clip
 
-MINUTES = 10.0  # of training, unless it is told otherwise
 TRAINING_STRIDE = 4  # frames between two clips of training; those that are scored do not overlap, as in the paper
 FEWEST_CLIPS = 4
 PART = "reconstruction"
@@ -49,20 +47,16 @@ class FeatureDiffusion(Detector):
         normal: Sequence[str],
         progress: bool = True,
         *,
-        work: str = "",
+        work: str,
         minutes: float = MINUTES,
-        seed: int = 0,
+        seed: int = SEED,
     ) -> "FeatureDiffusion":
         """Train for ``minutes`` and set the scale on videos that were held out.
 
-        work: folder of the training, from which an interrupted call goes on; "": one that is removed at the end.
+        work: folder of the training, from which an interrupted call goes on.
         InputError: too little video, packages of the frozen network missing, a folder begun with other videos.
         """
-        if not work:
-            with tempfile.TemporaryDirectory() as folder:
-                return cls.fit(normal, progress, work=folder, minutes=minutes, seed=seed)
         learning, held_out = cls._shares(normal, progress)
-        os.makedirs(work, exist_ok=True)
         keep_to(work, learning, held_out)
         space = FeatureSpace.fit(learning)
         source = PooledSpace(space)

@@ -7,7 +7,6 @@ sizes, shares and weights: what is chosen instead stands at each constant. Its V
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import tee
 from typing import Any
@@ -16,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 
-from ramvid_vad.detectors.detector import Detector, Scores, colour
+from ramvid_vad.detectors.detector import MINUTES, SEED, Detector, Scores, colour
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
 from ramvid_vad.detectors.normal_videos import keep_to
 from ramvid_vad.detectors.pseudo_anomalies.autoencoder import AutoEncoder
@@ -36,9 +35,9 @@ from ramvid_vad.spaces.clip_features import pooled, windows
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.spaces.space import reduced
 from ramvid_vad.video.decoding.frame_rate import frame_rate
+from ramvid_vad.video.finding import evenly_spread
 from ramvid_vad.video.reader import Clip
 
-MINUTES = 30.0  # of training, unless it is told otherwise
 SHARES = {"inpainter": 0.2, "appearance": 0.35, "motion": 0.35, "discriminator": 0.1}  # of these minutes
 SIZE = (96, 144)  # pixels, of the auto-encoders' frames; 256 x 256 in the nearest public code, 5 times the work
 WIDTH = 0.25  # of the auto-encoders; 1 is the public code's, 16 times the work
@@ -76,26 +75,21 @@ class PseudoAnomalies(Detector):
         normal: Sequence[str],
         progress: bool = True,
         *,
-        work: str = "",
+        work: str,
         minutes: float = MINUTES,
-        seed: int = 0,
+        seed: int = SEED,
         pipeline: str = "",
         width: float = WIDTH,
     ) -> "PseudoAnomalies":
         """Train for ``minutes``, then set the weights of the parts on normal videos that were held out.
 
-        work: folder of the training, from which an interrupted call goes on; "": one that is removed at the end.
+        work: folder of the training, from which an interrupted call goes on.
         pipeline: local folder of one of diffusers' inpainting pipelines; "": our own model, trained first.  width: see
         AutoEncoder.  InputError: too little video, packages missing, no such pipeline, a folder begun with
         other videos.
         """
-        if not work:
-            with tempfile.TemporaryDirectory() as folder:
-                more = {"minutes": minutes, "seed": seed, "pipeline": pipeline, "width": width}
-                return cls.fit(normal, progress, work=folder, **more)
         other = PipelineInpainter(pipeline) if pipeline else None  # what is wrong with it is said before the work
         learning, held_out = split(normal, progress)
-        os.makedirs(work, exist_ok=True)
         keep_to(work, learning, held_out)
         learning = _evenly(learning, MOST_FRAMES)
 
@@ -258,7 +252,7 @@ def _evenly(clips: Sequence[Clip], frames: int) -> list[Clip]:
     """As many of the clips, evenly spread, as have about so many frames together; at least one."""
     about = sum(clip.about_how_many() for clip in clips)
     kept = len(clips) if about <= frames else max(1, len(clips) * frames // about)
-    return [clips[i] for i in np.linspace(0, len(clips) - 1, kept).round().astype(int)]
+    return evenly_spread(clips, kept)
 
 
 def _small(clip: Clip, progress: bool) -> tuple[np.ndarray, np.ndarray]:

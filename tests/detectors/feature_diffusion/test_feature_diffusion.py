@@ -87,7 +87,7 @@ def test_the_unsupervised_protocol_learns_from_all_video_and_knows_no_label(made
     opened = []
     for name in ("read_labels", "parse_labels"):
         monkeypatch.setattr(f"ramvid_vad.video.truth.labels.{name}", lambda *given, **more: opened.append(given))
-    detector = UnlabelledFeatureDiffusion.fit(paths, False, minutes=0.01)
+    detector = UnlabelledFeatureDiffusion.fit(paths, False, work=str(tmp_path / "work"), minutes=0.01)
     vectors, held_out = learnt[0]
     assert len(vectors) == 4 * 7 and len(held_out) == 0  # a clip every 4 of 40 frames
     assert detector.held_out == [] and opened == []
@@ -107,7 +107,7 @@ def test_a_training_goes_on_with_the_videos_it_was_begun_with(made):
 def test_too_little_video_is_one_line(tmp_path):
     paths = [str(write_video(tmp_path / f"{i}.mkv", texture(17, 40, 60, seed=i))) for i in range(3)]
     with pytest.raises(InputError, match="2 clips of 16 frames: give at least 4"):
-        FeatureDiffusion.fit(paths, False, minutes=0.01)
+        FeatureDiffusion.fit(paths, False, work=str(tmp_path / "work"), minutes=0.01)
 
 
 def study(*flags):

@@ -188,4 +188,4 @@ def test_the_same_call_goes_on_and_other_networks_are_refused(made):
 
 def test_a_missing_pipeline_is_said_before_the_work(made, tmp_path):
     with pytest.raises(InputError, match="not a diffusers pipeline"):
-        PseudoAnomalies.fit(made[1], False, pipeline=str(tmp_path))
+        PseudoAnomalies.fit(made[1], False, work=str(tmp_path / "work"), pipeline=str(tmp_path))
