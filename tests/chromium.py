@@ -31,6 +31,14 @@ return [...document.querySelectorAll('body *')].filter((e) => {
 @contextmanager
 def opened(page, folder, monkeypatch):
     """The driver with ``page`` open; its profile lies in ``folder``."""
+    with browsing(folder, monkeypatch) as driver:
+        driver.get(page.as_uri())
+        yield driver
+
+
+@contextmanager
+def browsing(folder, monkeypatch):
+    """The driver; its profile lies in ``folder``."""
     monkeypatch.setenv("SE_OFFLINE", "true")
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
@@ -39,7 +47,6 @@ def opened(page, folder, monkeypatch):
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     try:
-        driver.get(page.as_uri())
         yield driver
     finally:
         driver.quit()

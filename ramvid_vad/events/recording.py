@@ -6,18 +6,20 @@ import io
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
 
 from ramvid_vad.events.camera import Camera, Moment
 from ramvid_vad.events.events import Event
-from ramvid_vad.runtime.files import replacing, write_text
+from ramvid_vad.page.pictures import decoded, encoded
+from ramvid_vad.runtime.files import write_bytes, write_text
 from ramvid_vad.video.writer import write_video
 
 BEFORE, AFTER, LONGEST = 3.0, 2.0, 20.0  # seconds of a clip before its event begins, after it ends, and of the event
 RED = (220, 40, 30)
+QUALITY = 90  # of the JPEGs
 
 
 class Recorder:
@@ -30,16 +32,17 @@ class Recorder:
         self.clips: dict[int, tuple[Event, list[bytes], int]] = {}  # id: event, frames, frames still to come
         self.events: list[Event] = []
         self.rows: list[str] = []
+        self.levels: list[float] = []  # as the rows have them, NaN where the scores pause
         self.parts: list[str] = []
         self.highest = (-np.inf, 0)
         self.open: Event | None = None
         self.best: tuple[float, bytes] | None = None  # level and frame of its peak
 
-    def take(self, moments: Iterable[Moment]) -> Iterator[np.ndarray]:
-        """Record each moment, and give its frame with heat and box, uint8 (H, W, 3)."""
+    def take(self, moments: Iterable[Moment]) -> Iterator[Moment]:
+        """Record each moment, and give it on."""
         for moment in moments:
             self._row(moment)
-            picture = _jpeg(moment.frame)
+            picture = encoded(moment.frame, quality=QUALITY)
             for kind, event in moment.changes:
                 if event.fault:
                     self.events += [event] if kind == "end" else []
@@ -53,7 +56,7 @@ class Recorder:
             self.recent.append(picture)
             if self.open and (self.best is None or moment.level > self.best[0]):
                 self.best = (moment.level, picture)
-            yield overlaid(moment, self.camera, self.open)
+            yield moment
         for number in list(self.clips):
             self._write_clip(number)
 
@@ -65,20 +68,20 @@ class Recorder:
     def table(self, made_from: str) -> str:
         """CSV of a line per frame, as that of a detector without an alarm, and level and health: no level where the
         scores pause."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(
-            ["frame", "seconds", "score", *self.parts, "level", "health", "made_from"]
-        )
-        text.writelines(f"{row},{made_from}\n" for row in self.rows)
-        return text.getvalue()
+        return table([*self.parts, "level", "health"], self.rows, made_from)
+
+    def address(self, event: Event, kind: str) -> str:
+        """Of the event's "jpg" or "mp4", relative to the folder of the tables; "": there is none."""
+        path = self._path(event.id, kind)
+        return os.path.relpath(path, os.path.dirname(self.stem) or ".") if os.path.exists(path) else ""
 
     def _row(self, moment: Moment) -> None:
         self.parts = list(moment.parts)
         self.highest = max(self.highest, (moment.score, -moment.number))
-        figures = [f"{figure:.6g}" for figure in (moment.score, *moment.parts.values())]
-        seconds = f"{moment.number / self.known:.3f}" if self.known else ""
         level = "" if moment.health else f"{moment.level:.4g}"
-        self.rows.append(",".join([str(moment.number), seconds, *figures, level, moment.health]))
+        figures = frame_row(moment.number, self.known, moment.score, *moment.parts.values())
+        self.rows.append(f"{figures},{level},{moment.health}")
+        self.levels.append(float(level or "nan"))
 
     def _change(self, kind: str, event: Event, moment: Moment) -> None:
         self.open = None if kind == "end" else event
@@ -87,23 +90,22 @@ class Recorder:
             self.clips[event.id] = (event, list(self.recent), round(LONGEST * self.rate))
         elif kind == "end":
             self.events.append(event)
-            self._write_thumbnail(event, self.best[1] if self.best else _jpeg(moment.frame))
+            self._write_thumbnail(event, self.best[1] if self.best else encoded(moment.frame, quality=QUALITY))
             self.best = None
             if event.id in self.clips:
                 left = round((event.end_seconds - moment.seconds + AFTER) * self.rate)
                 self.clips[event.id] = (event, self.clips[event.id][1], min(left, self.clips[event.id][2]))
 
     def _write_thumbnail(self, event: Event, picture: bytes) -> None:
-        drawn = _picture(picture)
+        drawn = decoded(picture)
         if event.box:
             _rectangle(drawn, event.box)
-        with replacing(self._path(event.id, "jpg")) as temporary, open(temporary, "wb") as file:
-            file.write(_jpeg(drawn))
+        write_bytes(self._path(event.id, "jpg"), encoded(drawn, quality=QUALITY))
 
     def _write_clip(self, number: int) -> None:
         event, frames, _ = self.clips.pop(number)
         about = f"{event.camera}: event {number}, from {event.start_seconds:.1f} s"
-        write_video(self._path(number, "mp4"), map(_picture, frames), self.rate, crf=23, comment=about)
+        write_video(self._path(number, "mp4"), map(decoded, frames), self.rate, crf=23, comment=about)
 
     def _path(self, number: int, kind: str) -> str:
         return os.path.join(f"{self.stem}.events", f"{number:04d}.{kind}")
@@ -112,10 +114,7 @@ class Recorder:
         """Paths are relative to the folder of the file."""
         line = event.as_dict()
         if not event.fault:
-            folder = os.path.dirname(self.stem)
-            for name, kind in (("thumbnail", "jpg"), ("clip", "mp4")):
-                path = self._path(event.id, kind)
-                line[name] = os.path.relpath(path, folder or ".") if os.path.exists(path) else ""
+            line |= {"thumbnail": self.address(event, "jpg"), "clip": self.address(event, "mp4")}
         return line
 
 
@@ -132,21 +131,28 @@ def overlaid(moment: Moment, camera: Camera, event: Event | None) -> np.ndarray:
 
 def record(recorder: Recorder, moments: Iterable[Moment], overlay: str = "") -> None:
     """All of a video. overlay: path of an mp4 with heat and boxes; "": none."""
-    drawn = recorder.take(moments)
+    seen = recorder.take(moments)
     if overlay:
+        drawn = (overlaid(moment, recorder.camera, recorder.open) for moment in seen)
         write_video(overlay, drawn, recorder.rate, crf=23)
     else:
-        for _ in drawn:
+        for _ in seen:
             pass
     recorder.finish()
 
 
-def _jpeg(frame: np.ndarray) -> bytes:
-    return cv2.imencode(".jpg", np.ascontiguousarray(frame[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+def frame_row(number: int, fps: float, *figures: float) -> str:
+    """Frame, its time in seconds if the file knows it (fps above 0), score and parts, as a table has them."""
+    return ",".join([str(number), f"{number / fps:.3f}" if fps else "", *(f"{figure:.6g}" for figure in figures)])
 
 
-def _picture(jpeg: bytes) -> np.ndarray:
-    return np.ascontiguousarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1])
+def table(columns: Sequence[str], rows: Iterable[str], made_from: str) -> str:
+    """CSV of a line per frame. columns: those that follow frame, seconds and score.  rows: as ``frame_row`` begins
+    them.  made_from: digest of video and detector."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(["frame", "seconds", "score", *columns, "made_from"])
+    text.writelines(f"{row},{made_from}\n" for row in rows)
+    return text.getvalue()
 
 
 def _rectangle(frame: np.ndarray, box: tuple[int, int, int, int]) -> None:

@@ -10,15 +10,24 @@ QUALITY = 70  # of the JPEG
 OPAQUE = 0.7  # of the hottest place: what lies below it must still be seen
 
 
-def jpeg(frame: np.ndarray, longest: int = LONGEST) -> str:
-    """Grey or RGB uint8 (H, W, C) -> base64 of a JPEG, its longer side at most ``longest`` pixels."""
+def encoded(frame: np.ndarray, longest: int | None = None, quality: int = QUALITY) -> bytes:
+    """Grey or RGB uint8 (H, W, C) -> a JPEG, its longer side at most ``longest`` pixels, None: as it is."""
     image = frame[..., 0] if frame.shape[-1] == 1 else cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-    scale = longest / max(image.shape[:2])
+    scale = longest / max(image.shape[:2]) if longest else 1.0
     if scale < 1:
         size = tuple(max(1, round(scale * side)) for side in image.shape[1::-1])
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    return base64.b64encode(data.tobytes()).decode("ascii")
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def decoded(jpeg: bytes) -> np.ndarray:
+    """What ``encoded`` gave -> RGB uint8 (H, W, 3)."""
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def jpeg(frame: np.ndarray, longest: int = LONGEST) -> str:
+    """As ``encoded``, in base64, as a page holds it."""
+    return base64.b64encode(encoded(frame, longest)).decode("ascii")
 
 
 def with_heat(frame: np.ndarray, heat: np.ndarray) -> np.ndarray:

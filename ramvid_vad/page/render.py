@@ -13,7 +13,7 @@ def render(data: dict, page: str, folder: str) -> str:
     """
     shared, own = files(__package__) / "files", files(folder) / "page_files"
     names = (shared / "head.html", own / f"{page}.html", shared / "foot.html", shared / "page.css")
-    names += (shared / "base.js", shared / "curve.js", own / f"{page}.js")
+    names += (shared / "elements.js", shared / "base.js", shared / "curve.js", own / f"{page}.js")
     head, body, foot, css, *scripts = (name.read_text(encoding="utf-8") for name in names)
     text = json.dumps(data, sort_keys=True, allow_nan=False)  # ASCII: U+2028 and the like are escaped already
     for sign in "<>&":

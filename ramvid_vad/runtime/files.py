@@ -56,6 +56,12 @@ def write_text(path: str, text: str) -> None:
         file.write(text)
 
 
+def write_bytes(path: str, content: bytes) -> None:
+    """A whole file."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+
+
 @contextmanager
 def replacing_together(folder: str, last: str = "") -> Iterator[str]:
     """A folder to write files to; where the block ends without an error, they are synced and take their places in

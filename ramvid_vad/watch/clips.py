@@ -7,6 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ramvid_vad.page.pictures import decoded, encoded
 from ramvid_vad.video.writer import write_video
 
 LINES = 720  # of a clip, at most
@@ -28,7 +29,7 @@ def jpeg(rgb: np.ndarray, quality: int = QUALITY) -> bytes:
     if height > LINES:
         size = (max(round(width * LINES / height), 1), LINES)
         rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    return encoded(rgb, quality=quality)
 
 
 class Recent:
@@ -71,7 +72,7 @@ class Clip:
     def _frames(self) -> Iterator[np.ndarray]:
         size = None
         for still in self._stills:
-            bgr = cv2.imdecode(np.frombuffer(still.jpeg, np.uint8), cv2.IMREAD_COLOR)
-            size = size or bgr.shape
-            if bgr.shape == size:  # a camera may change its size in the middle
-                yield cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+            rgb = decoded(still.jpeg)
+            size = size or rgb.shape
+            if rgb.shape == size:  # a camera may change its size in the middle
+                yield rgb

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ramvid_vad.runtime.files import write_bytes
 from ramvid_vad.runtime.progress import say, warn
 from ramvid_vad.watch.clips import Clip, Recent, jpeg
 from ramvid_vad.watch.counters import Latency
@@ -21,7 +22,7 @@ from ramvid_vad.watch.input.reader import Reader, watch_clock
 from ramvid_vad.watch.input.source import Source
 from ramvid_vad.watch.page.board import EVENTS, Board
 from ramvid_vad.watch.page.picture import marked
-from ramvid_vad.watch.records import record_of, write_bytes
+from ramvid_vad.watch.records import record_of
 from ramvid_vad.watch.sinks import Delivery
 from ramvid_vad.watch.worker import Worker
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from ramvid_vad.runtime.files import replacing
 from ramvid_vad.watch.folder import moment_text
 
 
@@ -17,9 +16,3 @@ def record_of(event: Any, base: int) -> dict[str, Any]:
         record["box"] = None if event.box is None else [int(side) for side in event.box]
         record["parts"] = list(event.parts)
     return record
-
-
-def write_bytes(path: str, content: bytes) -> None:
-    """A whole file. OSError."""
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(content)

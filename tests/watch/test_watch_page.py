@@ -3,7 +3,6 @@
 import http.client
 import json
 import re
-import shutil
 import time
 from contextlib import contextmanager
 
@@ -20,11 +19,6 @@ pytest.importorskip("uvicorn", reason="no uvicorn here (pip install '.[watch]')"
 from ramvid_vad.watch.page.server import Page
 
 NAME = "<img src=x onerror=alert(1)>"
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
-    "disable-component-update disable-sync"
-)
 
 
 @contextmanager
@@ -66,7 +60,12 @@ def own(page):
 
 
 def test_the_page_and_its_parts_are_there_with_a_strict_policy(served):
-    for path, kind in (("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")):
+    for path, kind in (
+        ("/", "text/html"),
+        ("/page.css", "text/css"),
+        ("/page.js", "text/javascript"),
+        ("/elements.js", "text/javascript"),
+    ):
         status, headers, content = ask(served, path)
         assert status == 200 and headers["content-type"].startswith(kind) and content
         assert "script-src 'self'" in headers["content-security-policy"]
@@ -157,23 +156,6 @@ def test_a_port_that_is_taken_is_said(served):
         Page(re.search(r":(\d+)/", served.address)[1], None, "")
 
 
-@contextmanager
-def browsing(tmp_path):
-    webdriver = pytest.importorskip("selenium.webdriver")
-    if not (BROWSER and DRIVER):
-        pytest.skip("no chromium and chromedriver here")
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS.split(), f"user-data-dir={tmp_path / 'profile'}", "window-size=1200,900"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
 def until(true, seconds=30):
     end = time.monotonic() + seconds
     while not true():
@@ -182,8 +164,10 @@ def until(true, seconds=30):
 
 
 def test_the_page_in_a_browser(tmp_path, monkeypatch):
-    monkeypatch.setenv("SE_OFFLINE", "true")
-    with page_of(tmp_path) as (_, page), browsing(tmp_path) as browser:
+    chromium = pytest.importorskip("chromium")  # which skips, too, where selenium is missing
+    if not (chromium.BROWSER and chromium.DRIVER):
+        pytest.skip("no chromium and chromedriver here")
+    with page_of(tmp_path) as (_, page), chromium.browsing(tmp_path, monkeypatch) as browser:
 
         def find(selector):
             return browser.find_element("css selector", selector)

@@ -1,6 +1,5 @@
 """The reports of ``ramvid-vad score``: what it needs of detector and video, and where it is written."""
 
-import base64
 import csv
 import json
 import os
@@ -16,7 +15,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.events.camera import Camera
 from ramvid_vad.events.events import Event, smoothed, window
 from ramvid_vad.events.recording import Recorder
-from ramvid_vad.page.pictures import jpeg
+from ramvid_vad.page.pictures import encoded, jpeg
 from ramvid_vad.runtime.files import replacing_together, write_text
 from ramvid_vad.video.decoding.frame_rate import about_how_many
 from ramvid_vad.video.reader import read_frames, read_image
@@ -40,7 +39,7 @@ def keep_normal_frames(normal: list[str], folder: str) -> None:
         with replacing_together(os.path.join(folder, FOLDER)) as place:
             for number, frame in enumerate(frames[:KEPT]):
                 with open(os.path.join(place, f"{number}.jpg"), "wb") as file:
-                    file.write(base64.b64decode(jpeg(frame, SIDE)))
+                    file.write(encoded(frame, SIDE))
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be written ({error.strerror}): name another folder, or free space"
@@ -49,7 +48,7 @@ def keep_normal_frames(normal: list[str], folder: str) -> None:
 
 def write_report(camera: Camera, folder: str, path: str, recorder: Recorder, out: str) -> None:
     """``out`` of one scored video. folder: of the camera.  recorder: which has seen all of the video."""
-    levels = np.array([float(row.rsplit(",", 2)[1] or "nan") for row in recorder.rows])  # none where scores pause
+    levels = np.array(recorder.levels)
     found = [event for event in recorder.events if not event.fault]
     events = [_moment(recorder, event) for event in found]
     worst = [] if events else worst_moments(levels, 4, round(5 * recorder.rate))
@@ -92,10 +91,8 @@ def write_index(camera: Camera, tables: list[str], folder: str) -> str:
 
 def _moment(recorder: Recorder, event: Event) -> Moment:
     """clip: its address beside the report, if there is one."""
-    clip = os.path.join(f"{recorder.stem}.events", f"{event.id:04d}.mp4")
-    link = os.path.relpath(clip, os.path.dirname(recorder.stem) or ".") if os.path.exists(clip) else ""
     parts = tuple(WORDS.get(name, name) for name in event.parts)
-    return Moment(event.start, event.end + 1, event.peak, event.severity, parts, clip=link)
+    return Moment(event.start, event.end + 1, event.peak, event.severity, parts, clip=recorder.address(event, "mp4"))
 
 
 def _with_pictures(

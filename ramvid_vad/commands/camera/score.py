@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import io
 import json
 import os
 import sys
@@ -10,10 +9,10 @@ from contextlib import suppress
 
 from ramvid_vad import __version__, api
 from ramvid_vad.commands.camera.report import write_index, write_report
-from ramvid_vad.detectors.detector import Detector, Scores
+from ramvid_vad.detectors.detector import Detector
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.camera import FILE, Camera
-from ramvid_vad.events.recording import Recorder, record
+from ramvid_vad.events.recording import Recorder, frame_row, record, table
 from ramvid_vad.options import RunOptions
 from ramvid_vad.runtime.files import sha256_of, write_text
 from ramvid_vad.runtime.logger import result_dir
@@ -93,14 +92,17 @@ def _score(model: Detector | Camera, folder: str, digest: str, path: str, out: s
                 frames = enumerate(counted(read_colour_and_grey(path), bar.update))
                 record(recorder, model.stream((n / recorder.rate, frame) for n, frame in frames), drawn)
                 write_report(model, folder, path, recorder, f"{stem}.report.html")
-                table, count, peak = recorder.table(made_from), len(recorder.rows), -recorder.highest[1]
+                text, count, peak = recorder.table(made_from), len(recorder.rows), -recorder.highest[1]
                 unusual = sum(not event.fault for event in recorder.events)
                 found = f", {unusual} events, {len(recorder.events) - unusual} faults of the picture"
             else:
                 scores = model.score(path, maps=False, tick=bar.update)
-                table, count, peak = _table(scores, made_from), len(scores.frames), int(scores.frames.argmax())
+                figures = zip(scores.frames, *scores.parts.values(), strict=True)
+                rows = (frame_row(number, scores.fps, *each) for number, each in enumerate(figures))
+                text = table(list(scores.parts), rows, made_from)
+                count, peak = len(scores.frames), int(scores.frames.argmax())
                 os.makedirs(os.path.dirname(out), exist_ok=True)
-        write_text(out, table)
+        write_text(out, text)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); give another --out") from None
     when = f" ({peak / fps:.1f} s)" if fps else ""
@@ -112,15 +114,3 @@ def _made_from(path: str) -> str:
     with suppress(OSError, UnicodeDecodeError, csv.Error), open(path, encoding="utf-8", newline="") as file:
         return next(csv.DictReader(file), {}).get("made_from") or ""
     return ""
-
-
-def _table(scores: Scores, made_from: str) -> str:
-    """CSV of a line per frame: its number from 0, its time in seconds if the file knows it, its score, the parts, and a
-    digest of video and detector."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["frame", "seconds", "score", *scores.parts, "made_from"])
-    for number, figures in enumerate(zip(scores.frames, *scores.parts.values(), strict=True)):
-        seconds = f"{number / scores.fps:.3f}" if scores.fps else ""
-        rows.writerow([number, seconds, *(f"{figure:.6g}" for figure in figures), made_from])
-    return text.getvalue()

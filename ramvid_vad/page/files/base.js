@@ -1,14 +1,5 @@
-"use strict";
-// What the pages share: making elements, tables that fold on a narrow screen, words for times, pictures with a mark.
-const SVG = "http://www.w3.org/2000/svg";
+// What the reports share: tables that fold on a narrow screen, words for times, pictures with a mark.
 const data = JSON.parse(document.getElementById("data").textContent);
-const $ = (id) => document.getElementById(id);
-function put(parent, name, text, attributes = {}, space = parent.namespaceURI) {
-  const element = document.createElementNS(space, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  if (text !== null) element.textContent = text;
-  return parent.appendChild(element);
-}
 const percent = (value) => (value === null || value === undefined ? "-" : (100 * value).toFixed(1));
 const source = (jpeg) => "data:image/jpeg;base64," + jpeg;
 

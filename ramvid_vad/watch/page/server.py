@@ -10,12 +10,19 @@ import threading
 from importlib.resources import files
 from typing import Any
 
+from ramvid_vad import page as pages
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import replacing
 from ramvid_vad.watch.loop import Watch
 from ramvid_vad.watch.page.guard import Guard
 
-PARTS = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
+OWN, SHARED = files(__package__) / "page_files", files(pages) / "files"
+PARTS = {  # name: where it lies, what it is
+    "page.html": (OWN, "text/html"),
+    "page.css": (OWN, "text/css"),
+    "elements.js": (SHARED, "text/javascript"),
+    "page.js": (OWN, "text/javascript"),
+}
 MOST_SENT = 1024  # bytes of what the button sends
 NORMAL = "normal_added"  # folder in the camera's one: what ramvid-vad fit --add takes
 
@@ -79,7 +86,8 @@ class Page:
         name = request.path_params.get("name", "page.html")
         if name not in PARTS:
             return PlainTextResponse("no such page\n", 404)
-        return Response((files(__package__) / "page_files" / name).read_bytes(), media_type=PARTS[name])
+        folder, kind = PARTS[name]
+        return Response((folder / name).read_bytes(), media_type=kind)
 
     def _picture(self, request: Any) -> Any:
         from starlette.responses import Response
