@@ -28,7 +28,7 @@ from ramvid_vad.spaces.cache import EncodedVideos
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.spaces.stored import load_space
 from ramvid_vad.training.data import TrainingData
-from ramvid_vad.training.held_out import HeldOut, evenly_spread
+from ramvid_vad.training.held_out import HeldOut, some_windows
 from ramvid_vad.training.loop import TrainLoop
 from ramvid_vad.training.run import run_training
 from ramvid_vad.video.datasets import VideoWindows, to_float, training_batches
@@ -80,7 +80,7 @@ def trained(rows: Rows, kind: str, out: Path) -> dict:
             mirrored=mirrored if run.train.mirror_windows else None,
         )
 
-    held_out = evenly_spread(windows(arrays.held_out))
+    held_out = some_windows(windows(arrays.held_out))
     data = TrainingData(batches, arrays.learning, {}, tuple(held_out.shape[-2:]), held_out)
     loop = run_training(run, data, Logger(str(log_dir)))
     losses = held_out_losses(rows, run, loop, held_out)
