@@ -10,6 +10,7 @@ from ramvid_vad.detectors.fusion import CalibratedSum
 from ramvid_vad.detectors.infilling import Infilling
 from ramvid_vad.detectors.motion import FrameDifference, OpticalFlow
 from ramvid_vad.detectors.pseudo_anomalies.detector import PseudoAnomalies
+from ramvid_vad.detectors.stnmamba.detector import STNMambaDetector
 
 DETECTORS: dict[str, type[Detector]] = {
     detector.name: detector for detector in (FrameDifference, OpticalFlow, NearestFeature, CalibratedSum)
@@ -20,7 +21,8 @@ RECIPES: dict[str, type[Detector]] = {"fast": CalibratedSum, "full": Infilling}
 """What ``fit`` makes of normal video, by the name of its recipe."""
 
 PEERS: dict[str, type[Detector]] = {
-    detector.name: detector for detector in (FeatureDiffusion, UnlabelledFeatureDiffusion, PseudoAnomalies)
+    detector.name: detector
+    for detector in (FeatureDiffusion, UnlabelledFeatureDiffusion, PseudoAnomalies, STNMambaDetector)
 }
 """Methods of other papers, and one's own (docs/new_detector.md), by their ``name``."""
 
