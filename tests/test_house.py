@@ -32,7 +32,7 @@ LONG: set[str] = set()
 CROWDED: set[str] = set()
 
 
-FOR_USERS = {"anomalous_pixels", "SS2D"}  # what only a user's own code reads or calls
+FOR_USERS = {"anomalous_pixels"}  # what only a user's own code reads or calls
 
 
 @cache
