@@ -88,11 +88,13 @@ class Step(NamedTuple):
         if self.weight.dim() == 2:  # as a matrix product over channels-last positions, several times faster on CPU
             return F.linear(x.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
         kernel = self.weight.shape[-1]
-        high, wide = (max((-(-side // self.stride) - 1) * self.stride + kernel - side, 0) for side in x.shape[2:])
-        padding = (high // 2, wide // 2)
-        if high % 2 or wide % 2:  # more below and on the right
-            x, padding = F.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2)), (0, 0)
-        return F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
+        needed = [max((-(-side // self.stride) - 1) * self.stride + kernel - side, 0) for side in x.shape[2:]]
+        # An odd number has one more below or on the right: a tap of 0 in front of the kernel stands for padding on one
+        # side alone, which would copy the whole map.
+        odd_high, odd_wide = (number % 2 for number in needed)
+        weight = F.pad(self.weight, (odd_wide, 0, odd_high, 0)) if odd_high or odd_wide else self.weight
+        padding = [-(-number // 2) for number in needed]
+        return F.conv2d(x, weight, self.bias, self.stride, padding, groups=self.groups)
 
 
 class FrozenFeatures:
