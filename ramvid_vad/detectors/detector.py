@@ -102,6 +102,10 @@ class Detector(ABC):
         """
         raise NotImplementedError(f"{self.name} scores whole videos alone")
 
+    def stream_ahead(self, frames: Iterable[Frame], key: int = 0, maps: bool = True) -> Iterator[FrameScore]:
+        """The same scores as ``stream``, for frames that need not be waited for: several may be worked on at once."""
+        return self.stream(frames, key, maps)
+
     def streams(self) -> bool:
         """Whether it has ``stream``."""
         return type(self).stream is not Detector.stream
@@ -114,7 +118,7 @@ class Detector(ABC):
     ) -> Scores:
         """Scores of a video file, a folder of frames, or frames in order; memory, but for the scores and maps, does
         not depend on its length. tick: called with the number of frames just scored."""
-        return gathered(self.stream(colour_and_grey(video), key_of(video), maps), maps, frame_rate(video), tick)
+        return gathered(self.stream_ahead(colour_and_grey(video), key_of(video), maps), maps, frame_rate(video), tick)
 
     def about(self) -> dict[str, Any]:
         """What it knows of normal video, for a result's provenance; {}: nothing."""

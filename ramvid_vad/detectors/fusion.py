@@ -6,7 +6,7 @@ standardised logarithms are added. No test frame and no label takes part in the 
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
@@ -17,8 +17,10 @@ from ramvid_vad.detectors.appearance import BOX, NearestFeature, farthest, patch
 from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, cells, colour_and_grey
 from ramvid_vad.detectors.motion import FIELDS, fields_between
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.beside import in_order
 from ramvid_vad.runtime.progress import counted, progress_bar, say
 from ramvid_vad.spaces.backbones import FrozenFeatures, installed
+from ramvid_vad.spaces.motion import with_pairs
 from ramvid_vad.spaces.space import reduced
 from ramvid_vad.video.decoding.frame_rate import about_how_many
 from ramvid_vad.video.reader import Clip, read_frames
@@ -102,7 +104,13 @@ class CalibratedSum(Detector):
     def stream(self, frames: Iterable[Frame], key: int = 0, maps: bool = True) -> Iterator[FrameScore]:
         """Each score as soon as its frame is there, but the first one's, which waits for the second frame; ``map``
         holds the calibrated sum at each cell."""
-        for parts, where in part_scores(frames, self.appearance, maps):
+        return self._scored(frames, maps, ahead=0)
+
+    def stream_ahead(self, frames: Iterable[Frame], key: int = 0, maps: bool = True) -> Iterator[FrameScore]:
+        return self._scored(frames, maps, ahead=None)
+
+    def _scored(self, frames: Iterable[Frame], maps: bool, ahead: int | None) -> Iterator[FrameScore]:
+        for parts, where in part_scores(frames, self.appearance, maps, ahead):
             map = calibrated_sum(where, self.scales).astype(np.float32) if maps else None
             yield FrameScore(float(calibrated_sum(parts, self.scales)), parts, map)
 
@@ -154,42 +162,27 @@ def parts_of(
 
 
 def part_scores(
-    frames: Iterable[Frame], appearance: NearestFeature | None, maps: bool = False
+    frames: Iterable[Frame], appearance: NearestFeature | None, maps: bool = False, ahead: int | None = None
 ) -> Iterator[tuple[dict[str, float], dict[str, np.ndarray]]]:
     """Of each frame the score and, if they are wanted, the map (h, w) of each of PARTS (without appearance: of FIELDS).
 
-    As ``motion_fields`` has it, the first frame takes the motion of the second. Motion is found beside the network.
+    As ``motion_fields`` has it, the first frame takes the motion of the second. ahead: as ``in_order`` has it.
     """
-    before: np.ndarray | None = None
-    first: Measured | None = None
-    with ThreadPoolExecutor(1, thread_name_prefix="motion") as beside:
-        for colour, grey in colour_and_grey(frames):
-            now = reduced(grey)[..., 0]
-            moved = beside.submit(_motion, now, before, maps) if before is not None else None
-            looks = _looks(appearance, colour, maps)
-            before = now
-            if moved is None:
-                first = looks
-                continue
-            motion = moved.result()
-            if first is not None:
-                yield _joined(motion, first)
-                first = None
-            yield _joined(motion, looks)
-        if first is not None:
-            still = np.zeros(before.shape, np.float32)
-            yield _joined(_measured(dict.fromkeys(FIELDS, still), maps), first)
+    reduced_too = ((colour, reduced(grey)[..., 0]) for colour, grey in colour_and_grey(frames))
+    calls = (
+        (partial(_moves, now, before, maps), partial(_looks, appearance, colour, maps))
+        for (colour, _), (_, now), (_, before) in with_pairs(reduced_too)
+    )
+    for (scores, where), (more, there) in in_order(calls, ahead):
+        yield scores | more, where | there
 
 
 Measured = tuple[dict[str, float], dict[str, np.ndarray]]
 """Scores and maps of some parts of one frame."""
 
 
-def _motion(now: np.ndarray, before: np.ndarray, maps: bool) -> Measured:
-    return _measured(fields_between(now, before), maps)
-
-
-def _measured(fields: dict[str, np.ndarray], maps: bool) -> Measured:
+def _moves(now: np.ndarray, before: np.ndarray, maps: bool) -> Measured:
+    fields = fields_between(now, before)
     scores = {name: float(field.max()) for name, field in fields.items()}
     return scores, {name: cells(field) for name, field in fields.items()} if maps else {}
 
@@ -200,7 +193,3 @@ def _looks(appearance: NearestFeature | None, frame: np.ndarray, maps: bool) -> 
     distances = appearance.distances(frame)
     where = {"features": cv2.blur(distances.numpy(), (BOX, BOX))} if maps else {}
     return {"features": farthest(distances)}, where
-
-
-def _joined(one: Measured, other: Measured) -> Measured:
-    return one[0] | other[0], one[1] | other[1]

@@ -11,10 +11,10 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.from_reconstructions import check_measures, chosen_nulls
 from ramvid_vad.evaluation.from_videos import null_scores
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
-from ramvid_vad.evaluation.raw_scores import in_threads
 from ramvid_vad.evaluation.results import Evaluation
 from ramvid_vad.evaluation.rows import assemble, chosen_protocol
 from ramvid_vad.options import EvalOptions
+from ramvid_vad.runtime.beside import in_threads
 from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.video.reader import find_videos, video_name

@@ -16,12 +16,13 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.normal_reconstructions import normal_scores
 from ramvid_vad.evaluation.nulls.registry import BLIND, choose, chosen_names
 from ramvid_vad.evaluation.provenance import frames_sha256, joined_sha256
-from ramvid_vad.evaluation.raw_scores import VideoScorer, in_threads
+from ramvid_vad.evaluation.raw_scores import VideoScorer
 from ramvid_vad.evaluation.results import Evaluation
 from ramvid_vad.evaluation.rows import assemble, check, chosen_protocol
 from ramvid_vad.evaluation.statistics.spatial import VideoRegions, find_truth, spatial_metrics, video_regions
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import common_settings, find_reconstructions, load_reconstruction
+from ramvid_vad.runtime.beside import in_threads
 from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.scoring.residuals import MEASURES

@@ -16,12 +16,12 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.from_reconstructions import check_measures, chosen_nulls, make_scorer, residual_settings
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
 from ramvid_vad.evaluation.provenance import frames_sha256, joined_sha256
-from ramvid_vad.evaluation.raw_scores import in_threads
 from ramvid_vad.evaluation.results import Evaluation
 from ramvid_vad.evaluation.rows import assemble, chosen_protocol
 from ramvid_vad.evaluation.statistics.metrics import PerVideo
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import windows_alone
+from ramvid_vad.runtime.beside import in_threads
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.video.reader import find_videos, read_frames, video_name
 from ramvid_vad.video.rows import RecentFrames

@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.evaluation.raw_scores import VideoScorer, in_threads
+from ramvid_vad.evaluation.raw_scores import VideoScorer
 from ramvid_vad.evaluation.statistics.metrics import PerVideo
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import common_settings, find_reconstructions, first_difference, load_reconstruction
+from ramvid_vad.runtime.beside import in_threads
 from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.prefetch import prefetch

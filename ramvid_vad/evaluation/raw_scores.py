@@ -3,16 +3,11 @@
 Residual of each reconstructed frame, then the largest of each frame's residuals.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import cv2
 import numpy as np
-import torch
 
 from ramvid_vad.detectors.detector import Detector
 from ramvid_vad.detectors.registry import DETECTORS
@@ -23,9 +18,6 @@ from ramvid_vad.scoring.residuals import MEASURES, PERFECT
 from ramvid_vad.video.windows import merge_max
 
 _BATCH = 32  # frames scored at once
-_MOST_WORKERS = 8
-
-Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -97,31 +89,6 @@ class VideoScorer:
                     values[measure][rows] = MEASURES[measure](unit, unit_hat)
             tick(len(x))
         return values
-
-
-def in_threads(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
-    """``function`` of every item, in order; one thread per core, the libraries' own threads switched off meanwhile."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with _single_threaded_libraries(), ThreadPoolExecutor(min(cores, _MOST_WORKERS)) as pool:
-        futures = [pool.submit(function, item) for item in items]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:  # the first failure, or Ctrl-C: do not score all the others first
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-@contextmanager
-def _single_threaded_libraries() -> Iterator[None]:
-    """Many small operations on few cores: threads inside them would only wait for each other."""
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
 
 
 def _from_neighbours(scores: np.ndarray) -> np.ndarray:

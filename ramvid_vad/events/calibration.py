@@ -54,7 +54,7 @@ def curve(detector: Detector, clip: Clip, zone: str, progress: bool) -> np.ndarr
     frames, watched, scores = clip.colour_and_grey(), None, []
     first = next(frames)
     with progress_bar(f"scoring {clip}", "frame", clip.about_how_many() or None, shown=progress) as bar:
-        for scored in counted(detector.stream(chain([first], frames), maps=bool(zone)), bar.update):
+        for scored in counted(detector.stream_ahead(chain([first], frames), maps=bool(zone)), bar.update):
             if zone and watched is None:
                 watched = zone_mask(zone, first[0].shape[:2], scored.map.shape)
             scores.append(scored.score if watched is None else float(scored.map[watched].max()))

@@ -62,11 +62,11 @@ class Camera:
     min_seconds: float = 0.5
     zone: str = ""
 
-    def stream(self, frames: Iterable[tuple[float, Frame]]) -> Iterator[Moment]:
+    def stream(self, frames: Iterable[tuple[float, Frame]], live: bool = True) -> Iterator[Moment]:
         """Frames (seconds, uint8 (H, W, 3), or a pair of it and the file's luma) -> a moment each, in order.
 
         Constant memory; a moment comes when its detector knows its score (``fast``: at once) and the next frame is
-        scored: the last moment holds the ends of what went on.
+        scored: the last moment holds the ends of what went on. Not ``live``: several frames at once.
         """
         monitor = Monitor(self.normal, self.fps)
         length, gap = window(self.min_seconds, self.fps), round(GAP * self.fps)
@@ -83,7 +83,8 @@ class Camera:
         watched: np.ndarray | None = None
         health: Event | None = None
         last: Moment | None = None
-        for number, scored in enumerate(self.detector.stream(seen())):
+        scoring = self.detector.stream if live else self.detector.stream_ahead
+        for number, scored in enumerate(scoring(seen())):
             seconds, frame, fault, suspected = waiting.popleft()
             if self.zone and watched is None:
                 watched = zone_mask(self.zone, frame.shape[:2], scored.map.shape)

@@ -22,8 +22,8 @@ import torch
 import torch.distributed as dist
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime import lifeline
-from ramvid_vad.runtime.launchers import Place, launched, master_address, mpi_world, slurm_address
+from ramvid_vad.runtime.ranks import lifeline
+from ramvid_vad.runtime.ranks.launchers import Place, launched, master_address, mpi_world, slurm_address
 
 ARRIVAL_MINUTES = 5  # for all ranks to meet
 RETRY_SECONDS = 3.0  # after which a rank asks again for the address of rank 0

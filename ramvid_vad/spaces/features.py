@@ -6,8 +6,7 @@ Group ``appearance``: the network's channels, standardised, on their K principal
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from functools import partial
 from typing import Any
 
 import cv2
@@ -15,8 +14,9 @@ import numpy as np
 import torch
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.beside import in_order
 from ramvid_vad.spaces.backbones import LITE0, load_backbone
-from ramvid_vad.spaces.motion import CELL, CHANNELS, DIRECTIONS, motion_cells
+from ramvid_vad.spaces.motion import CELL, CHANNELS, DIRECTIONS, motion_cells, with_pairs
 from ramvid_vad.spaces.space import LINES, Space, reduced, resized
 from ramvid_vad.video.finding import evenly_spread
 from ramvid_vad.video.reader import Clip
@@ -25,7 +25,6 @@ KEPT = 24  # principal axes of appearance
 DAMPING = 0.1  # of the mean eigenvalue, added to each: weak axes are noise and stay small
 FRAMES = 512  # of normal video, at least, evenly spread, that the statistics are taken from
 VIDEOS = 64  # of normal video, at most, evenly spread
-_BATCH = 4  # frames per pass of the network: more fall out of the processor's cache
 
 
 class FeatureSpace(Space):
@@ -124,15 +123,15 @@ class FeatureSpace(Space):
         return -(-self.size[0] // CELL), -(-self.size[1] // CELL)
 
     def encode(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The first frame takes the motion of the second; a video of one frame has none."""
+        """The first frame takes the motion of the second; a video of one frame has none. Several frames at once."""
         fitted = (_colour(resized(frame, self.size)) for frame in frames)
-        before: np.ndarray | None = None
-        with ThreadPoolExecutor(1, thread_name_prefix="flow") as beside:
-            while batch := list(islice(fitted, _BATCH)):
-                moves = beside.submit(self._motion, [_grey(frame) for frame in batch], before)
-                before = _grey(batch[-1])
-                looks = self.appearance(self.network(np.stack(batch)))
-                yield from np.concatenate([looks.permute(0, 3, 1, 2).numpy(), moves.result()], axis=1)
+        network = self.network  # loaded here once
+        calls = (
+            (partial(self._looks, network, frame), partial(self._moves, now, before))
+            for frame, now, before in with_pairs(fitted)
+        )
+        for maps in in_order(calls):
+            yield np.concatenate(maps)
 
     @property
     def network(self) -> Any:
@@ -171,13 +170,14 @@ class FeatureSpace(Space):
         names = ("sd", "axes", "variance", "place", "motion_sd", "motion_place")
         return {name: getattr(self, name) for name in names}
 
-    def _motion(self, grey: list[np.ndarray], before: np.ndarray | None) -> np.ndarray:
-        """Frames (H, W) in order, and the one before them or None -> (n, 5, h, w), standardised."""
-        earlier = [grey[0] if before is None else before, *grey]
-        cells = [motion_cells(now, was) for now, was in zip(grey, earlier, strict=False)]
-        if before is None:
-            cells[0] = cells[min(1, len(grey) - 1)]
-        return np.stack(cells) / self.motion_sd.numpy()[:, None, None] - self.motion_place.numpy()
+    def _looks(self, network: Any, frame: np.ndarray) -> np.ndarray:
+        """Appearance (K, h, w)."""
+        return self.appearance(network(frame[None])[0]).permute(2, 0, 1).numpy()
+
+    def _moves(self, now: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """Motion (5, h, w), standardised."""
+        cells = motion_cells(_grey(now), _grey(before))
+        return cells / self.motion_sd.numpy()[:, None, None] - self.motion_place.numpy()
 
 
 class _Moments:

@@ -1,11 +1,32 @@
 """How each cell of 8 x 8 pixels moves: optical flow and difference to the frame before."""
 
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
 import cv2
 import numpy as np
 
+Frame = TypeVar("Frame")
 CELL = 8  # pixels
 CHANNELS = 5
 DIRECTIONS = 2  # of these the first: u and v, which have a sign
+
+
+def with_pairs(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame, Frame]]:
+    """Each frame, as soon as it can be known, and the two whose motion is its own: itself and the one before; of the
+    first frame the second and itself, of a single frame twice itself."""
+    coming = iter(frames)
+    first, second = next(coming, None), next(coming, None)
+    if second is None:
+        if first is not None:
+            yield first, first, first
+        return
+    yield first, second, first
+    yield second, second, first
+    before = second
+    for frame in coming:
+        yield frame, frame, before
+        before = frame
 
 
 def flow_between(now: np.ndarray, before: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ramvid_vad.runtime.launchers import LAUNCHERS
+from ramvid_vad.runtime.ranks.launchers import LAUNCHERS
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "--image_size 8x12 --num_channels 32 --channel_mult 1 --num_res_blocks 1 --attention_resolutions 8 --d_state 2"

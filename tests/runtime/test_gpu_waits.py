@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ramvid_vad.runtime import processes
-from ramvid_vad.runtime.launchers import Place, launched
 from ramvid_vad.runtime.randomness import StepNoise, standard_normal
+from ramvid_vad.runtime.ranks.launchers import Place, launched
 from ramvid_vad.training.schedules import global_norm
 
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime import launchers, processes
+from ramvid_vad.runtime import processes
+from ramvid_vad.runtime.ranks import launchers
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30  # within which a dead rank must have ended the others
@@ -21,7 +22,8 @@ SECONDS = 30  # within which a dead rank must have ended the others
 PROGRAM = """
 import os, sys, time
 import torch
-from ramvid_vad.runtime import launchers, processes as d
+from ramvid_vad.runtime import processes as d
+from ramvid_vad.runtime.ranks import launchers
 mode = sys.argv[1]
 d.ARRIVAL_MINUTES = 0.05 if mode == "late" else 1
 try:
@@ -259,7 +261,8 @@ def test_ranks_that_would_each_run_alone_are_an_error_with_a_remedy(tmp_path, pr
 def test_a_single_process_needs_no_mpi_and_starts_no_group(tmp_path):
     path = tmp_path / "single.py"
     path.write_text(
-        "import sys, torch\nfrom ramvid_vad.runtime import launchers, processes as d\nd.setup_dist()\n"
+        "import sys, torch\nfrom ramvid_vad.runtime.ranks import launchers\n"
+        "from ramvid_vad.runtime import processes as d\nd.setup_dist()\n"
         "d.barrier()\n"
         "assert (d.rank(), d.world_size(), d.any_true(True), d.any_true(False)) == (0, 1, True, False)\n"
         "assert d.all_gather_object(3) == [3] and d.broadcast_object(4) == 4\n"

@@ -90,7 +90,8 @@ def _score(model: Detector | Camera, folder: str, digest: str, path: str, out: s
                 os.makedirs(os.path.dirname(out), exist_ok=True)
                 recorder = Recorder(stem, model, fps)
                 frames = enumerate(counted(read_colour_and_grey(path), bar.update))
-                record(recorder, model.stream((n / recorder.rate, frame) for n, frame in frames), drawn)
+                timed = ((n / recorder.rate, frame) for n, frame in frames)
+                record(recorder, model.stream(timed, live=False), drawn)
                 write_report(model, folder, path, recorder, f"{stem}.report.html")
                 text, count, peak = recorder.table(made_from), len(recorder.rows), -recorder.highest[1]
                 unusual = sum(not event.fault for event in recorder.events)

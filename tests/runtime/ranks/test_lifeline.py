@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ramvid_vad.runtime import lifeline
+from ramvid_vad.runtime.ranks import lifeline
 
 
 @pytest.fixture
