@@ -98,7 +98,8 @@ def _light(rng: np.random.Generator, frames: int) -> np.ndarray:
     gain = rng.uniform(0.90, 1.08) + 0.05 * np.sin(2 * np.pi * (t / rng.uniform(160, 320) + rng.random()))
     for start in np.cumsum(rng.uniform(25, 70, size=frames // 25 + 1)):
         step = rng.choice([-1, 1]) * rng.uniform(0.03, 0.06)
-        gain = gain + step * np.where(t >= start, 1 - 0.45 ** np.maximum(t - start + 1, 0), 0) * np.where(t < start + 40, 1, 0)
+        settled = 1 - 0.45 ** np.maximum(t - start + 1, 0)
+        gain = gain + step * np.where(t >= start, settled, 0) * np.where(t < start + 40, 1, 0)
     gain = gain * (1 + 0.008 * np.sin(2 * np.pi * t / 5 + rng.uniform(0, 6.28)))
     warmth = rng.uniform(-0.03, 0.03)
     return gain[:, None] * np.array([1 + warmth, 1.0, 1 - warmth])
