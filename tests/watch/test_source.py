@@ -6,6 +6,7 @@ import os
 import threading
 from http.server import BaseHTTPRequestHandler
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +18,7 @@ from ramvid_vad.video.writer import write_video
 from ramvid_vad.watch.counters import Counters
 from ramvid_vad.watch.input.queue import FrameQueue
 from ramvid_vad.watch.input.reader import WAITS, Reader
-from ramvid_vad.watch.input.source import find_source
+from ramvid_vad.watch.input.source import Connection, find_source
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,14 @@ def test_a_loop_plays_it_again_until_it_is_ended(film):
     Reader(find_source(film), queue, counters, clock, clock, again=True).read()
     assert len(queue) == 121 and counters.read == 122 and counters.dropped == 1
     assert counters.received == counters.read + counters.lost  # these were in the decoder
+
+
+@pytest.mark.parametrize(("address", "lasts"), [("rtsp://camera/live", False), ("http://web/film.mp4", True)])
+def test_a_length_is_an_end_on_the_web_alone(film, monkeypatch, address, lasts):
+    opened = av.open
+    monkeypatch.setattr(av, "open", lambda asked, **_: opened(film))
+    with Connection(find_source(address), 5.0, Counters()) as connection:
+        assert connection.lasts == lasts
 
 
 def test_the_queue_drops_the_oldest_and_counts_it():

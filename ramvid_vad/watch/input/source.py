@@ -102,7 +102,9 @@ class Connection:
         except Lost:
             self._container.close()
             raise
-        self.lasts = source.kind == "file" or (source.kind == "stream" and self._container.duration is not None)
+        # RTSP is paced by its server; some tell a length of what is live
+        on_the_web = source.address[:4].lower() == "http" and self._container.duration is not None
+        self.lasts = source.kind == "file" or (source.kind == "stream" and on_the_web)
 
     def __enter__(self) -> "Connection":
         return self
