@@ -19,8 +19,9 @@ class SpaceOptions:
     space_channels: int = option(24, "features: principal axes of the network's channels", at_least=1, at_most=4096)
     space_centre: str = option(
         "all",
-        "features: the mean of normal video that is subtracted, one of all places, or of each place (docs/study.md)",
-        choices=("all", "place"),
+        "features: the mean of normal video that is subtracted, one of all places, of each place, or for appearance "
+        "of each place and for motion one (docs/study.md)",
+        choices=("all", "place", "appearance"),
     )
     lines: int = option(
         240,

@@ -2,7 +2,8 @@
 
 Group ``appearance``: the network's channels, standardised, on their K principal axes with damped whitening. Group
 ``motion``: optical flow and difference per cell, standardised. The mean subtracted is one for all places or, with
-``centre="place"``, that of each: a fixed camera's still background is then near 0 everywhere.
+``centre="place"``, that of each: a fixed camera's still background is then near 0 everywhere. ``centre="appearance"``
+has that for appearance alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -77,7 +78,7 @@ class FeatureSpace(Space):
 
         kept: principal axes of appearance (K).  lines: larger frames are reduced to this shorter side; 0: they stay.
         All frames are brought to the size of the first video's.  centre: the mean that is subtracted, of "all" places
-        together, or of each "place".  tick: called with 1 per frame looked at.
+        together, of each "place", or of each place for "appearance" and of all for motion.  tick: called with 1 per frame looked at.
         InputError: a video that cannot be read, a backbone that is not here, more axes than channels.
         """
         network = load_backbone(backbone, weights)
@@ -93,7 +94,7 @@ class FeatureSpace(Space):
                 looks.add(network(now[None])[0])
                 moves.add(torch.from_numpy(motion_cells(_grey(now), _grey(before))).permute(1, 2, 0))
                 tick(1)
-        means, covariance = looks.result(centre)
+        means, covariance = looks.result(by_place=centre != "all")
         sd = _deviations(covariance)
         eigenvalues, vectors = torch.linalg.eigh(covariance / sd / sd[:, None])  # of the correlations, ascending
         axes = vectors.flip(1)[:, :kept]
@@ -101,7 +102,7 @@ class FeatureSpace(Space):
         mean_eigenvalue = eigenvalues.mean().clamp_min(1 / len(eigenvalues))  # as if at least one channel varied
         variance = eigenvalues.flip(0)[:kept].clamp_min(0) + DAMPING * mean_eigenvalue
         place = (means @ _projection(sd, axes, variance)).permute(2, 0, 1)
-        motion_means, motion_covariance = moves.result(centre)
+        motion_means, motion_covariance = moves.result(by_place=centre == "place")
         motion_sd = _deviations(motion_covariance)
         fitted = [sd, axes, variance, place, motion_sd, (motion_means / motion_sd).permute(2, 0, 1)]
         fitted = [each.float().contiguous() for each in fitted]
@@ -193,10 +194,10 @@ class _Moments:
         self.total = self.total + frame
         self.products = self.products + rows.T @ rows
 
-    def result(self, centre: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean of each place (h, w, D), and the covariance (D, D) around these; centre "all": all places have one."""
+    def result(self, by_place: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean of each place (h, w, D), and the covariance (D, D) around these; not by place: all places have one."""
         means = self.total / self.count
-        if centre == "all":
+        if not by_place:
             means = means.mean((0, 1)).expand(means.shape)
         rows = means.flatten(0, 1)
         return means, (self.products / self.count - rows.T @ rows) / len(rows)

@@ -60,6 +60,14 @@ def test_appearance_is_pca_of_the_standardised_features_with_damped_whitening(vi
     assert at_each_place < 1e-3 if centre == "place" else at_each_place > 0.1
 
 
+def test_each_group_has_the_means_it_is_asked_for(videos):
+    spaces = {centre: FeatureSpace.fit(videos, kept=4, centre=centre) for centre in ("all", "place", "appearance")}
+    torch.testing.assert_close(spaces["appearance"].place, spaces["place"].place, atol=0, rtol=0)
+    torch.testing.assert_close(spaces["appearance"].motion_place, spaces["all"].motion_place, atol=0, rtol=0)
+    assert not torch.equal(spaces["all"].place, spaces["place"].place)
+    assert not torch.equal(spaces["all"].motion_place, spaces["place"].motion_place)
+
+
 def network_channels(space: FeatureSpace, appearance: torch.Tensor) -> torch.Tensor:
     """The inverse, (..., h, w, K) -> (..., h, w, D), but for what lies across the axes kept."""
     return (appearance + space.place.permute(1, 2, 0)) * space.variance.sqrt() @ space.axes.T * space.sd
@@ -79,7 +87,7 @@ def test_the_inverse_gives_the_features_back(videos):
 def test_absolute_maps_do_not_depend_on_what_is_subtracted(videos):
     """Motion has them in its own units over the standard deviation."""
     clip = texture(5, 52, 68, speed=3)
-    for centre in ("place", "all"):
+    for centre in ("place", "all", "appearance"):
         space = FeatureSpace.fit(videos, kept=4, centre=centre)
         maps = space.absolute(np.stack(list(space.encode(clip))).astype(np.float16))
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip]
