@@ -78,7 +78,8 @@ class FeatureSpace(Space):
 
         kept: principal axes of appearance (K).  lines: larger frames are reduced to this shorter side; 0: they stay.
         All frames are brought to the size of the first video's.  centre: the mean that is subtracted, of "all" places
-        together, of each "place", or of each place for "appearance" and of all for motion.  tick: called with 1 per frame looked at.
+        together, of each "place", or of each place for "appearance" and of all for motion.  tick: called with 1 per
+        frame looked at.
         InputError: a video that cannot be read, a backbone that is not here, more axes than channels.
         """
         network = load_backbone(backbone, weights)
