@@ -1,8 +1,6 @@
 """What a report shows of one video: its events, and the worst moments where there is none."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
@@ -31,7 +29,8 @@ class Moment:
     """A stretch of frames [begin, end) and its worst one.
 
     score: the level at ``peak``, 1 = threshold.  parts: names of the scores that fired there.  picture: None where
-    there is none.  clip: address of a video of it relative to the report; "": none.
+    there is none.  clip: address of a video of it relative to the report; "": none.  normal: what is seen at its box in
+    normal video, a JPEG in base64; "": not known.
     """
 
     begin: int
@@ -41,21 +40,12 @@ class Moment:
     parts: tuple[str, ...] = ()
     picture: Picture | None = None
     clip: str = ""
+    normal: str = ""
 
 
 def severity(multiple: float) -> str:
     """In words, of a score in multiples of the threshold."""
     return next((words for least, words in SEVERITY if multiple >= least), "below the threshold")
-
-
-def worst_moments(scores: np.ndarray, count: int, apart: int) -> list[Moment]:
-    """The ``count`` highest frames that lie at least ``apart`` frames from each other, the highest first."""
-    left, found = np.nan_to_num(scores, nan=-np.inf), []
-    while len(found) < count and np.isfinite(left.max(initial=-np.inf)):
-        peak = int(left.argmax())
-        found.append(Moment(peak, peak + 1, peak, float(scores[peak])))
-        left[max(0, peak - apart + 1) : peak + apart] = -np.inf
-    return found
 
 
 def picture(frame: np.ndarray, heat: np.ndarray, cold: float, hot: float) -> Picture:
@@ -69,13 +59,3 @@ def picture(frame: np.ndarray, heat: np.ndarray, cold: float, hot: float) -> Pic
         box = [round(v * s) for v, s in zip(box, (across, down, across, down), strict=True)]
     shown = with_heat(frame, above / max(hot - cold, 1e-6))
     return Picture(jpeg(shown, THUMBNAIL), (height, width), box)
-
-
-def frames_before(frames: Iterable[np.ndarray], wanted: Sequence[int], before: int) -> dict[int, list[np.ndarray]]:
-    """Of a video's frames, in one pass: each frame of ``wanted`` with up to ``before`` frames before it, in order."""
-    found: dict[int, list[np.ndarray]] = {number: [] for number in wanted}
-    for at, frame in enumerate(islice(frames, max(wanted, default=-1) + 1)):
-        for number, kept in found.items():
-            if number - before <= at <= number:
-                kept.append(frame)
-    return found

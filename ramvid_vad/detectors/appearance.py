@@ -171,6 +171,9 @@ class NearestFeature(Detector):
             score = farthest(distances)
             yield FrameScore(score, {self.name: score}, cv2.blur(distances.numpy(), (BOX, BOX)) if maps else None)
 
+    def looks(self, frame: np.ndarray) -> torch.Tensor:
+        return self.network(reduced(frame)[None])[0] / self.memory.scale
+
     def learn(self, frames: Iterable[np.ndarray], usual: float) -> int:
         """Add centres for patches of normal frames that lie further than ``usual`` from all of them; how many."""
         strange = []

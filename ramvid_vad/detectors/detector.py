@@ -120,6 +120,11 @@ class Detector(ABC):
         not depend on its length. tick: called with the number of frames just scored."""
         return gathered(self.stream_ahead(colour_and_grey(video), key_of(video), maps), maps, frame_rate(video), tick)
 
+    def looks(self, frame: np.ndarray) -> torch.Tensor | None:
+        """What each cell of a frame uint8 (H, W, 3) looks like to a frozen network, float32 (h, w, D), in units of normal
+        video's own deviation; None: it has no such network."""
+        return None
+
     def about(self) -> dict[str, Any]:
         """What it knows of normal video, for a result's provenance; {}: nothing."""
         return {}

@@ -114,6 +114,9 @@ class CalibratedSum(Detector):
             map = calibrated_sum(where, self.scales).astype(np.float32) if maps else None
             yield FrameScore(float(calibrated_sum(parts, self.scales)), parts, map)
 
+    def looks(self, frame: np.ndarray) -> torch.Tensor | None:
+        return self.appearance.looks(frame) if self.appearance else None
+
     def about(self) -> dict[str, Any]:
         scales = {part: scale._asdict() for part, scale in self.scales.items()}
         centres = len(self.appearance.memory) if self.appearance else 0

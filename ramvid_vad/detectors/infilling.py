@@ -198,6 +198,9 @@ class Infilling(Detector):
                 named = {name: float(values[i]) for name, values in parts.items()}
                 yield FrameScore(float(score), named, where[i] if maps else None)
 
+    def looks(self, frame: np.ndarray) -> torch.Tensor:
+        return self.space.looks(frame)
+
     def score(
         self,
         video: str | Iterable[Frame],

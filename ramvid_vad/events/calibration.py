@@ -10,6 +10,7 @@ from ramvid_vad.detectors.detector import Detector
 from ramvid_vad.detectors.fusion import CalibratedSum, split
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.camera import Camera
+from ramvid_vad.events.examples import ADDED, EXAMPLES, Examples, keeping
 from ramvid_vad.events.events import GAP, smoothed, window
 from ramvid_vad.events.health import Normal, learn
 from ramvid_vad.events.threshold import Threshold, alarm_threshold
@@ -17,7 +18,7 @@ from ramvid_vad.events.zones import zone_mask
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.video.decoding.frame_rate import about_how_many, frame_rate
 from ramvid_vad.video.finding import evenly_spread
-from ramvid_vad.video.reader import Clip, read_frames
+from ramvid_vad.video.reader import Clip, read_colour_and_grey, read_frames
 
 FPS = 25.0  # where the videos do not say
 VIDEOS = 64  # of normal video, at most, evenly spread, whose pictures say what is healthy
@@ -38,9 +39,10 @@ def camera_of(
         curves = detector.normal
     else:
         curves = [curve(detector, clip, zone, progress) for clip in split(paths)[1]]
-    normal = health_of(paths, progress)
     threshold = threshold_of(curves, fps, alarms_per_hour, min_seconds)
-    return Camera(name, detector, threshold, normal, list(curves), fps, min_seconds, zone)
+    examples = Examples()
+    normal = health_of(evenly_spread(paths, VIDEOS), examples, detector, EXAMPLES, progress)
+    return Camera(name, detector, threshold, normal, list(curves), fps, min_seconds, zone, examples)
 
 
 def threshold_of(curves: Sequence[np.ndarray], fps: float, alarms_per_hour: float, min_seconds: float) -> Threshold:
@@ -61,10 +63,23 @@ def curve(detector: Detector, clip: Clip, zone: str, progress: bool) -> np.ndarr
     return np.array(scores)
 
 
-def health_of(paths: Sequence[str], progress: bool) -> Normal:
-    chosen = evenly_spread(paths, VIDEOS)
-    with progress_bar("what is healthy", "frame", sum(map(about_how_many, chosen)) or None, shown=progress) as bar:
-        return learn(counted(read_frames(path, rgb=False), bar.update) for path in chosen)
+def health_of(
+    paths: Sequence[str],
+    examples: Examples,
+    detector: Detector,
+    most: int,
+    progress: bool,
+    known: Normal | None = None,
+) -> Normal:
+    """What a healthy picture is like, after ``known`` and these videos, of which ``most`` frames join the examples."""
+    kept: list[np.ndarray] = []
+    with progress_bar("what is healthy", "frame", sum(map(about_how_many, paths)) or None, shown=progress) as bar:
+        each = -(-most // len(paths))
+        normal = learn(
+            (keeping(counted(read_colour_and_grey(path), bar.update), each, kept) for path in paths), known
+        )
+    examples.add(kept, detector, most)
+    return normal
 
 
 def add_normal(camera: Camera, paths: Sequence[str], progress: bool = True) -> int:
@@ -72,7 +87,8 @@ def add_normal(camera: Camera, paths: Sequence[str], progress: bool = True) -> i
 
     Kept: its centres, the scales of its parts, the curves of its held-out normal video. Patches that lie further from
     all centres than those of usual frames do become new centres; then all of the new video is scored, its curve joins
-    the others, and the threshold is set anew for the same rate. The new curves are of patches that were just learned:
+    the others, and the threshold is set anew for the same rate; a picture is healthy if it was so before, or is like
+    the new video's, of which some become examples. The new curves are of patches that were just learned:
     only their motion is held out.  InputError: of another recipe.
     """
     detector = camera.detector
@@ -87,6 +103,7 @@ def add_normal(camera: Camera, paths: Sequence[str], progress: bool = True) -> i
         camera.curves.append(found)
         detector.held_out.append(f"{os.path.basename(path.rstrip('/'))} (added)")
         detector.normal.append(found)
+        camera.normal = health_of([path], camera.examples, detector, ADDED, progress, camera.normal)
     rate = camera.threshold.asked
     camera.threshold = threshold_of(camera.curves, camera.fps, rate, camera.min_seconds)
     return added

@@ -4,7 +4,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from ramvid_vad.detectors.detector import CELL, Detector, Frame
 from ramvid_vad.detectors.registry import SAVED
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.events import GAP, Event, EventTracker, peak_box, window
+from ramvid_vad.events.examples import Examples, Search
 from ramvid_vad.events.health import Monitor, Normal
 from ramvid_vad.events.threshold import Threshold
 from ramvid_vad.events.zones import zone_mask
@@ -51,7 +52,7 @@ class Moment(NamedTuple):
 class Camera:
     """name: of its folder.  fps: of the normal video.  min_seconds: whose median makes the level.  zone: as
     ``zones.zone_mask`` reads it, "" the whole picture.  normal: of the picture's health.  curves: raw scores of
-    held-out normal videos, from which the threshold was set."""
+    held-out normal videos, from which the threshold was set.  examples: pictures of what was learned from."""
 
     name: str
     detector: Detector
@@ -61,6 +62,7 @@ class Camera:
     fps: float
     min_seconds: float = 0.5
     zone: str = ""
+    examples: Examples = field(default_factory=Examples)
 
     def stream(self, frames: Iterable[tuple[float, Frame]], live: bool = True) -> Iterator[Moment]:
         """Frames (seconds, uint8 (H, W, 3), or a pair of it and the file's luma) -> a moment each, in order.
@@ -71,6 +73,7 @@ class Camera:
         monitor = Monitor(self.normal, self.fps)
         length, gap = window(self.min_seconds, self.fps), round(GAP * self.fps)
         tracker = EventTracker(self.name, length, gap, self.zone)
+        search = Search(self.examples, self.detector)
         waiting: deque[tuple[float, np.ndarray, str, bool]] = deque()
 
         def seen() -> Iterator[Frame]:
@@ -79,6 +82,11 @@ class Camera:
                 colour = np.repeat(colour, 3, axis=2) if colour.ndim == 3 and colour.shape[2] == 1 else colour
                 waiting.append((seconds, colour, *monitor.step(colour, seconds)))
                 yield frame
+
+        def shown(changes: list[tuple[str, Event]]) -> list[tuple[str, Event]]:
+            for _, event in changes:
+                search.show(event)
+            return changes
 
         watched: np.ndarray | None = None
         health: Event | None = None
@@ -93,7 +101,7 @@ class Camera:
                 changes.append(("end", health))
                 health = None
             if fault:
-                changes += tracker.pause()
+                changes += shown(tracker.pause())
                 if health is None:
                     health = tracker.fault(fault, number, seconds)
                     changes.append(("new", health))
@@ -104,13 +112,17 @@ class Camera:
                 level = tracker.level(self.level_of(score))
                 field = scored.map if watched is None else np.where(watched, scored.map, -np.inf)
                 box = self._box(field, frame.shape[:2]) if level >= 1 else None
-                changes += tracker.step(number, seconds, level, box, self._fired(scored.parts), hold=suspected)
+                stepped = tracker.step(number, seconds, level, box, self._fired(scored.parts), hold=suspected)
+                shown([(kind, event) for kind, event in stepped if kind == "end"])  # before another event's peak
+                if tracker.event and tracker.event.peak == number:
+                    search.peak(number, frame)
+                changes += shown(stepped)
             if last is not None:
                 yield last
             changes = [(kind, replace(event)) for kind, event in changes]  # what is told does not change later
             last = Moment(number, seconds, frame, scored.score, level, scored.parts, scored.map, fault, changes)
         if last is not None:
-            ends = tracker.finish() + ([("end", health)] if health else [])
+            ends = shown(tracker.finish()) + ([("end", health)] if health else [])
             yield last._replace(changes=last.changes + ends)
 
     def level_of(self, score: float | np.ndarray) -> float | np.ndarray:
@@ -139,6 +151,7 @@ class Camera:
         }
         tensors = {f"curve.{i:04d}": torch.from_numpy(np.ascontiguousarray(c)) for i, c in enumerate(self.curves)}
         tensors |= {name: torch.from_numpy(getattr(self.normal, name)) for name in ("references", "sharp")}
+        tensors |= self.examples.tensors()
         try:
             with replacing_together(folder, last=FILE) as place:
                 learned = os.path.join(place, "alarm.safetensors")
@@ -162,17 +175,18 @@ class Camera:
             learned = os.path.join(folder, "alarm.safetensors")
             if sha256_of([learned]) != about["tensors_sha256"]:
                 raise ValueError("alarm.safetensors is of another fit, or damaged")
-            tensors = {name: value.numpy() for name, value in load_file(learned).items()}
-            arrays = {name: tensors[name] for name in ("references", "sharp")}
+            tensors = load_file(learned)
+            arrays = {name: tensors[name].numpy() for name in ("references", "sharp")}
             return cls(
                 os.path.basename(os.path.abspath(folder)),
                 detector,
                 Threshold(**about["threshold"]),
                 Normal(**about["health"], **arrays),
-                [tensors[name] for name in sorted(tensors) if name.startswith("curve.")],
+                [tensors[name].numpy() for name in sorted(tensors) if name.startswith("curve.")],
                 float(about["fps"]),
                 float(about["min_seconds"]),
                 str(about["zone"]),
+                Examples.restore(tensors),
             )
         except OSError as error:
             raise InputError(f"{folder}: no alarm is fitted there ({error}): fit it again") from None

@@ -21,7 +21,8 @@ class Event:
     peak, peak_seconds: where the level is highest.  severity: this level, 1 = threshold.  box: (x0, y0, x1, y1) in
     pixels of the true frame at the peak, x1 and y1 exclusive; None: not known.  parts: of the score, those beyond what
     all but 0.5 % of normal frames had, the furthest first.  zone: as it was given, "" the whole picture.
-    fault: "" or "black", "frozen", "covered", "moved", "light switched", "cut" (``health``).
+    normal_example: number of the camera's picture of normal video that looks most like the box at the peak, from 0;
+    None: there is none.  fault: "" or "black", "frozen", "covered", "moved", "light switched", "cut" (``health``).
     """
 
     camera: str
@@ -37,6 +38,7 @@ class Event:
     parts: list[str] = field(default_factory=list)
     zone: str = ""
     fault: str = ""
+    normal_example: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Fit for JSON."""

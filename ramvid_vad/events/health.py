@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from ramvid_vad.errors import InputError
+
 LINES = 120
 REFERENCES = 6  # pictures of the scene, at most
 PER_REFERENCE = 25  # frames, spread evenly, whose median is one
@@ -77,8 +79,12 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
     return float((a * b).sum()) / norm if norm > 0 else 0.0
 
 
-def learn(videos: Iterable[Iterable[np.ndarray]]) -> Normal:
-    """From frames of normal videos, each in order; at least one frame."""
+def learn(videos: Iterable[Iterable[np.ndarray]], known: Normal | None = None) -> Normal:
+    """From frames of normal videos, each in order, at least one frame; and from what was ``known`` before, whose limits
+    only become wider. A picture of the scene joins those known if none of them is like it.
+
+    InputError: frames of another shape than those known.
+    """
     kept: list[np.ndarray] = []
     step, count, still = 1, 0, 0
     means, brights, jumps, changes = [], [], [], []
@@ -101,14 +107,35 @@ def learn(videos: Iterable[Iterable[np.ndarray]]) -> Normal:
             before = now
     groups = np.array_split(np.stack(kept), min(REFERENCES, len(kept)))
     references = np.stack([look(np.median(g, axis=0).astype(np.uint8)[..., None]).edges for g in groups])
+    if known:
+        if references.shape[1:] != known.references.shape[1:]:
+            wide = [round(each.shape[2] * 9 / each.shape[1], 1) for each in (references, known.references)]
+            raise InputError(f"pictures of {wide[0]}:9 for a camera of {wide[1]}:9: normal video is of one camera")
+        new = [r for r in references if max(likeness(r, other) for other in known.references) < known.alike]
+        references = np.concatenate([known.references, *(r[None] for r in new)])
     alike = min(max(likeness(look(g[..., None]).edges, r) for r in references) for g in kept)
     change = float(np.quantile(changes, 0.01)) if changes else 0.0
     run = 0
     for value in changes:
         run = run + 1 if value <= change / 4 else 0
         still = max(still, run)
-    return Normal(
+    found = Normal(
         min(brights), (min(means), max(means)), max(jumps, default=0.0), alike, change, still, references, sharp
+    )
+    return found if known is None else _either(known, found)
+
+
+def _either(one: Normal, other: Normal) -> Normal:
+    """What is healthy by one of both, with the references of the other."""
+    return Normal(
+        min(one.bright, other.bright),
+        (min(one.mean[0], other.mean[0]), max(one.mean[1], other.mean[1])),
+        max(one.jump, other.jump),
+        min(one.alike, other.alike),
+        min(one.change, other.change),
+        max(one.still, other.still),
+        other.references,
+        np.minimum(one.sharp, other.sharp),
     )
 
 

@@ -12,12 +12,14 @@ import cv2
 import numpy as np
 
 from ramvid_vad.events.camera import Camera, Moment
-from ramvid_vad.events.events import Event
+from ramvid_vad.events.events import LOW, Event
+from ramvid_vad.events.peaks import Highest, Peak
 from ramvid_vad.page.pictures import decoded, encoded
 from ramvid_vad.runtime.files import write_bytes, write_text
 from ramvid_vad.video.writer import write_video
 
 BEFORE, AFTER, LONGEST = 3.0, 2.0, 20.0  # seconds of a clip before its event begins, after it ends, and of the event
+PICTURED, WORST, APART = 12, 4, 5.0  # events with a picture; highest moments kept, and the seconds between them
 RED = (220, 40, 30)
 QUALITY = 90  # of the JPEGs
 
@@ -36,26 +38,27 @@ class Recorder:
         self.parts: list[str] = []
         self.highest = (-np.inf, 0)
         self.open: Event | None = None
-        self.best: tuple[float, bytes] | None = None  # level and frame of its peak
+        self.best: Peak | None = None  # of the event that goes on, or of what may become one
+        self.peaks: dict[int, Peak] = {}  # of the most severe events, by their id
+        self.highest_moments = Highest(WORST, round(APART * self.rate))
 
     def take(self, moments: Iterable[Moment]) -> Iterator[Moment]:
         """Record each moment, and give it on."""
         for moment in moments:
             self._row(moment)
             picture = encoded(moment.frame, quality=QUALITY)
-            for kind, event in moment.changes:
-                if event.fault:
-                    self.events += [event] if kind == "end" else []
-                else:
-                    self._change(kind, event, moment)
+            past = [change for change in moment.changes if change[0] == "end" and change[1].end < moment.number]
+            for kind, event in past:
+                self._change(kind, event, moment)
+            self._remember(moment, picture)
+            for kind, event in moment.changes[len(past) :]:
+                self._change(kind, event, moment)
             for number, (event, frames, left) in list(self.clips.items()):
                 frames.append(picture)
                 self.clips[number] = (event, frames, left - 1)
                 if left <= 1:
                     self._write_clip(number)
             self.recent.append(picture)
-            if self.open and (self.best is None or moment.level > self.best[0]):
-                self.best = (moment.level, picture)
             yield moment
         for number in list(self.clips):
             self._write_clip(number)
@@ -71,7 +74,7 @@ class Recorder:
         return table([*self.parts, "level", "health"], self.rows, made_from)
 
     def address(self, event: Event, kind: str) -> str:
-        """Of the event's "jpg" or "mp4", relative to the folder of the tables; "": there is none."""
+        """Of the event's "jpg", "normal.jpg" or "mp4", relative to the folder of the tables; "": there is none."""
         path = self._path(event.id, kind)
         return os.path.relpath(path, os.path.dirname(self.stem) or ".") if os.path.exists(path) else ""
 
@@ -83,24 +86,43 @@ class Recorder:
         self.rows.append(f"{figures},{level},{moment.health}")
         self.levels.append(float(level or "nan"))
 
+    def _remember(self, moment: Moment, picture: bytes) -> None:
+        if not self.open and moment.level < LOW:
+            self.best = None
+        peak = Peak(moment.number, moment.level, picture, self.camera.level_of(moment.map).astype(np.float32))
+        if moment.level >= LOW and (self.best is None or moment.level > self.best.level):
+            self.best = peak
+        if not moment.health:
+            self.highest_moments.add(peak)
+
     def _change(self, kind: str, event: Event, moment: Moment) -> None:
+        if event.fault:
+            self.events += [event] if kind == "end" else []
+            return
         self.open = None if kind == "end" else event
         if kind == "new":
             os.makedirs(f"{self.stem}.events", exist_ok=True)
             self.clips[event.id] = (event, list(self.recent), round(LONGEST * self.rate))
         elif kind == "end":
             self.events.append(event)
-            self._write_thumbnail(event, self.best[1] if self.best else encoded(moment.frame, quality=QUALITY))
+            self._keep_pictures(event, moment.frame.shape[:2])
             self.best = None
             if event.id in self.clips:
                 left = round((event.end_seconds - moment.seconds + AFTER) * self.rate)
                 self.clips[event.id] = (event, self.clips[event.id][1], min(left, self.clips[event.id][2]))
 
-    def _write_thumbnail(self, event: Event, picture: bytes) -> None:
-        drawn = decoded(picture)
+    def _keep_pictures(self, event: Event, size: tuple[int, int]) -> None:
+        """On disk its thumbnail and its normal example; in memory the frame of its peak, if it is severe."""
+        drawn = decoded(self.best.jpeg)
         if event.box:
             _rectangle(drawn, event.box)
         write_bytes(self._path(event.id, "jpg"), encoded(drawn, quality=QUALITY))
+        if event.normal_example is not None:
+            crop = self.camera.examples.crop(event.normal_example, event.box, size)
+            write_bytes(self._path(event.id, "normal.jpg"), encoded(crop, quality=QUALITY))
+        self.peaks[event.id] = self.best
+        if len(self.peaks) > PICTURED:
+            del self.peaks[min(self.peaks, key=lambda number: self.peaks[number].level)]
 
     def _write_clip(self, number: int) -> None:
         event, frames, _ = self.clips.pop(number)
@@ -115,6 +137,7 @@ class Recorder:
         line = event.as_dict()
         if not event.fault:
             line |= {"thumbnail": self.address(event, "jpg"), "clip": self.address(event, "mp4")}
+            line["normal_picture"] = self.address(event, "normal.jpg")
         return line
 
 

@@ -153,6 +153,10 @@ class FeatureSpace(Space):
         standardised."""
         return features @ self._project - self._shift
 
+    def looks(self, frame: np.ndarray) -> torch.Tensor:
+        """Appearance (h, w, K) of one frame uint8 (H, W, C)."""
+        return self.appearance(self.network(_colour(resized(frame, self.size))[None])[0])
+
     def absolute(self, maps: np.ndarray) -> np.ndarray:
         """Maps (n, C, h, w) -> the same, float32, with the mean of each place added again: motion over its standard
         deviation, appearance on the whitened axes."""

@@ -3,11 +3,9 @@
 import shlex
 
 from ramvid_vad import api
-from ramvid_vad.commands.camera.report import keep_normal_frames
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.camera import Camera
 from ramvid_vad.options import RunOptions
-from ramvid_vad.video.reader import find_videos
 
 
 def fit(run: RunOptions) -> None:
@@ -30,7 +28,6 @@ def fit(run: RunOptions) -> None:
         training = {"minutes": options.minutes, "detector": options.detector or None, "seed": options.seed}
         alarm = {name: getattr(options, name) for name in ("alarms_per_hour", "zone", "min_seconds")}
         detector = api.fit(options.normal.splitlines(), options.out, options.recipe, **training, **alarm)
-        keep_normal_frames([path for place in options.normal.splitlines() for path in find_videos(place)], options.out)
     held_out = detector.about().get("held_out", [])
     print(f"{options.out}: {detector.title}" + (f", calibrated on {', '.join(held_out)}" if held_out else ""))
     if detector.streams():

@@ -45,7 +45,7 @@ def score(run: RunOptions) -> None:
     failures, finished = [], []
     for out, path in places.items():
         try:
-            say(_score(model, options.model, digest, path, out, options.overlay), sys.stdout)
+            say(_score(model, digest, path, out, options.overlay), sys.stdout)
             finished.append(out)
         except InputError as error:
             failures.append(str(error))
@@ -74,9 +74,8 @@ def _places(inputs: list[str], folder: str) -> dict[str, str]:
     return found
 
 
-def _score(model: Detector | Camera, folder: str, digest: str, path: str, out: str, overlay: bool) -> str:
-    """Write the CSV of one video, the last of its files, if it is not there already, and say what is in it.
-    folder: of the model."""
+def _score(model: Detector | Camera, digest: str, path: str, out: str, overlay: bool) -> str:
+    """Write the CSV of one video, the last of its files, if it is not there already, and say what is in it."""
     source = json.dumps([__version__, digest, fingerprint(path)])
     made_from = hashlib.sha256(source.encode()).hexdigest()[:16]
     stem = out.removesuffix(".scores.csv")
@@ -92,7 +91,7 @@ def _score(model: Detector | Camera, folder: str, digest: str, path: str, out: s
                 frames = enumerate(counted(read_colour_and_grey(path), bar.update))
                 timed = ((n / recorder.rate, frame) for n, frame in frames)
                 record(recorder, model.stream(timed, live=False), drawn)
-                write_report(model, folder, path, recorder, f"{stem}.report.html")
+                write_report(model, path, recorder, f"{stem}.report.html")
                 text, count, peak = recorder.table(made_from), len(recorder.rows), -recorder.highest[1]
                 unusual = sum(not event.fault for event in recorder.events)
                 found = f", {unusual} events, {len(recorder.events) - unusual} faults of the picture"
