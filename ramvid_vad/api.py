@@ -19,6 +19,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.events.calibration import add_normal, camera_of
 from ramvid_vad.events.camera import FILE as ALARM
 from ramvid_vad.events.camera import Camera
+from ramvid_vad.events.light import NIGHT, two_lights
 from ramvid_vad.events.zones import check_zone
 from ramvid_vad.infill_videos import FolderInfilling, sampling_settings
 from ramvid_vad.loading import anchor_pattern, frame_cache, weights_in, with_anchor_kind
@@ -54,7 +55,9 @@ def fit(
     optical flow and nearest frozen feature; "full", a diffusion model is trained in the space of frozen features, and
     its residuals are added to these.  progress: show a bar.  minutes: of what is trained; its run lies in
     ``out/training``, from which an interrupted call goes on.  detector: another one in place of a recipe's, by its name
-    in ``detectors.registry``.  seed: of what is trained.  alarms_per_hour, zone, min_seconds: of the alarm that is
+    in ``detectors.registry``.  seed: of what is trained.  With ``out``, normal videos of two lights (``events.light``)
+    make two detectors, each trained for ``minutes``: the day's is returned and lies in ``out``, the night's lies in
+    ``out/night``; ``Camera`` chooses between them.  alarms_per_hour, zone, min_seconds: of the alarm that is
     saved beside the detector (``events.camera.Camera``), as the options of ``ramvid-vad fit``.
     InputError: no such video, too little of it, an unknown recipe or detector.  RunError: training has
     diverged.  KeyboardInterrupt: a signal ended it, after a checkpoint.
@@ -74,21 +77,36 @@ def fit(
         result_dir(out, make=False, flag="out")  # before minutes of work
         if zone:
             check_zone(zone, paths[0])
+    alarms = out is not None and FITTED[name].streams()
+    light, dark = (two_lights(paths, progress) if alarms else None) or (None, [])
+    bright = [path for path in paths if path not in dark]
+    training = {"minutes": minutes, "seed": seed}
+    night = _fitted(name, dark, os.path.join(out, NIGHT), progress, **training) if dark else None
+    found = _fitted(name, bright, out, progress, **training)
+    if out is not None:
+        with suppress(FileNotFoundError):
+            os.remove(os.path.join(out, ALARM))  # of an earlier detector
+        found.save(out)
+    if alarms:
+        alarm = (os.path.basename(os.path.abspath(out)), alarms_per_hour, zone, min_seconds, progress)
+        camera = camera_of(found, bright, *alarm)
+        if night:
+            night.save(os.path.join(out, NIGHT))
+            camera.light, camera.night = light, camera_of(night, dark, *alarm)
+        camera.save(out)
+    return found
+
+
+def _fitted(name: str, paths: list[str], out: str | None, progress: bool, **training: Any) -> Detector:
+    """With its card. out: folder whose ``training`` keeps what can go on."""
     with tempfile.TemporaryDirectory() if out is None else nullcontext(os.path.join(out, "training")) as work:
-        found = FITTED[name].fit(paths, progress, work=work, minutes=minutes, seed=seed)
+        found = FITTED[name].fit(paths, progress, work=work, **training)
     found.card = {
         "recipe": name,
         "version": __version__,
         "fitted": date.today().isoformat(),
         "normal_videos": [os.path.basename(path.rstrip("/")) for path in paths],
     }
-    if out is not None:
-        with suppress(FileNotFoundError):
-            os.remove(os.path.join(out, ALARM))  # of an earlier detector
-        found.save(out)
-        if found.streams():
-            name = os.path.basename(os.path.abspath(out))
-            camera_of(found, paths, name, alarms_per_hour, zone, min_seconds, progress).save(out)
     return found
 
 
@@ -100,9 +118,13 @@ def add(normal: str | Sequence[str], camera: str, progress: bool = True) -> Came
     places = [normal] if isinstance(normal, str | os.PathLike) else list(normal)
     found = Camera.load(camera)
     paths = [path for place in places for path in find_videos(os.fspath(place))]
-    add_normal(found, paths, progress)
-    found.detector.card["normal_videos"] += [os.path.basename(path.rstrip("/")) for path in paths]
-    found.detector.save(camera)
+    lights = {path: found.light.of_video(path) if found.light else "" for path in paths}
+    for light in sorted(set(lights.values())):
+        chosen, lit = [path for path in paths if lights[path] == light], found.under(light)
+        add_normal(lit, chosen, progress)
+        lit.detector.card["normal_videos"] += [os.path.basename(path.rstrip("/")) for path in chosen]
+    for light in sorted(set(lights.values())):  # nothing is written before all were read
+        found.under(light).detector.save(os.path.join(camera, NIGHT) if light == NIGHT else camera)
     found.save(camera)
     return found
 

@@ -106,9 +106,10 @@ class Detector(ABC):
         """The same scores as ``stream``, for frames that need not be waited for: several may be worked on at once."""
         return self.stream(frames, key, maps)
 
-    def streams(self) -> bool:
+    @classmethod
+    def streams(cls) -> bool:
         """Whether it has ``stream``."""
-        return type(self).stream is not Detector.stream
+        return cls.stream is not Detector.stream
 
     def score(
         self,
@@ -121,8 +122,8 @@ class Detector(ABC):
         return gathered(self.stream_ahead(colour_and_grey(video), key_of(video), maps), maps, frame_rate(video), tick)
 
     def looks(self, frame: np.ndarray) -> torch.Tensor | None:
-        """What each cell of a frame uint8 (H, W, 3) looks like to a frozen network, float32 (h, w, D), in units of normal
-        video's own deviation; None: it has no such network."""
+        """What each cell of a frame uint8 (H, W, 3) looks like to a frozen network, float32 (h, w, D), in units of
+        normal video's own deviation; None: it has no such network."""
         return None
 
     def about(self) -> dict[str, Any]:

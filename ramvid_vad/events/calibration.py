@@ -10,8 +10,8 @@ from ramvid_vad.detectors.detector import Detector
 from ramvid_vad.detectors.fusion import CalibratedSum, split
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.camera import Camera
-from ramvid_vad.events.examples import ADDED, EXAMPLES, Examples, keeping
 from ramvid_vad.events.events import GAP, smoothed, window
+from ramvid_vad.events.examples import ADDED, EXAMPLES, Examples, keeping
 from ramvid_vad.events.health import Normal, learn
 from ramvid_vad.events.threshold import Threshold, alarm_threshold
 from ramvid_vad.events.zones import zone_mask
@@ -75,9 +75,7 @@ def health_of(
     kept: list[np.ndarray] = []
     with progress_bar("what is healthy", "frame", sum(map(about_how_many, paths)) or None, shown=progress) as bar:
         each = -(-most // len(paths))
-        normal = learn(
-            (keeping(counted(read_colour_and_grey(path), bar.update), each, kept) for path in paths), known
-        )
+        normal = learn((keeping(counted(read_colour_and_grey(path), bar.update), each, kept) for path in paths), known)
     examples.add(kept, detector, most)
     return normal
 

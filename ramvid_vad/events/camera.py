@@ -3,8 +3,10 @@
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +18,10 @@ from ramvid_vad.detectors import detector as detectors
 from ramvid_vad.detectors.detector import CELL, Detector, Frame
 from ramvid_vad.detectors.registry import SAVED
 from ramvid_vad.errors import InputError
-from ramvid_vad.events.events import GAP, Event, EventTracker, peak_box, window
+from ramvid_vad.events.events import GAP, Event, EventTracker, peak_box, smoothed, window
 from ramvid_vad.events.examples import Examples, Search
-from ramvid_vad.events.health import Monitor, Normal
+from ramvid_vad.events.health import SETTLE, Health, Monitor, Normal
+from ramvid_vad.events.light import NIGHT, Light
 from ramvid_vad.events.threshold import Threshold
 from ramvid_vad.events.zones import zone_mask
 from ramvid_vad.runtime.files import replacing_together, sha256_of, write_text
@@ -35,6 +38,7 @@ class Moment(NamedTuple):
     number: from 0.  seconds: as given.  frame: uint8 (H, W, 3) RGB.  score, parts, map: the detector's.  level: median
     of the last scores (of the zone, if there is one), 0 = usual, 1 = threshold; 0 during a fault, when scores pause.
     health: "" or the fault.  changes: ("new" | "update" | "end", event); an event with ``fault`` is one of health.
+    light: "day" or "night", of a camera that knows both; else "".
     """
 
     number: int
@@ -46,13 +50,16 @@ class Moment(NamedTuple):
     map: np.ndarray
     health: str
     changes: list[tuple[str, Event]]
+    light: str = ""
 
 
 @dataclass
 class Camera:
     """name: of its folder.  fps: of the normal video.  min_seconds: whose median makes the level.  zone: as
     ``zones.zone_mask`` reads it, "" the whole picture.  normal: of the picture's health.  curves: raw scores of
-    held-out normal videos, from which the threshold was set.  examples: pictures of what was learned from."""
+    held-out normal videos, from which the threshold was set.  examples: pictures of what was learned from.
+    night: the same camera at night, with all of these of its own; None: it knows one light.  light: how day and night
+    are told apart."""
 
     name: str
     detector: Detector
@@ -63,24 +70,61 @@ class Camera:
     min_seconds: float = 0.5
     zone: str = ""
     examples: Examples = field(default_factory=Examples)
+    night: "Camera | None" = None
+    light: Light | None = None
 
-    def stream(self, frames: Iterable[tuple[float, Frame]], live: bool = True) -> Iterator[Moment]:
+    def under(self, light: str) -> "Camera":
+        """What knows the normal of a light, "day", "night" or, of a camera that knows one, ""."""
+        return self.night if self.night and light == NIGHT else self
+
+    def sentence(self) -> str:
+        """On what its threshold, or its two, stand."""
+        if self.night is None:
+            return self.threshold.sentence()
+        measure = f"day and night are told apart by {self.light.measure}"
+        return f"{measure}; by day: {self.threshold.sentence()}; by night: {self.night.threshold.sentence()}"
+
+    def stream(
+        self, frames: Iterable[tuple[float, Frame] | tuple[float, Frame, bool]], live: bool = True, settle: float = 0.0
+    ) -> Iterator[Moment]:
         """Frames (seconds, uint8 (H, W, 3), or a pair of it and the file's luma) -> a moment each, in order.
 
-        Constant memory; a moment comes when its detector knows its score (``fast``: at once) and the next frame is
-        scored: the last moment holds the ends of what went on. Not ``live``: several frames at once.
+        A third entry says whether frames before this one were missed: dropped, or read late.  settle: seconds from the
+        first frame on in which nothing counts: a camera that was just opened.  Where the light changes between day and
+        night, events end, and scores pause for a second: that is no event.  Constant memory; a moment comes when its
+        detector knows its score (``fast``: at once) and the next frame is scored: the last moment holds the ends of
+        what went on. Not ``live``: several frames at once.
         """
+        if self.light is None:
+            yield from self._stream(frames, live, settle)
+            return
+        first = told = 0  # frames, and numbers of events, of the lights before
+        for light, run in groupby(self.light.of_each(frames), key=itemgetter(0)):
+            scored = new = 0
+            each_settle = SETTLE if first else settle
+            for moment in self.under(light)._stream((each for _, each in run), live, each_settle):
+                changes = [(kind, event.later(first, told)) for kind, event in moment.changes]
+                scored, new = scored + 1, new + sum(kind == "new" for kind, _ in changes)
+                yield moment._replace(number=first + moment.number, changes=changes, light=light)
+            first, told = first + scored, told + new
+
+    def _stream(self, frames: Iterable[Sequence], live: bool, settle: float) -> Iterator[Moment]:
+        """In one light."""
         monitor = Monitor(self.normal, self.fps)
         length, gap = window(self.min_seconds, self.fps), round(GAP * self.fps)
         tracker = EventTracker(self.name, length, gap, self.zone)
         search = Search(self.examples, self.detector)
-        waiting: deque[tuple[float, np.ndarray, str, bool]] = deque()
+        waiting: deque[tuple[float, np.ndarray, Health]] = deque()
 
         def seen() -> Iterator[Frame]:
-            for seconds, frame in frames:
+            begun = None
+            for seconds, frame, *missed in frames:
                 colour = frame[0] if isinstance(frame, tuple) else frame
                 colour = np.repeat(colour, 3, axis=2) if colour.ndim == 3 and colour.shape[2] == 1 else colour
-                waiting.append((seconds, colour, *monitor.step(colour, seconds)))
+                begun = seconds if begun is None else begun
+                opening = seconds < begun + settle
+                health = Health(paused=True) if opening else monitor.step(colour, seconds, any(missed))
+                waiting.append((seconds, colour, health))
                 yield frame
 
         def shown(changes: list[tuple[str, Event]]) -> list[tuple[str, Event]]:
@@ -89,30 +133,31 @@ class Camera:
             return changes
 
         watched: np.ndarray | None = None
-        health: Event | None = None
+        faulty: Event | None = None
         last: Moment | None = None
         scoring = self.detector.stream if live else self.detector.stream_ahead
         for number, scored in enumerate(scoring(seen())):
-            seconds, frame, fault, suspected = waiting.popleft()
+            seconds, frame, health = waiting.popleft()
             if self.zone and watched is None:
                 watched = zone_mask(self.zone, frame.shape[:2], scored.map.shape)
             changes: list[tuple[str, Event]] = []
-            if health and health.fault != fault:
-                changes.append(("end", health))
-                health = None
-            if fault:
+            if faulty and faulty.fault != health.fault:
+                changes.append(("end", faulty))
+                faulty = None
+            if health.fault or health.paused:
                 changes += shown(tracker.pause())
-                if health is None:
-                    health = tracker.fault(fault, number, seconds)
-                    changes.append(("new", health))
-                health.end, health.end_seconds = number, seconds
                 level = 0.0
+                if health.fault and faulty is None:
+                    faulty = tracker.fault(health.fault, number, seconds)
+                    changes.append(("new", faulty))
+                if faulty:
+                    faulty.end, faulty.end_seconds = number, seconds
             else:
                 score = scored.score if watched is None else float(scored.map[watched].max())
                 level = tracker.level(self.level_of(score))
                 field = scored.map if watched is None else np.where(watched, scored.map, -np.inf)
                 box = self._box(field, frame.shape[:2]) if level >= 1 else None
-                stepped = tracker.step(number, seconds, level, box, self._fired(scored.parts), hold=suspected)
+                stepped = tracker.step(number, seconds, level, box, self._fired(scored.parts), health.suspected)
                 shown([(kind, event) for kind, event in stepped if kind == "end"])  # before another event's peak
                 if tracker.event and tracker.event.peak == number:
                     search.peak(number, frame)
@@ -120,10 +165,15 @@ class Camera:
             if last is not None:
                 yield last
             changes = [(kind, replace(event)) for kind, event in changes]  # what is told does not change later
-            last = Moment(number, seconds, frame, scored.score, level, scored.parts, scored.map, fault, changes)
+            last = Moment(number, seconds, frame, scored.score, level, scored.parts, scored.map, health.fault, changes)
         if last is not None:
-            ends = shown(tracker.finish()) + ([("end", health)] if health else [])
+            ends = shown(tracker.finish()) + ([("end", faulty)] if faulty else [])
             yield last._replace(changes=last.changes + ends)
+
+    def normal_levels(self) -> np.ndarray:
+        """(n,) of held-out normal video."""
+        length = window(self.min_seconds, self.fps)
+        return np.concatenate([self.level_of(smoothed(c, length, self.threshold.usual)) for c in self.curves])
 
     def level_of(self, score: float | np.ndarray) -> float | np.ndarray:
         """0 = usual, 1 = threshold."""
@@ -140,7 +190,10 @@ class Camera:
         return [name for name in sorted(beyond, key=beyond.get, reverse=True) if beyond[name] > FIRED]
 
     def save(self, folder: str) -> None:
-        """alarm.json and alarm.safetensors, beside the detector. InputError: they cannot be written."""
+        """alarm.json and alarm.safetensors, beside the detector; those of the night before it, in the folder of its own
+        that holds its detector. InputError: they cannot be written."""
+        if self.night:
+            self.night.save(os.path.join(folder, NIGHT))
         about = {
             "format": FORMAT,
             "threshold": asdict(self.threshold),
@@ -148,6 +201,7 @@ class Camera:
             "fps": self.fps,
             "min_seconds": self.min_seconds,
             "zone": self.zone,
+            "light": asdict(self.light) if self.light else None,
         }
         tensors = {f"curve.{i:04d}": torch.from_numpy(np.ascontiguousarray(c)) for i, c in enumerate(self.curves)}
         tensors |= {name: torch.from_numpy(getattr(self.normal, name)) for name in ("references", "sharp")}
@@ -176,9 +230,11 @@ class Camera:
             if sha256_of([learned]) != about["tensors_sha256"]:
                 raise ValueError("alarm.safetensors is of another fit, or damaged")
             tensors = load_file(learned)
+            light, name = about.get("light"), os.path.basename(os.path.abspath(folder))
+            night = replace(cls.load(os.path.join(folder, NIGHT)), name=name) if light else None
             arrays = {name: tensors[name].numpy() for name in ("references", "sharp")}
             return cls(
-                os.path.basename(os.path.abspath(folder)),
+                name,
                 detector,
                 Threshold(**about["threshold"]),
                 Normal(**about["health"], **arrays),
@@ -187,6 +243,8 @@ class Camera:
                 float(about["min_seconds"]),
                 str(about["zone"]),
                 Examples.restore(tensors),
+                night,
+                Light(**light) if light else None,
             )
         except OSError as error:
             raise InputError(f"{folder}: no alarm is fitted there ({error}): fit it again") from None

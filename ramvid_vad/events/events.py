@@ -1,7 +1,7 @@
 """From a level per frame to events: what was unusual, from when to when, and where."""
 
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -39,6 +39,11 @@ class Event:
     zone: str = ""
     fault: str = ""
     normal_example: int | None = None
+
+    def later(self, frames: int, events: int) -> "Event":
+        """The same of a stream in which so many came before."""
+        moved = {name: getattr(self, name) + frames for name in ("start", "end", "peak")}
+        return replace(self, id=self.id + events, **moved)
 
     def as_dict(self) -> dict[str, Any]:
         """Fit for JSON."""

@@ -32,7 +32,7 @@ class Examples:
     looks: torch.Tensor | None = None
 
     def add(self, frames: Sequence[np.ndarray], detector: Detector, most: int) -> None:
-        """Take in at most ``most`` of reduced frames uint8 (H, W, 3), evenly spread, brought to the first one's size."""
+        """Take in at most ``most`` of reduced frames uint8 (H, W, 3), evenly spread, at the first one's size."""
         size = self._size() or frames[0].shape[:2]
         for frame in evenly_spread(frames, most):
             frame = resized(frame, size)
@@ -66,7 +66,9 @@ class Examples:
         return picture[top : min(int(np.ceil(y1 + down)), high), left : min(int(np.ceil(x1 + across)), wide)]
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        pictures = {f"example.{i:05d}": torch.frombuffer(bytearray(j), dtype=torch.uint8) for i, j in enumerate(self.jpegs)}
+        pictures = {
+            f"example.{i:05d}": torch.frombuffer(bytearray(j), dtype=torch.uint8) for i, j in enumerate(self.jpegs)
+        }
         return pictures | ({} if self.looks is None else {"looks": self.looks})
 
     @classmethod

@@ -6,6 +6,7 @@ showed. The scene is known again by its edges, which a slow change of light leav
 picture that is not the known scene; "cut" is a jump of time.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -22,7 +23,17 @@ BLOCKS = (4, 6)  # parts of the picture whose sharpness is looked at
 CONFIRM = 0.8  # seconds that a fault must last; alarms are held back meanwhile
 SETTLE = 1.0  # seconds after a fault until scores count again
 FROZEN = 1.0  # seconds without any change, at least
+OTHER_LIGHT = 1.5  # times darker or brighter than any normal picture
+GAPS = 9  # distances of frames, of which a jump of time is far from the median
 DARK = 24.0  # grey levels: no black picture is brighter
+
+
+class Health(NamedTuple):
+    """Of one frame. fault: "": none.  suspected: there may be one, alarms wait.  paused: nothing seen counts."""
+
+    fault: str = ""
+    suspected: bool = False
+    paused: bool = False
 
 
 class Look(NamedTuple):
@@ -140,37 +151,44 @@ def _either(one: Normal, other: Normal) -> Normal:
 
 
 class Monitor:
-    """Frames in order -> the fault that each shows."""
+    """Frames in order -> the fault that each shows. All is measured in seconds: frames may have been dropped."""
 
     def __init__(self, normal: Normal, fps: float) -> None:
         self.normal, self.fps = normal, fps
         self.before: Look | None = None
         self.seconds = 0.0
-        self.still = 0  # frames without change
-        self.wrong: tuple[str, int] = ("", 0)  # what is suspected, and for how many frames
+        self.gaps: deque[float] = deque(maxlen=GAPS)  # between the last frames
+        self.still = 0.0  # seconds without change
+        self.wrong: tuple[str, float] = ("", 0.0)  # what is suspected, and since when
         self.fault, self.until = "", -1.0  # seconds until which it is held
-        self.mean = 0.0  # before a switch of light
+        self.missing = -1.0  # seconds until which scores pause, for frames were missed
 
-    def step(self, frame: np.ndarray, seconds: float) -> tuple[str, bool]:
-        """(fault, "" is none; whether one is suspected) of one frame."""
+    def step(self, frame: np.ndarray, seconds: float, missed: bool = False) -> Health:
+        """missed: frames before this one were not looked at, so that a jump of time is none of the source's; scores
+        pause after it all the same, since much has moved at once."""
         now, before = look(frame), self.before
-        late = seconds - self.seconds
+        gap = seconds - self.seconds if before else 1 / self.fps
+        jump = gap < 0 or gap > max(1.0, 5 / self.fps, 3 * float(np.median(self.gaps)) if self.gaps else 0.0)
         self.before, self.seconds = now, seconds
-        sure = self._abrupt(now, before, late)
-        found = sure or self._lasting(now, before)
-        name, frames = self.wrong
-        self.wrong = (found, frames + 1 if found == name else 1) if found else ("", 0)
-        if found and (sure or found in ("black", "frozen") or self.wrong[1] >= CONFIRM * self.fps or self.fault):
+        self.gaps.append(max(gap, 0.0))
+        if jump and missed:
+            self.missing = seconds + SETTLE
+        sure = self._abrupt(now, before, jump and not missed)
+        found = sure or self._lasting(now, before, gap)
+        if found != self.wrong[0]:
+            self.wrong = (found, seconds - 1 / self.fps)
+        lasts = seconds - self.wrong[1] >= CONFIRM
+        if found and (sure or found in ("black", "frozen") or lasts or self.fault):
             self.fault, self.until = found, seconds + SETTLE
         elif self.fault and seconds >= self.until:
             self.fault = ""
-        return self.fault, bool(found)
+        return Health(self.fault, bool(found), seconds < self.missing)
 
-    def _abrupt(self, now: Look, before: Look | None, late: float) -> str:
+    def _abrupt(self, now: Look, before: Look | None, cut: bool) -> str:
         """What one frame is enough for."""
         if before is None:
             return ""
-        if late < 0 or late > max(1.0, 5 / self.fps):
+        if cut:
             return "cut"
         jump = now.mean - before.mean
         blocks = cv2.resize(now.grey.astype(np.float32) - before.grey, BLOCKS[::-1], interpolation=cv2.INTER_AREA)
@@ -182,14 +200,14 @@ class Monitor:
     def _black(self, now: Look) -> bool:
         return now.bright < min(DARK, self.normal.bright / 2)
 
-    def _lasting(self, now: Look, before: Look | None) -> str:
-        """What must last for a while."""
+    def _lasting(self, now: Look, before: Look | None, gap: float) -> str:
+        """What must last for a while. gap: seconds since the frame before."""
         normal = self.normal
         if self._black(now):
             return "black"
         unchanged = before is not None and float(cv2.absdiff(now.grey, before.grey).mean()) <= normal.change / 4
-        self.still = self.still + 1 if unchanged else 0
-        if self.still > max(FROZEN * self.fps, 3 * normal.still):
+        self.still = self.still + gap if unchanged else 0.0
+        if self.still > max(FROZEN, 3 * normal.still / self.fps):
             return "frozen"
         low, high = normal.mean
         # edges grow and shrink with the light: sharpness is judged at the same brightness
@@ -198,7 +216,8 @@ class Monitor:
         dull = now.sharp < 0.4 * light * normal.sharp
         if textured.any() and dull[textured].mean() > 0.5:
             return "covered"
-        if self.fault == "light switched" and not low - 8 <= now.mean <= high + 8:
+        slack = 1.0 if self.fault == "light switched" else OTHER_LIGHT
+        if not low / slack - 8 <= now.mean <= slack * high + 8:
             return "light switched"
         if normal.references.shape[1:] != now.edges.shape:
             return "moved"  # another size of picture

@@ -6,12 +6,14 @@ import numpy as np
 
 
 class Peak(NamedTuple):
-    """number: of the frame.  jpeg: of it.  heat (h, w): its map, 0 = usual, 1 = threshold."""
+    """number: of the frame.  jpeg: of it.  heat (h, w): its map, 0 = usual, 1 = threshold.  normal: JPEG of what is
+    nearest in normal video; b"": not known."""
 
     number: int
     level: float
     jpeg: bytes
     heat: np.ndarray
+    normal: bytes = b""
 
 
 class Highest:

@@ -70,8 +70,9 @@ class Recorder:
 
     def table(self, made_from: str) -> str:
         """CSV of a line per frame, as that of a detector without an alarm, and level and health: no level where the
-        scores pause."""
-        return table([*self.parts, "level", "health"], self.rows, made_from)
+        scores pause; and of a camera that knows day and night, the light."""
+        light = ["light"] if self.camera.light else []
+        return table([*self.parts, "level", "health", *light], self.rows, made_from)
 
     def address(self, event: Event, kind: str) -> str:
         """Of the event's "jpg", "normal.jpg" or "mp4", relative to the folder of the tables; "": there is none."""
@@ -83,13 +84,14 @@ class Recorder:
         self.highest = max(self.highest, (moment.score, -moment.number))
         level = "" if moment.health else f"{moment.level:.4g}"
         figures = frame_row(moment.number, self.known, moment.score, *moment.parts.values())
-        self.rows.append(f"{figures},{level},{moment.health}")
+        self.rows.append(f"{figures},{level},{moment.health}" + (f",{moment.light}" if self.camera.light else ""))
         self.levels.append(float(level or "nan"))
 
     def _remember(self, moment: Moment, picture: bytes) -> None:
         if not self.open and moment.level < LOW:
             self.best = None
-        peak = Peak(moment.number, moment.level, picture, self.camera.level_of(moment.map).astype(np.float32))
+        heat = self.camera.under(moment.light).level_of(moment.map).astype(np.float32)
+        peak = Peak(moment.number, moment.level, picture, heat)
         if moment.level >= LOW and (self.best is None or moment.level > self.best.level):
             self.best = peak
         if not moment.health:
@@ -105,21 +107,24 @@ class Recorder:
             self.clips[event.id] = (event, list(self.recent), round(LONGEST * self.rate))
         elif kind == "end":
             self.events.append(event)
-            self._keep_pictures(event, moment.frame.shape[:2])
+            self._keep_pictures(event, moment)
             self.best = None
             if event.id in self.clips:
                 left = round((event.end_seconds - moment.seconds + AFTER) * self.rate)
                 self.clips[event.id] = (event, self.clips[event.id][1], min(left, self.clips[event.id][2]))
 
-    def _keep_pictures(self, event: Event, size: tuple[int, int]) -> None:
-        """On disk its thumbnail and its normal example; in memory the frame of its peak, if it is severe."""
+    def _keep_pictures(self, event: Event, moment: Moment) -> None:
+        """On disk its thumbnail and its normal example; in memory the frame of its peak, if it is severe. moment: at
+        its end."""
         drawn = decoded(self.best.jpeg)
         if event.box:
             _rectangle(drawn, event.box)
         write_bytes(self._path(event.id, "jpg"), encoded(drawn, quality=QUALITY))
         if event.normal_example is not None:
-            crop = self.camera.examples.crop(event.normal_example, event.box, size)
-            write_bytes(self._path(event.id, "normal.jpg"), encoded(crop, quality=QUALITY))
+            examples = self.camera.under(moment.light).examples
+            crop = examples.crop(event.normal_example, event.box, moment.frame.shape[:2])
+            self.best = self.best._replace(normal=encoded(crop, quality=QUALITY))
+            write_bytes(self._path(event.id, "normal.jpg"), self.best.normal)
         self.peaks[event.id] = self.best
         if len(self.peaks) > PICTURED:
             del self.peaks[min(self.peaks, key=lambda number: self.peaks[number].level)]
@@ -144,7 +149,7 @@ class Recorder:
 def overlaid(moment: Moment, camera: Camera, event: Event | None) -> np.ndarray:
     """The frame with heat where its map is above the usual, and the box of the event that goes on."""
     height, width = moment.frame.shape[:2]
-    levels = camera.level_of(moment.map).astype(np.float32)
+    levels = camera.under(moment.light).level_of(moment.map).astype(np.float32)
     heat = cv2.resize(np.clip(levels, 0, 2) / 2, (width, height), interpolation=cv2.INTER_LINEAR)[..., None] * 0.6
     drawn = (moment.frame * (1 - heat) + np.array(RED, np.float32) * heat).astype(np.uint8)
     if event and event.box:

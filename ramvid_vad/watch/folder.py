@@ -2,7 +2,7 @@
 
 out/state.json            counters, the next number, the events that are open
 out/2026-11-27/events.jsonl   a line per change
-out/2026-11-27/000012.jpg, 000012.mp4   picture and clip of event 12
+out/2026-11-27/000012.jpg, 000012.normal.jpg, 000012.mp4   of event 12: picture, nearest normal example, clip
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from ramvid_vad.runtime.files import clear_abandoned, write_text
 from ramvid_vad.watch.counters import Counters
 
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
-OWN = re.compile(r"events\.jsonl|\d{6,12}\.(jpg|mp4)")
+OWN = re.compile(r"events\.jsonl|\d{6,12}\.(jpg|normal\.jpg|mp4)")
 FORMAT = 1  # of the state file
 LONGEST_LINE = 1 << 20  # bytes of a line of events.jsonl that is read again
 
@@ -52,7 +52,7 @@ class Folder:
         self._lock.close()
 
     def picture(self, record: dict[str, Any], ending: str) -> str:
-        """Where the ``jpg`` or ``mp4`` of an event goes, from ``path``."""
+        """Where the ``jpg``, ``normal.jpg`` or ``mp4`` of an event goes, from ``path``."""
         return f"{record['start'][:10]}/{record['id']:06d}.{ending}"
 
     def absolute(self, place: str) -> str:
@@ -62,7 +62,7 @@ class Folder:
         return path
 
     def existing(self, record: dict[str, Any], ending: str) -> str:
-        """The path of an event's ``jpg`` or ``mp4`` that is there; "": it is not."""
+        """The path of an event's ``jpg``, ``normal.jpg`` or ``mp4`` that is there; "": it is not."""
         path = os.path.join(self.path, self.picture(record, ending))
         return path if os.path.isfile(path) else ""
 

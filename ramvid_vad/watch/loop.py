@@ -17,7 +17,7 @@ from ramvid_vad.runtime.progress import say, warn
 from ramvid_vad.watch.clips import Clip, Recent, jpeg
 from ramvid_vad.watch.counters import Latency
 from ramvid_vad.watch.folder import Folder, moment_text
-from ramvid_vad.watch.input.queue import Frame, FrameQueue
+from ramvid_vad.watch.input.queue import Before, Frame, FrameQueue
 from ramvid_vad.watch.input.reader import Reader, watch_clock
 from ramvid_vad.watch.input.source import Source
 from ramvid_vad.watch.page.board import EVENTS, Board
@@ -32,14 +32,19 @@ CALM = 0.5  # level below which, without an event, what came before is no event'
 PATIENCE = 20.0  # seconds at the end for clips and receivers
 Pair = tuple[np.ndarray, np.ndarray]
 """A frame as RGB, uint8 (H, W, 3), and as luma, uint8 (H, W, 1)."""
+SETTLE = 1.0  # seconds after a source was opened again until scores count
 LOST = "lost"  # fault of a stream from which nothing comes
 
 
 class Camera(Protocol):
     """What knows the camera's normal video."""
 
-    def stream(self, frames: Iterator[tuple[float, Pair]]) -> Iterator[Any]:
-        """(seconds, frame) one by one -> a Moment each."""
+    def stream(self, frames: Iterator[tuple[float, Pair, bool]], *, settle: float) -> Iterator[Any]:
+        """(seconds, frame, whether some were missed before it) one by one -> a Moment each; those of the first
+        ``settle`` seconds tell of nothing."""
+
+    def under(self, light: str) -> Any:
+        """What has the ``examples`` of a moment's light."""
 
 
 @dataclass
@@ -89,8 +94,9 @@ class Watch:
         )
         self._files = Worker("pictures and clips", 16)
         self._recent = Recent(settings.before)
-        self._held: Frame | None = None  # the first frame of another size
+        self._held: Frame | None = None  # the first frame of another size or connection
         self._highest: Any = None  # the moment of the highest level since it was calm: a change is told after its peak
+        self._light = ""  # of the last moment
         self._given = 0  # frames that the camera has and that have no score yet
         self._open: dict[Any, Open] = {}
         self._saved = self._swept = 0.0
@@ -105,7 +111,7 @@ class Watch:
             self._reader.start()
             while not stop() and not (self.queue.ended and not len(self.queue) and self._held is None):
                 base = self.counters.scored
-                for moment in self._camera.stream(self._frames(stop)):
+                for moment in self._camera.stream(self._frames(stop), settle=SETTLE if base else 0.0):
                     self._score(moment, base)
         finally:
             self._finish()
@@ -144,7 +150,7 @@ class Watch:
         self.board.tell(told)
 
     def _frames(self, stop: Callable[[], bool]) -> Iterator[tuple[float, Pair]]:
-        """Frames of one size; those of another begin a new stream for the camera."""
+        """Frames of one size, of one connection; those of another begin a new stream for the camera."""
         shape = None
         while not stop():
             frame, self._held = self._held or self.queue.get(0.2), None
@@ -153,17 +159,20 @@ class Watch:
                 if self.queue.ended:
                     return
                 continue
-            if shape not in (None, frame.rgb.shape):
+            if shape and (shape != frame.rgb.shape or frame.before == Before.CLOSED):
                 self._held = frame
                 return
             shape = frame.rgb.shape
             self._given += 1
-            yield frame.seconds, (frame.rgb, frame.luma)
+            yield frame.seconds, (frame.rgb, frame.luma), frame.before == Before.MISSED
 
     def _score(self, moment: Any, base: int) -> None:
         """What one moment says. base: frames that earlier streams of the camera had."""
         self.counters.scored += 1
         self._given -= 1
+        if moment.light != self._light:
+            self._light = moment.light
+            say(f"{self._source.shown}: {moment.light}", sys.stderr)
         still = self._recent.add(moment.seconds, moment.frame)
         for each in self._open.values():
             if each.clip:
@@ -188,6 +197,12 @@ class Watch:
         opened.record |= record_of(event, base)
         if higher:
             peak = self._highest if self._highest and self._highest.number == event.peak else moment
+            normal = event.normal_example
+            if normal is not None:
+                size, examples = peak.frame.shape[:2], self._camera.under(moment.light).examples
+                opened.record["normal_picture"] = self.folder.picture(opened.record, "normal.jpg")
+                crop = jpeg(examples.crop(normal, event.box, size))
+                self._write(opened.record["normal_picture"], lambda path: write_bytes(path, crop))
             still = marked(peak.frame, peak.map, peak.level, event.box)
             opened.record["thumbnail"] = self.folder.picture(opened.record, "jpg")
             self._write(opened.record["thumbnail"], lambda path: write_bytes(path, jpeg(still)))

@@ -15,4 +15,5 @@ def record_of(event: Any, base: int) -> dict[str, Any]:
         record["severity"] = round(float(event.severity), 3)
         record["box"] = None if event.box is None else [int(side) for side in event.box]
         record["parts"] = list(event.parts)
+        record["normal_example"] = event.normal_example
     return record

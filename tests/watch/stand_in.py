@@ -49,9 +49,9 @@ class Brightness:
     def __init__(self, delay: float = 0.0) -> None:
         self.delay, self.seen = delay, []
 
-    def stream(self, frames):
+    def stream(self, frames, *, settle=0.0):
         open_, ids, last = {}, itertools.count(), None
-        for number, (seconds, (frame, _)) in enumerate(frames):
+        for number, (seconds, (frame, _), _) in enumerate(frames):
             time.sleep(self.delay)
             level, changes = float(frame.mean()) / 128, []
             black = level < 5 / 128

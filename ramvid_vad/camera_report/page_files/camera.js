@@ -24,6 +24,11 @@
     put(said, "span", m.severity, { class: known ? "state bad" : "state" });
     put(said, "span", `, ${times(m.multiple)}`);
     if (known) put(item, "p", video.fps ? `from ${clock(m.begin / video.fps)} to ${clock(m.end / video.fps)}` : `frames ${m.begin} to ${m.end - 1}`, { class: "note" });
+    if (m.normal) {
+      const figure = put(item, "figure", null, { class: "normally" });
+      put(figure, "img", null, { src: source(m.normal), alt: `what is nearest to frame ${m.peak} there in normal video` });
+      put(figure, "figcaption", "nearest normal example of the marked place");
+    }
     if (m.parts.length) put(item, "p", `what fired: ${m.parts.join(", ")}`, { class: "note" });
     if (m.clip) put(put(item, "p", null), "a", "clip", { href: m.clip.split("/").map(encodeURIComponent).join("/") });
   }

@@ -31,5 +31,5 @@ def fit(run: RunOptions) -> None:
     held_out = detector.about().get("held_out", [])
     print(f"{options.out}: {detector.title}" + (f", calibrated on {', '.join(held_out)}" if held_out else ""))
     if detector.streams():
-        print(Camera.load(options.out).threshold.sentence())
+        print(Camera.load(options.out).sentence())
     print(f"next: ramvid-vad score VIDEO --model {shlex.quote(options.out)}")

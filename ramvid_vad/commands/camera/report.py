@@ -10,7 +10,7 @@ import numpy as np
 from ramvid_vad.camera_report.moments import Moment, Picture, picture
 from ramvid_vad.camera_report.page import camera_page, index_page
 from ramvid_vad.events.camera import Camera
-from ramvid_vad.events.events import Event, smoothed, window
+from ramvid_vad.events.events import Event
 from ramvid_vad.events.peaks import Peak
 from ramvid_vad.events.recording import Recorder
 from ramvid_vad.page.pictures import decoded, jpeg
@@ -29,8 +29,8 @@ def write_report(camera: Camera, path: str, recorder: Recorder, out: str) -> Non
     events = [_moment(recorder, event) for event in found]
     highest = [] if events else recorder.highest_moments.peaks
     worst = [Moment(p.number, p.number + 1, p.number, p.level, picture=_picture(p)) for p in highest]
-    length = window(camera.min_seconds, camera.fps)
-    normal = [camera.level_of(smoothed(curve, length, camera.threshold.usual)) for curve in camera.curves]
+    lights = [camera, *([camera.night] if camera.night else [])]
+    pictures = [each for light in lights for each in light.examples.jpegs]
     page = camera_page(
         os.path.basename(path.rstrip("/")),
         camera.name,
@@ -38,11 +38,15 @@ def write_report(camera: Camera, path: str, recorder: Recorder, out: str) -> Non
         recorder.known,
         events,
         worst,
-        np.concatenate(normal),
-        [jpeg(decoded(each), SIDE) for each in evenly_spread(camera.examples.jpegs, SHOWN)],
+        np.concatenate([light.normal_levels() for light in lights]),
+        [jpeg(decoded(each), SIDE) for each in evenly_spread(pictures, SHOWN)],
         [(event.start, event.end + 1, event.fault) for event in recorder.events if event.fault],
-        stands_on=camera.threshold.sentence(),
-        provenance={"card": camera.detector.card, "threshold": asdict(camera.threshold), "zone": camera.zone},
+        stands_on=camera.sentence(),
+        provenance={
+            "card": camera.detector.card,
+            "thresholds": [asdict(each.threshold) for each in lights],
+            "zone": camera.zone,
+        },
     )
     write_text(out, page)
 
@@ -70,8 +74,8 @@ def _moment(recorder: Recorder, event: Event) -> Moment:
     if peak:
         shown = _picture(peak)
         shown = replace(shown, box=list(event.box)) if event.box else shown
-        if event.normal_example is not None:
-            normal = jpeg(recorder.camera.examples.crop(event.normal_example, event.box, shown.size), SIDE)
+        if peak.normal:
+            normal = jpeg(decoded(peak.normal), SIDE)
     clip = recorder.address(event, "mp4")
     return Moment(event.start, event.end + 1, event.peak, event.severity, parts, shown, clip, normal)
 

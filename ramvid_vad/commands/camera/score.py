@@ -12,6 +12,7 @@ from ramvid_vad.commands.camera.report import write_index, write_report
 from ramvid_vad.detectors.detector import Detector
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.camera import FILE, Camera
+from ramvid_vad.events.light import NIGHT
 from ramvid_vad.events.recording import Recorder, frame_row, record, table
 from ramvid_vad.options import RunOptions
 from ramvid_vad.runtime.files import sha256_of, write_text
@@ -40,7 +41,8 @@ def score(run: RunOptions) -> None:
     if options.overlay and not fitted:
         raise InputError(f"--overlay: {options.model} was fitted without an alarm: fit it again")
     places = _places(options.input.splitlines(), result_dir(options.out or ".", flag="--out"))
-    files = [os.path.join(options.model, name) for name in sorted(os.listdir(options.model)) if name[0] != "."]
+    folders = filter(os.path.isdir, (options.model, os.path.join(options.model, NIGHT)))
+    files = [os.path.join(folder, name) for folder in folders for name in sorted(os.listdir(folder)) if name[0] != "."]
     digest = sha256_of(filter(os.path.isfile, files))
     failures, finished = [], []
     for out, path in places.items():

@@ -2,11 +2,20 @@
 
 import threading
 from collections import deque
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 
 from ramvid_vad.watch.counters import Counters
+
+
+class Before(IntEnum):
+    """What is missing between a frame and the one that is scored before it."""
+
+    NOTHING = 0
+    MISSED = 1  # frames were dropped, or this one was read late
+    CLOSED = 2  # the source was opened (again)
 
 
 class Frame(NamedTuple):
@@ -15,6 +24,7 @@ class Frame(NamedTuple):
     seconds: float
     rgb: np.ndarray
     luma: np.ndarray
+    before: Before = Before.NOTHING
 
 
 class FrameQueue:
@@ -23,6 +33,7 @@ class FrameQueue:
     def __init__(self, capacity: int, counters: Counters) -> None:
         self._waiting: deque[Frame] = deque()
         self._capacity, self._counters = capacity, counters
+        self._dropped = Before.NOTHING  # before the oldest that waits
         self._changed = threading.Condition()
         self.ended = False  # none comes any more
 
@@ -30,7 +41,7 @@ class FrameQueue:
         """Never waits."""
         with self._changed:
             if len(self._waiting) == self._capacity:
-                self._waiting.popleft()
+                self._dropped = max(self._dropped, self._waiting.popleft().before, Before.MISSED)
                 self._counters.dropped += 1
             self._waiting.append(frame)
             self._changed.notify()
@@ -39,7 +50,10 @@ class FrameQueue:
         """The oldest frame; None: none came within ``timeout`` seconds, or none will."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self.ended, timeout)
-            return self._waiting.popleft() if self._waiting else None
+            if not self._waiting:
+                return None
+            frame, dropped, self._dropped = self._waiting.popleft(), self._dropped, Before.NOTHING
+            return frame._replace(before=max(frame.before, dropped))
 
     def end(self) -> None:
         """Nothing is put any more; what waits can still be got."""

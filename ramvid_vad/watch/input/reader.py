@@ -8,11 +8,14 @@ from collections.abc import Callable
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import say
 from ramvid_vad.watch.counters import Counters
-from ramvid_vad.watch.input.queue import Frame, FrameQueue
+from ramvid_vad.watch.input.queue import Before, Frame, FrameQueue
 from ramvid_vad.watch.input.source import Connection, Lost, Source
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds before the first, second ... try to open a lost stream again; the last one before every further try."""
+LATE = (
+    0.5  # seconds between two frames, beyond their distance by the source's own clock, that the reader is to blame for
+)
 
 
 class Reader:
@@ -78,7 +81,7 @@ class Reader:
                 self._ending.wait(WAITS[min(self._tries, len(WAITS)) - 1])
 
     def _play(self, connection: Connection) -> None:
-        began = self._clock()
+        began, last = self._clock(), None
         for seconds, rgb, luma in connection.pictures():
             if connection.lasts and (early := began + seconds - self._clock()) > 0:
                 self._ending.wait(early)
@@ -88,7 +91,11 @@ class Reader:
             if self._tries:
                 say(f"{self._source.shown}: back after {self._clock() - self._since:.0f} s", sys.stderr)
             self.lost, self._tries = "", 0
-            self._queue.put(Frame(self._clock(), rgb, luma))
+            now, missing = self._clock(), Before.CLOSED
+            if last:  # the clocks of the watch and of the source
+                missing = Before.MISSED if now - last[0] > LATE + seconds - last[1] else Before.NOTHING
+            last = now, seconds
+            self._queue.put(Frame(now, rgb, luma, missing))
 
     def _told_lost(self, why: str) -> None:
         self._tries += 1

@@ -69,6 +69,7 @@ class Board:
             moment = self._moment
             health = "lost" if self._lost() else moment.health if moment else ""
             shown = {"size": list(moment.frame.shape[1::-1]) if moment else None, "health": health}
+            shown["light"] = moment.light if moment else ""
             events = list(reversed(self._events.values()))
             points = [list(point) for point in self._points]
         return self._about | figures | shown | {"lost": self._lost(), "points": points, "events": events}

@@ -104,7 +104,7 @@ class Page:
         """Picture or clip of one of the shown events, by its number: no part of a path comes from outside."""
         from starlette.responses import FileResponse, PlainTextResponse
 
-        asked = re.fullmatch(r"(\d{1,12})\.(jpg|mp4)", request.path_params["name"])
+        asked = re.fullmatch(r"(\d{1,12})\.(jpg|normal\.jpg|mp4)", request.path_params["name"])
         event = self._watch.board.event(int(asked[1])) if asked else None
         path = self._watch.folder.existing(event, asked[2]) if event else ""
         return FileResponse(path) if path else PlainTextResponse("not there (yet)\n", 404)

@@ -84,6 +84,11 @@ function fill(card, event) {
       $("clip").showModal();
     });
   }
+  if (event.normal_picture) {
+    const figure = put(element, "figure", null, { class: "normally" });
+    put(figure, "img", null, { alt: `what is nearest to event ${event.id} in normal video`, src: `events/${event.id}.normal.jpg?${event.peak_frame}` });
+    put(figure, "figcaption", "nearest normal example");
+  }
   const text = put(element, "div", null, { class: "text" });
   put(text, "p", `${clock(event.start)}${until}`);
   const parts = event.parts.map((name) => name.replaceAll("_", " "));
@@ -124,6 +129,8 @@ async function poll() {
     $("camera").textContent = status.camera;
     $("source").textContent = status.source === status.camera ? "" : status.source;
     health(status.health === "lost" ? `stream lost: ${status.lost}` : status.health || "picture good", !status.health);
+    $("light").textContent = status.light;
+    $("light").hidden = !status.light;
     const level = status.points.length ? status.points[status.points.length - 1][1] : null;
     $("level").textContent = level === null ? "–" : Math.max(level, 0).toFixed(2);
     $("level").className = level > 1 ? "over" : "";
