@@ -8,7 +8,7 @@ import pytest
 from chromium import check_fits, check_quiet, needs_chromium, opened
 from selenium.webdriver.common.keys import Keys
 
-from ramvid_vad.camera_report.moments import Moment, picture, worst_moments
+from ramvid_vad.camera_report.moments import Moment, picture
 from ramvid_vad.camera_report.page import camera_page, index_page
 from ramvid_vad.page.pictures import jpeg
 
@@ -32,7 +32,13 @@ def page_of(scores):
     heat = np.zeros((9, 16), np.float32)
     heat[2, 12] = 3
     events = [Moment(50_001, 50_020, 50_007, 5.0), Moment(150_000, 150_001, 150_000, 1.5)]
-    shown = replace(events[0], picture=picture(frame, heat, 0, 3), parts=("movement", NAME), clip=f"clips/{NAME}")
+    shown = replace(
+        events[0],
+        picture=picture(frame, heat, 0, 3),
+        parts=("movement", NAME),
+        clip=f"clips/{NAME}",
+        normal=jpeg(frame),
+    )
     given = {
         "events": [shown, *events[1:]],
         "worst": [],
@@ -68,7 +74,9 @@ def test_two_hours_on_one_page(tmp_path, monkeypatch):
         assert (mark["y"] - area["y"]) / area["height"] == pytest.approx(20 / 90, abs=0.03)
         assert image.get_attribute("alt") == "frame 50007 under its heat, worst place marked"
         images = browser.find_elements("css selector", "img")
-        assert len(images) == 1 + 6 and all(i.get_attribute("alt") for i in images)
+        normally = cards[0].find_element("css selector", "figure")
+        assert "nearest normal example" in normally.text and normally.find_element("css selector", "img").rect["width"]
+        assert len(images) == 1 + 1 + 6 and all(i.get_attribute("alt") for i in images)
 
         cards[1].find_element("css selector", "button").send_keys(Keys.ENTER)
         assert browser.execute_script("return document.activeElement.id") == "curve"
@@ -89,7 +97,7 @@ def test_two_hours_on_one_page(tmp_path, monkeypatch):
 def test_without_an_event_the_highest_moments_are_shown(tmp_path, monkeypatch):
     scores = np.minimum(hours()[:5000], 0.8)
     page = tmp_path / "report.html"
-    worst = worst_moments(scores, 3, 100)
+    worst = [Moment(at, at + 1, at, float(scores[at])) for at in (100, 2000, 4000)]
     page.write_text(camera_page("a.mp4", "door", scores, RATE, [], worst, normal=np.array([0.1, 0.5])))
     with opened(page, tmp_path, monkeypatch) as browser:
         assert text(browser, "lead").startswith("Nothing in 5000 frames (3.3 minutes) rose above the alarm threshold")

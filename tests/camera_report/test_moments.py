@@ -7,18 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ramvid_vad.camera_report.moments import frames_before, picture, severity, worst_moments
-
-
-def test_worst_moments_lie_apart():
-    scores = np.random.default_rng(0).random(300)
-    scores[100:103] = 2.0, 3.0, 2.5
-    peaks = [m.peak for m in worst_moments(scores, 4, 20)]
-    assert peaks[0] == 101 and len(peaks) == 4
-    assert all(abs(a - b) >= 20 for i, a in enumerate(peaks) for b in peaks[:i])
-    assert scores[peaks].tolist() == sorted(scores[peaks], reverse=True)
-    assert len(worst_moments(np.zeros(5), 4, 20)) == 1
-    assert worst_moments(np.full(5, np.nan), 4, 20) == []
+from ramvid_vad.camera_report.moments import picture, severity
 
 
 def test_the_mark_is_in_true_pixels_where_the_map_is_highest():
@@ -34,13 +23,6 @@ def test_the_mark_is_in_true_pixels_where_the_map_is_highest():
     assert 75 <= y < 95 and 145 <= x < 165
     assert difference[100:, :100].max() < 12  # cold cells leave the picture as it is
     assert picture(frame, heat - 10, 0.0, 6.0).box is None
-
-
-def test_frames_are_kept_with_those_before_them_in_one_pass():
-    frames = (np.full(1, i) for i in range(10_000))
-    found = frames_before(frames, [0, 5, 6], 2)
-    assert {k: [int(f[0]) for f in v] for k, v in found.items()} == {0: [0], 5: [3, 4, 5], 6: [4, 5, 6]}
-    assert int(next(frames)[0]) == 7  # nothing is decoded beyond the last one wanted
 
 
 @pytest.mark.parametrize(

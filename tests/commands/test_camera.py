@@ -12,7 +12,7 @@ from ramvid_vad.detectors.detector import Detector
 from ramvid_vad.detectors.motion import FrameDifference
 from ramvid_vad.detectors.registry import PEERS
 from ramvid_vad.events.camera import Camera
-from ramvid_vad.video.reader import read_colour_and_grey, read_frames
+from ramvid_vad.video.reader import read_colour_and_grey, read_frames, read_image
 from ramvid_vad.video.writer import write_video
 
 NAME = "<img src=x onerror=alert(1)>.mp4"
@@ -80,6 +80,12 @@ def test_events_pictures_and_clips_and_again(top, tmp_path, capsys):
     x0, y0, x1, y1 = event["box"]
     assert y0 < 18 and 0 <= x0 < x1 <= 64 and y1 <= 48
     assert (tmp_path / event["thumbnail"]).read_bytes()[:2] == b"\xff\xd8"
+    examples = Camera.load(str(top / "cam")).examples
+    assert 0 <= event["normal_example"] < len(examples.jpegs) == 48
+    nearest = read_image(str(tmp_path / event["normal_picture"]))
+    crop = examples.crop(event["normal_example"], event["box"], (48, 64))
+    assert nearest.shape == crop.shape and np.abs(nearest.astype(int) - crop).mean() < 5
+    assert (tmp_path / f"{stem}.report.html").read_text().count('"normal": "/9j/') == 1  # a JPEG in base64
     clip = list(read_frames(str(tmp_path / event["clip"])))
     assert 30 + 15 <= len(clip) <= 75  # three seconds before, the event, two after
     assert len(list(read_frames(str(tmp_path / f"{stem}.overlay.mp4")))) == 90
@@ -106,6 +112,8 @@ def test_more_normal_video_makes_it_normal(top, tmp_path, capsys):
     kept = before.detector.appearance.memory.centres
     assert (after.detector.appearance.memory.centres[: len(kept)] == kept).all()
     assert len(after.detector.appearance.memory) > len(kept)
+    assert after.examples.jpegs[:48] == before.examples.jpegs and len(after.examples.jpegs) == 48 + 8
+    assert after.normal.jump >= before.normal.jump and after.normal.sharp.min() <= before.normal.sharp.min()
     frames = enumerate(read_colour_and_grey(str(top / NAME)))
     assert not any(m.changes for m in after.stream((n / 10, frame) for n, frame in frames))
 

@@ -1,29 +1,28 @@
 """Each fault is provoked on a moving synthetic street: it is named, and no event is told; a slow change of light is no
 fault, and what is unusual meanwhile is still found."""
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
 
-from ramvid_vad.demo.street import generate
 from ramvid_vad.detectors.motion import OpticalFlow
+from ramvid_vad.errors import InputError
 from ramvid_vad.events.calibration import threshold_of
 from ramvid_vad.events.camera import Camera
-from ramvid_vad.events.health import learn
-from ramvid_vad.video.reader import read_frames
+from ramvid_vad.events.health import Monitor, learn
 
 FPS, AT = 25, 60
 
 
 @pytest.fixture(scope="module")
-def street(tmp_path_factory):
+def street(street_clips):
     """A camera that knows the street's motion, and frames of another normal clip."""
-    folder = tmp_path_factory.mktemp("street")
-    generate(str(folder / "data"), num_train=4, num_test=1, frames=125, test_frames=30)
-    clips = [list(read_frames(str(folder / "data" / "training" / f"{i:02d}.mp4"))) for i in range(1, 5)]
-    curves = [OpticalFlow().score(clip, maps=False).frames for clip in clips[:3]]
+    *clips, other = street_clips
+    curves = [OpticalFlow().score(clip, maps=False).frames for clip in clips]
     threshold = threshold_of(curves, FPS, 0.5, 0.5)
-    return Camera("street", OpticalFlow(), threshold, learn(clips[:3]), curves, FPS), np.stack(clips[3])
+    return Camera("street", OpticalFlow(), threshold, learn(clips), curves, FPS), other
 
 
 def run(camera, frames, seconds=None):
@@ -105,3 +104,68 @@ def test_what_is_unusual_during_a_slow_change_of_light_is_found(street):
     assert AT <= unusual[0].start <= AT + 20
     x0, y0, x1, y1 = unusual[0].box
     assert y0 < 70 and y1 > 30 and 0 <= x0 < x1 <= 128
+
+
+def faults_of(normal, frames, seconds, missed):
+    monitor = Monitor(normal, FPS)
+    seen = [monitor.step(frame, at, gap) for frame, at, gap in zip(frames, seconds, missed, strict=True)]
+    return {health.fault for health in seen} - {""}, [health.paused for health in seen]
+
+
+def test_frames_that_were_dropped_are_no_fault(street):
+    """Of a slower stream most frames are dropped, now and then for seconds."""
+    camera, frames = street
+    rng, at, kept = np.random.default_rng(0), 0.0, []
+    for t in range(600):
+        at += 0.1 if t % 150 else 2.5
+        if not t or rng.random() < 0.4:
+            kept.append((t, at))
+    gap = [False] + [now - before > 0.15 for (_, before), (_, now) in itertools.pairwise(kept)]
+    pictures = [frames[t % len(frames)] for t, _ in kept]
+    found, paused = faults_of(camera.normal, pictures, [at for _, at in kept], gap)
+    assert found == set() and 0.05 < np.mean(paused) < 0.3
+    # the same, as if the source itself had jumped
+    assert faults_of(camera.normal, pictures, [at for _, at in kept], [False] * len(kept))[0] == {"cut"}
+
+
+def test_a_steady_slow_stream_is_neither_cut_nor_frozen(street):
+    """One frame in 1.5 s, all the time: after the first of these nothing jumps."""
+    camera, frames = street
+    pictures = frames[np.arange(0, 1200, 12) % len(frames)]
+    found, paused = faults_of(camera.normal, pictures, 1.5 * np.arange(100), [True] * 100)
+    assert found == set() and not any(paused[6:])
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_a_frozen_or_covered_picture_is_found_as_soon_in_seconds_with_fewer_frames(street, every):
+    camera, frames = street
+    for fault in ("frozen", "covered"):
+        broken = frames.copy()
+        broken[AT:] = FAULTS[fault](frames[AT:])
+        moments, _, _ = run(camera, broken[::every], [t / FPS for t in range(0, len(frames), every)])
+        first = min(m.seconds for m in moments if m.health == fault)
+        assert AT / FPS + 0.7 <= first <= AT / FPS + 1.4
+
+
+def test_what_is_learned_later_only_widens_what_is_healthy(street):
+    camera, frames = street
+    before = camera.normal
+    again = learn([frames], before)
+    assert again.alike <= before.alike and (again.sharp <= before.sharp).all()
+    moved = learn([shifted(frames, 30, 14)], before)  # the camera was turned, and that is normal from now on
+    kept = len(before.references)
+    assert len(moved.references) > kept and (moved.references[:kept] == before.references).all()
+    for normal, fault in ((before, {"moved"}), (moved, set())):
+        other = Camera("street", camera.detector, camera.threshold, normal, camera.curves, FPS)
+        assert set(run(other, shifted(frames, 30, 14))[2]) == fault
+    assert set(run(Camera("s", camera.detector, camera.threshold, moved, camera.curves, FPS), frames)[2]) == set()
+    with pytest.raises(InputError, match="of one camera"):
+        learn([frames[:, :, :64]], before)
+
+
+def test_nothing_counts_until_a_camera_has_settled(street):
+    camera, frames = street
+    jumps = np.where(np.arange(len(frames)) // 5 % 2, 1.0, 0.3)[:, None, None, None]
+    moments = list(camera.stream(((t / FPS, f) for t, f in enumerate((frames * jumps).astype(np.uint8))), settle=1.0))
+    assert all(m.level == 0 and not m.changes and not m.health for m in moments[:25])
+    assert any(m.health for m in moments[25:])

@@ -25,6 +25,7 @@ class Event:
     box: tuple | None = None
     parts: list = field(default_factory=list)
     fault: str = ""
+    normal_example: int | None = None
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Moment:
     map: np.ndarray
     health: str
     changes: list
+    light: str = ""
 
 
 class Brightness:

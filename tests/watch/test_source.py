@@ -16,7 +16,7 @@ from stand_in import BRIGHT, DARK, Brightness, accounted, watch
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.writer import write_video
 from ramvid_vad.watch.counters import Counters
-from ramvid_vad.watch.input.queue import FrameQueue
+from ramvid_vad.watch.input.queue import Before, Frame, FrameQueue
 from ramvid_vad.watch.input.reader import WAITS, Reader
 from ramvid_vad.watch.input.source import Connection, find_source
 
@@ -48,7 +48,9 @@ def test_a_file_is_played_at_its_rate(film):
     clock, counters = Clock(), Counters()
     queue = FrameQueue(100, counters)
     Reader(find_source(film), queue, counters, clock, clock).read()
-    times = [queue.get(0).seconds for _ in range(60)]
+    frames = [queue.get(0) for _ in range(60)]
+    assert [frame.before for frame in frames] == [Before.CLOSED] + 59 * [Before.NOTHING]
+    times = [frame.seconds for frame in frames]
     assert times == pytest.approx([n / 10 for n in range(60)])
     assert len(queue) == 0 and counters == Counters(received=60, read=60, connections=1)
 
@@ -77,11 +79,19 @@ def test_a_length_is_an_end_on_the_web_alone(film, monkeypatch, address, lasts):
 
 
 def test_the_queue_drops_the_oldest_and_counts_it():
-    counters = Counters()
+    counters, dark = Counters(), np.zeros((8, 8, 3), np.uint8)
+
+    def got(first: Before) -> list[tuple[float, Before]]:
+        for number in range(10):
+            queue.put(Frame(number, dark, dark[..., :1], Before.NOTHING if number else first))
+        found = [queue.get(0) for _ in range(4)]
+        assert found.pop() is None
+        return [(frame.seconds, frame.before) for frame in found]
+
     queue = FrameQueue(3, counters)
-    for number in range(10):
-        queue.put(number)
-    assert [queue.get(0) for _ in range(4)] == [7, 8, 9, None] and counters.dropped == 7
+    assert got(Before.NOTHING) == [(7, Before.MISSED), (8, Before.NOTHING), (9, Before.NOTHING)]
+    assert got(Before.CLOSED)[0] == (7, Before.CLOSED)  # the first frame of a connection was among the dropped
+    assert counters.dropped == 14
 
 
 def test_a_stream_cut_three_times_is_opened_again(tmp_path, capsys):
