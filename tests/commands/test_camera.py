@@ -118,6 +118,37 @@ def test_more_normal_video_makes_it_normal(top, tmp_path, capsys):
     assert not any(m.changes for m in after.stream((n / 10, frame) for n, frame in frames))
 
 
+def test_day_and_night_are_two_normals_of_one_camera(tmp_path, capsys):
+    def film(name, frames):
+        write_video(str(tmp_path / name), iter(frames), 10)
+        return str(tmp_path / name)
+
+    (tmp_path / "normal").mkdir()
+    for number in range(3):
+        film(f"normal/day{number}.mp4", street(7 * number))
+        film(f"normal/night{number}.mp4", street(7 * number) // 3)
+    cam = str(tmp_path / "cam")
+    main(["fit", str(tmp_path / "normal"), "--out", cam, "--alarms_per_hour", "2"])
+    assert "told apart by brightness; by day: threshold" in capsys.readouterr().out
+    odd = street(30, 120)
+    odd[60:] //= 3
+    for t in (*range(20, 40), *range(90, 110)):
+        left = 6 * (t % 50) % 44
+        odd[t, 4:18, left : left + 20] = 255
+    main(["score", film("odd.mp4", odd), film("quiet.mp4", street(40) // 3), "--model", cam, "--out", str(tmp_path)])
+    starts = [json.loads(line)["start"] for line in (tmp_path / "odd.events.jsonl").read_text().splitlines()]
+    assert len(starts) == 2 and 20 <= starts[0] <= 26 and 90 <= starts[1] <= 96
+    assert (tmp_path / "quiet.events.jsonl").read_text() == ""
+    for name, lights in (("odd", 60 * ["day"] + 60 * ["night"]), ("quiet", 60 * ["night"])):
+        with open(tmp_path / f"{name}.scores.csv", newline="") as file:
+            assert [row["light"] for row in csv.DictReader(file)] == lights
+    before = Camera.load(cam)
+    main(["fit", "--add", str(tmp_path / "quiet.mp4"), "--out", cam])
+    after = Camera.load(cam)
+    assert len(after.night.curves) == len(before.night.curves) + 1 and len(after.curves) == len(before.curves)
+    assert after.threshold == before.threshold and len(after.night.examples.jpegs) == 48 + 8
+
+
 def test_a_detector_without_an_alarm_still_scores(top, tmp_path):
     import shutil
 

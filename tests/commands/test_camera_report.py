@@ -1,6 +1,9 @@
 """The report that score writes: an event in the video is the event of the page, marked where it is."""
 
+import base64
+import io
 import json
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ from PIL import Image
 
 from ramvid_vad.commands.camera.report import write_index, write_report
 from ramvid_vad.detectors.fusion import CalibratedSum, LogScale
+from ramvid_vad.detectors.motion import FrameDifference
 from ramvid_vad.events.calibration import camera_of
 from ramvid_vad.events.camera import Camera
 from ramvid_vad.events.recording import Recorder, record
@@ -54,6 +58,31 @@ def report(camera, video, stem):
     write_report(camera, video, recorder, str(page))
     stem.with_name(stem.name + ".scores.csv").write_text(recorder.table("x"))
     return page
+
+
+class OfWindows(FrameDifference):
+    """Scores thirty frames at a time, and can only do so once in a test: as a model of windows."""
+
+    asked = 0
+
+    def stream(self, frames, key=0, maps=True):
+        self.asked += 1
+        found, frames = [], iter(frames)
+        while block := list(islice(frames, 30)):
+            found += super().stream(iter(block), key, maps)
+        yield from found
+
+
+def test_heat_is_shown_of_a_detector_that_cannot_look_at_single_frames_again(tmp_path):
+    detector = OfWindows()
+    detector.card = {}
+    camera = camera_of(detector, [save(footage(False), tmp_path / "quiet")], "door", 0.5, progress=False)
+    detector.asked = 0
+    data = data_of(report(camera, save(footage(True), tmp_path / "today"), tmp_path / "today"))
+    shown = data["events"][0]["picture"]
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown["jpeg"])))).astype(int)
+    coloured = np.abs(image[..., 0] - image[..., 2]) > 40  # all of the footage is grey
+    assert detector.asked == 1 and coloured[70:, 100:].mean() > 0.1 and coloured[:60, :90].mean() < 0.01
 
 
 def data_of(page):

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ramvid_vad.events.examples import Examples
+from ramvid_vad.page.pictures import encoded
 from ramvid_vad.watch.input.source import find_source
 from ramvid_vad.watch.loop import Settings, Watch
 
@@ -80,6 +82,25 @@ class Brightness:
         if last:
             last.changes += [("end", event) for event in open_.values()]
             yield last
+
+
+class ByNight(Brightness):
+    """In another light, with a green picture of normal video."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        green = np.zeros((48, 64, 3), np.uint8)
+        green[..., 1] = 200
+        self.examples = Examples([encoded(green)])
+
+    def under(self, light):
+        return self if light == "night" else None
+
+    def stream(self, frames, *, settle=0.0):
+        for moment in super().stream(frames, settle=settle):
+            for _, event in moment.changes:
+                event.normal_example = None if event.fault else 0
+            yield replace(moment, light="night")
 
 
 def settings(out, **other) -> Settings:

@@ -94,6 +94,31 @@ def test_the_queue_drops_the_oldest_and_counts_it():
     assert counters.dropped == 14
 
 
+class Clockwork:
+    """A source whose own clock goes on, and a reader that is kept waiting now and then."""
+
+    lasts = False
+
+    def __init__(self, times, arrivals, clock):
+        self.times, self.arrivals, self.clock = times, arrivals, clock
+
+    def pictures(self):
+        for seconds, now in zip(self.times, self.arrivals, strict=True):
+            self.clock.now = now
+            yield seconds, np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 1), np.uint8)
+
+
+def test_what_is_read_late_is_told_from_a_source_that_paused():
+    clock, counters = Clock(), Counters()
+    queue = FrameQueue(10, counters)
+    reader = Reader(find_source("http://192.0.2.1/"), queue, counters, clock, clock)
+    times = [0.0, 0.1, 0.2, 0.3, 0.4, 3.4, 3.5]
+    arrivals = [5.0, 5.1, 5.2, 7.3, 7.3, 10.4, 10.5]  # the fourth comes 2 s late; before the sixth nothing was sent
+    reader._play(Clockwork(times, arrivals, clock))
+    before = [queue.get(0).before for _ in times]
+    assert before == [Before.CLOSED, 0, 0, Before.MISSED, 0, 0, 0]
+
+
 def test_a_stream_cut_three_times_is_opened_again(tmp_path, capsys):
     pictures = jpegs([DARK] * 10 + [BRIGHT] * 10 + [DARK] * 5)
     with motion_jpeg([pictures] * 4) as server:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from servers import jpegs, motion_jpeg
-from stand_in import BRIGHT, DARK, accounted, watch
+from stand_in import BRIGHT, DARK, ByNight, accounted, watch
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.reader import read_frames, read_image
@@ -49,6 +49,16 @@ def test_an_event_is_told_with_picture_and_clip(film, tmp_path, capsys):
     before = sum(mean < 128 for mean in means[:-5])
     assert 4 <= before <= 8 and 8 <= sum(mean > 128 for mean in means) <= 12  # 0.2 s at 30 a second, and the event
     accounted(watched.counters)
+
+
+def test_the_nearest_normal_example_and_the_light_are_told(film, tmp_path, capsys):
+    watch(film, tmp_path, ByNight()).run(lambda: False)
+    said = capsys.readouterr()
+    last = json.loads(said.out.splitlines()[-1])
+    assert (last["normal_example"], last["normal_picture"]) == (0, f"{TODAY}/000001.normal.jpg")
+    crop = read_image(str(tmp_path / last["normal_picture"]))
+    assert crop.shape == (24, 32, 3) and np.abs(crop.mean((0, 1)) - [0, 200, 0]).max() < 5
+    assert said.err.splitlines().count(f"{film}: night") == 1  # not at every frame
 
 
 def test_the_picture_of_an_event_is_its_peak_though_that_is_told_later(tmp_path, capsys):

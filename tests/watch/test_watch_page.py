@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from servers import jpegs, motion_jpeg
-from stand_in import BRIGHT, DARK, watch
+from stand_in import BRIGHT, DARK, ByNight, watch
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.writer import write_video
@@ -28,7 +28,7 @@ def page_of(tmp_path, place="0", pictures=None):
     frames = np.full((40, 48, 64, 3), DARK, np.uint8)
     frames[10:20] = BRIGHT
     write_video(str(film), frames if pictures is None else pictures, fps=60)
-    watched = watch(str(film), tmp_path / "out", name=NAME)
+    watched = watch(str(film), tmp_path / "out", ByNight(), name=NAME)
     page = Page(place, watched, str(tmp_path / "camera"))
     try:
         watched.run(lambda: False)
@@ -77,6 +77,7 @@ def test_the_page_and_its_parts_are_there_with_a_strict_policy(served):
     assert status["camera"] == NAME and status["frames"]["scored"] == 40 and status["health"] == ""
     assert [event["id"] for event in status["events"]] == [1]
     assert ask(served, "/events/1.jpg")[2][:2] == b"\xff\xd8" and ask(served, "/events/1.mp4")[2][4:8] == b"ftyp"
+    assert status["light"] == "night" and ask(served, "/events/1.normal.jpg")[2][:2] == b"\xff\xd8"
     assert ask(served, "/events/1.mp4", Range="bytes=0-9")[0] == 206
 
 
@@ -180,6 +181,8 @@ def test_the_page_in_a_browser(tmp_path, monkeypatch):
         assert browser.find_elements("css selector", "#chart .score")
         assert "Dropped\n0" in find("#figures").text and "Scored\n40" in find("#figures").text
         until(lambda: browser.execute_script("return document.querySelector('.show img').naturalWidth") == 64)
+        assert find("#light").text == "night" and find(".normally").text == "nearest normal example"
+        until(lambda: browser.execute_script("return document.querySelector('.normally img').naturalWidth") == 32)
         find(".show").click()
         until(lambda: browser.execute_script("return document.getElementById('video').readyState") >= 1)
         assert "Event 1" in find("#caption").text
