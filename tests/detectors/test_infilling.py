@@ -46,6 +46,7 @@ def test_frames_in_memory_score_as_a_file_does(made, monkeypatch):
     np.testing.assert_allclose(
         detector.score(clip).frames, detector.score(str(folder / "videos" / "00.mkv")).frames, atol=1e-6
     )
+    assert len(list(detector.stream(iter(clip[:1])))) == 1  # of a light that flickers
 
 
 def test_stored_and_loaded_it_scores_the_same(made, tmp_path):

@@ -130,6 +130,7 @@ def test_groups_and_grid_and_frames_one_by_one(videos, space):
     maps = np.stack(list(space.encode(clip)))
     assert maps.shape == (9, 9, 7, 9) and maps.dtype == np.float32
     np.testing.assert_allclose(maps[:, :4], space.appearance(PooledColours()(clip)).permute(0, 3, 1, 2), atol=1e-5)
+    np.testing.assert_allclose(space.looks(clip[5]).permute(2, 0, 1), maps[5, :4], atol=1e-5)
     sd = space.motion_sd.numpy()[:, None, None]
     for t in range(1, 9):
         grey = [np.asarray(Image.fromarray(clip[s]).convert("L")) for s in (t, t - 1)]
