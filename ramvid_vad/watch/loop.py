@@ -96,6 +96,7 @@ class Watch:
         self._recent = Recent(settings.before)
         self._held: Frame | None = None  # the first frame of another size or connection
         self._highest: Any = None  # the moment of the highest level since it was calm: a change is told after its peak
+        self._lost_since = 0.0
         self._light = ""  # of the last moment
         self._given = 0  # frames that the camera has and that have no score yet
         self._open: dict[Any, Open] = {}
@@ -159,10 +160,12 @@ class Watch:
                 if self.queue.ended:
                     return
                 continue
-            if shape and (shape != frame.rgb.shape or frame.before == Before.CLOSED):
+            if shape and (shape != frame.rgb.shape or frame.before >= Before.CLOSED):
                 self._held = frame
                 return
             shape = frame.rgb.shape
+            if frame.before == Before.LOST and LOST not in self._open:  # frames of before it were waiting all the time
+                self._begin_lost(min(self._reader.since, frame.seconds))
             self._given += 1
             yield frame.seconds, (frame.rgb, frame.luma), frame.before == Before.MISSED
 
@@ -177,7 +180,7 @@ class Watch:
         for each in self._open.values():
             if each.clip:
                 each.clip.add(still)
-        if not self._reader.lost and LOST in self._open:
+        if LOST in self._open and moment.seconds > self._lost_since:
             record = self._open.pop(LOST).record
             self._tell("end", record | {"end": moment_text(moment.seconds), "end_frame": base + moment.number})
         if not any(each.clip for each in self._open.values()) and moment.level < CALM:
@@ -219,6 +222,7 @@ class Watch:
 
     def _begin_lost(self, seconds: float) -> None:
         """The event of a stream from which nothing comes: no anomaly, and the camera does not know it."""
+        self._lost_since = seconds
         record = {"id": self._number(), "kind": "health", "fault": LOST}
         record |= {"start": moment_text(seconds), "start_frame": self.counters.scored}
         self._open[LOST] = Open(record)

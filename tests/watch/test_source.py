@@ -132,6 +132,7 @@ def test_a_stream_cut_three_times_is_opened_again(tmp_path, capsys):
     faults = [line for line in lines if line["kind"] == "health"]
     assert {line["fault"] for line in faults} == {"lost"}
     assert [line["change"] for line in faults] == ["new", "end"] * 4  # the last one is the end of the test
+    assert all(line["start"] <= line["end"] for line in faults if line["change"] == "end")
     assert sum(line["kind"] == "anomaly" and line["change"] == "new" for line in lines) == 4
     assert said.err.count(": lost (") == 4 and said.err.count(": back after") == 3
 

@@ -15,7 +15,8 @@ class Before(IntEnum):
 
     NOTHING = 0
     MISSED = 1  # frames were dropped, or this one was read late
-    CLOSED = 2  # the source was opened (again)
+    CLOSED = 2  # the source was opened, or a file begins again
+    LOST = 3  # the source was opened again after it had been lost
 
 
 class Frame(NamedTuple):

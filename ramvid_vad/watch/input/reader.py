@@ -22,7 +22,8 @@ class Reader:
     """Reads ``source`` into ``queue`` until its end or until ``ending`` is set.
 
     again: play a file over and over.  timeout: seconds to open, and of silence.  clock: seconds, as of ``Frame``.
-    lost: why nothing comes, "" while it does.  failure: what ended it, if it was an error of the user's.
+    lost: why nothing comes, "" while it does.  since: when it was lost last.  failure: what ended it, if it was an
+    error of the user's.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Reader:
     ) -> None:
         self._source, self._queue, self._counters = source, queue, counters
         self._ending, self._clock, self._again, self._timeout = ending, clock, again, timeout
-        self._tries, self._since = 0, 0.0  # since the last picture
+        self._tries, self.since = 0, 0.0  # since the last picture
         self.lost, self.failure = "", None
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
 
@@ -88,10 +89,10 @@ class Reader:
             if self._ending.is_set():
                 self._counters.dropped += 1
                 return
+            now, missing = self._clock(), Before.LOST if self._tries else Before.CLOSED
             if self._tries:
-                say(f"{self._source.shown}: back after {self._clock() - self._since:.0f} s", sys.stderr)
+                say(f"{self._source.shown}: back after {now - self.since:.0f} s", sys.stderr)
             self.lost, self._tries = "", 0
-            now, missing = self._clock(), Before.CLOSED
             if last:  # the clocks of the watch and of the source
                 missing = Before.MISSED if now - last[0] > LATE + seconds - last[1] else Before.NOTHING
             last = now, seconds
@@ -101,7 +102,7 @@ class Reader:
         self._tries += 1
         self.lost = why
         if self._tries == 1:  # a camera may be away for weeks: it is not said at every try
-            self._since = self._clock()
+            self.since = self._clock()
             say(f"{self._source.shown}: lost ({why}); trying again, at last every {WAITS[-1]:.0f} s", sys.stderr)
 
 
