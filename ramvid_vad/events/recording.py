@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ramvid_vad.events.camera import Camera, Moment
-from ramvid_vad.events.events import LOW, Event
+from ramvid_vad.events.events import GAP, LOW, Event
 from ramvid_vad.events.peaks import Highest, Peak
 from ramvid_vad.page.pictures import decoded, encoded
 from ramvid_vad.runtime.files import write_bytes, write_text
@@ -88,14 +88,17 @@ class Recorder:
         self.levels.append(float(level or "nan"))
 
     def _remember(self, moment: Moment, picture: bytes) -> None:
-        if not self.open and moment.level < LOW:
-            self.best = None
-        heat = self.camera.under(moment.light).level_of(moment.map).astype(np.float32)
-        peak = Peak(moment.number, moment.level, picture, heat)
+        if self.best and not self.open and moment.number - self.best.number > GAP * self.camera.fps:
+            self.best = None  # no event can be told any more that was held back
+        peak = self._peak(moment, picture)
         if moment.level >= LOW and (self.best is None or moment.level > self.best.level):
             self.best = peak
         if not moment.health:
             self.highest_moments.add(peak)
+
+    def _peak(self, moment: Moment, picture: bytes) -> Peak:
+        heat = self.camera.under(moment.light).level_of(moment.map).astype(np.float32)
+        return Peak(moment.number, moment.level, picture, heat)
 
     def _change(self, kind: str, event: Event, moment: Moment) -> None:
         if event.fault:
@@ -116,16 +119,19 @@ class Recorder:
     def _keep_pictures(self, event: Event, moment: Moment) -> None:
         """On disk its thumbnail and its normal example; in memory the frame of its peak, if it is severe. moment: at
         its end."""
-        drawn = decoded(self.best.jpeg)
+        peak = self.best
+        if peak is None or peak.number < event.start:
+            peak = self._peak(moment, encoded(moment.frame, quality=QUALITY))
+        drawn = decoded(peak.jpeg)
         if event.box:
             _rectangle(drawn, event.box)
         write_bytes(self._path(event.id, "jpg"), encoded(drawn, quality=QUALITY))
         if event.normal_example is not None:
             examples = self.camera.under(moment.light).examples
             crop = examples.crop(event.normal_example, event.box, moment.frame.shape[:2])
-            self.best = self.best._replace(normal=encoded(crop, quality=QUALITY))
-            write_bytes(self._path(event.id, "normal.jpg"), self.best.normal)
-        self.peaks[event.id] = self.best
+            peak = peak._replace(normal=encoded(crop, quality=QUALITY))
+            write_bytes(self._path(event.id, "normal.jpg"), peak.normal)
+        self.peaks[event.id] = peak
         if len(self.peaks) > PICTURED:
             del self.peaks[min(self.peaks, key=lambda number: self.peaks[number].level)]
 

@@ -1,5 +1,6 @@
 """Day and night: told apart on videos whose brightness is known, and a street that is dark in one half."""
 
+import json
 import os
 from dataclasses import replace
 
@@ -141,6 +142,19 @@ def test_one_light_is_streamed_as_before(street):
     day_moments, _ = watched(by_day, flown_through(day, 255))
     for one, other in zip(day_moments, both_moments, strict=True):
         assert one.light == "" and one._replace(light=DAY, map=0, frame=0) == other._replace(map=0, frame=0)
+
+
+def test_a_camera_that_was_fitted_before_there_were_two_lights_and_examples_is_still_read(tmp_path, street):
+    by_day, *_ = street
+    detector = OpticalFlow()
+    detector.card = {}
+    detector.save(str(tmp_path))
+    replace(by_day, detector=detector).save(str(tmp_path))  # it has no examples, as those had none
+    about = json.loads((tmp_path / "alarm.json").read_text())
+    assert about.pop("light") is None
+    (tmp_path / "alarm.json").write_text(json.dumps(about))
+    again = Camera.load(str(tmp_path))
+    assert again.light is again.night is None and again.examples.jpegs == [] and again.threshold == by_day.threshold
 
 
 def test_a_camera_of_two_lights_comes_back(tmp_path, street):

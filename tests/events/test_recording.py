@@ -1,0 +1,37 @@
+"""What is kept of events whose moments are made by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from ramvid_vad.events.camera import Moment
+from ramvid_vad.events.events import Event
+from ramvid_vad.events.examples import Examples
+from ramvid_vad.events.recording import Recorder, record
+from ramvid_vad.page.pictures import decoded
+from ramvid_vad.video.reader import read_image
+
+FPS = 10
+
+
+def test_the_picture_of_an_event_that_was_held_back_is_its_peak(tmp_path):
+    """It is highest at frame 5, told at frame 12, and ends with the video; another one was over before."""
+    levels = np.zeros(40)
+    levels[5], levels[6:9], levels[30] = 3.0, 1.5, 2.0
+    camera = SimpleNamespace(name="door", fps=FPS, light=None, examples=Examples(), level_of=lambda score: score)
+    camera.under = lambda light: camera
+    first = Event("door", 0, 5, 8, 0.5, 0.8, 5, 0.5, 3.0, box=(0, 0, 8, 8))
+    second = Event("door", 1, 30, 30, 3.0, 3.0, 30, 3.0, 2.0, box=(0, 0, 8, 8))
+    changes = {12: [("new", first)], 29: [("end", first)], 30: [("new", second)], 39: [("end", second)]}
+    moments = [
+        Moment(n, n / FPS, np.full((32, 48, 3), 5 * n, np.uint8), 0.0, level, {}, np.full((4, 6), level), "", told)
+        for n, level, told in ((n, float(level), changes.get(n, [])) for n, level in enumerate(levels))
+    ]
+    recorder = Recorder(str(tmp_path / "day"), camera, FPS)
+    record(recorder, moments)
+    for number, peak in ((0, 5), (1, 30)):
+        picture = read_image(str(tmp_path / "day.events" / f"{number:04d}.jpg"))
+        assert abs(int(picture[20, 30, 0]) - 5 * peak) <= 3
+        assert recorder.peaks[number].number == peak and recorder.peaks[number].heat.max() == levels[peak]
+        assert abs(int(decoded(recorder.peaks[number].jpeg)[20, 30, 0]) - 5 * peak) <= 3
+    assert recorder.highest_moments.peaks[0].number == 5
