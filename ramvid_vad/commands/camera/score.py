@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from ramvid_vad import __version__, api
 from ramvid_vad.commands.camera.report import write_index, write_report
-from ramvid_vad.detectors.detector import Detector
+from ramvid_vad.detectors.detector import Detector, folder_for
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.camera import FILE, Camera
 from ramvid_vad.events.recording import Recorder, frame_row, record, table
@@ -35,24 +35,24 @@ def score(run: RunOptions) -> None:
         raise InputError("which video? ramvid-vad score FILE_OR_FOLDER --model camera/")
     if not options.model:
         raise InputError("--model: give the folder of a fitted detector (ramvid-vad fit ... --out camera/)")
-    fitted = os.path.exists(os.path.join(options.model, FILE))
-    model = Camera.load(options.model) if fitted else api.load(options.model)
-    if options.overlay and not fitted:
-        raise InputError(f"--overlay: {options.model} was fitted without an alarm: fit it again")
-    places = _places(options.input.splitlines(), result_dir(options.out or ".", flag="--out"))
-    files = [os.path.join(options.model, name) for name in sorted(os.listdir(options.model)) if name[0] != "."]
-    digest = sha256_of(filter(os.path.isfile, files))
+    places = _places(options.input.splitlines(), options.out or ".")
+    names = {path: video_name(path, os.path.dirname(path.rstrip("/"))) for path in places.values()}
+    folders = {path: folder_for(options.model, name) for path, name in names.items()}
+    models = {folder: _loaded(folder, options.overlay) for folder in dict.fromkeys(folders.values())}
+    result_dir(options.out or ".", flag="--out")
     failures, finished = [], []
     for out, path in places.items():
+        folder = folders[path]
         try:
-            say(_score(model, options.model, digest, path, out, options.overlay), sys.stdout)
+            say(_score(models[folder], folder, path, out, options.overlay), sys.stdout)
             finished.append(out)
         except InputError as error:
             failures.append(str(error))
             if len(places) > 1:
                 warn(str(error))
-    if isinstance(model, Camera) and len(finished) > 1:
-        say(write_index(model, finished, result_dir(options.out or ".", flag="--out")), sys.stdout)
+    if len(finished) > 1 and all(isinstance(model, Camera) for model, _ in models.values()):
+        name = os.path.basename(os.path.abspath(options.model))
+        say(write_index(name, finished, result_dir(options.out or ".", flag="--out")), sys.stdout)
     if failures and len(places) > 1:
         raise InputError(f"{len(failures)} of {len(places)} videos could not be scored: see the warnings above")
     if failures:
@@ -74,9 +74,20 @@ def _places(inputs: list[str], folder: str) -> dict[str, str]:
     return found
 
 
-def _score(model: Detector | Camera, folder: str, digest: str, path: str, out: str, overlay: bool) -> str:
+def _loaded(folder: str, overlay: bool) -> tuple[Detector | Camera, str]:
+    """What scores, and the digest of its files. InputError: none, damaged, or without the alarm of --overlay."""
+    fitted = os.path.exists(os.path.join(folder, FILE))
+    model = Camera.load(folder) if fitted else api.load(folder)
+    if overlay and not fitted:
+        raise InputError(f"--overlay: {folder} was fitted without an alarm: fit it again")
+    files = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name[0] != "."]
+    return model, sha256_of(filter(os.path.isfile, files))
+
+
+def _score(loaded: tuple[Detector | Camera, str], folder: str, path: str, out: str, overlay: bool) -> str:
     """Write the CSV of one video, the last of its files, if it is not there already, and say what is in it.
-    folder: of the model."""
+    loaded: from ``folder``."""
+    model, digest = loaded
     source = json.dumps([__version__, digest, fingerprint(path)])
     made_from = hashlib.sha256(source.encode()).hexdigest()[:16]
     stem = out.removesuffix(".scores.csv")

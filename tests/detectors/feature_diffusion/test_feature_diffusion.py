@@ -119,7 +119,7 @@ def test_stored_steps(made, kind, tmp_path, monkeypatch):
     assert (others[1] != scores).any()
     path = tmp_path / "work" / "network" / "model000003.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InputError, match="model000003.safetensors"):
+    with pytest.raises(InputError, match=r"model000003\.safetensors"):
         detector.at_step(work, 3, paths)
 
 
