@@ -24,9 +24,9 @@ ROUNDING = (1 / 127.5) ** 2 / 12  # variance of rounding to eight bits
 class ExactNetwork(torch.nn.Module):
     """E[x_0 | x_t and the given frames], for pixels that are independent Gaussian processes over time.
 
-    A pixel is a smooth drift plus grain of its own in each frame: covariance ``lags[k]`` between frames k apart, float64
-    (WINDOW,). The given frames are known up to the rounding to eight bits. The windows of a batch share the timestep
-    and the anchors.
+    A pixel is a smooth drift plus grain of its own in each frame: covariance ``lags[k]`` between frames k apart,
+    float64 (WINDOW,). The given frames are known up to the rounding to eight bits. The windows of a batch share the
+    timestep and the anchors.
     """
 
     num_classes = None

@@ -122,8 +122,6 @@ def test_held_out_losses_of_each_network_of_a_paper(top, tmp_path, monkeypatch):
     """Three lines of one network's log, as train_network writes it, none of one without held-out video."""
 
     class Trained(FrameDifference):
-        name = "trained"
-
         @classmethod
         def fit(cls, normal, progress=True, *, work, **training):
             for network, losses in (("first", [0.5, 0.25, 0.125]), ("second", [3.0]), ("blind", [None])):
@@ -134,18 +132,18 @@ def test_held_out_losses_of_each_network_of_a_paper(top, tmp_path, monkeypatch):
                 (folder / LOG).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
             return super().fit(normal, progress)
 
-    monkeypatch.setitem(PEERS, "trained", Trained)
-    main(words(top, tmp_path / "out", "--detectors", "trained"))
+    monkeypatch.setitem(PEERS, Trained.name, Trained)
+    main(words(top, tmp_path / "out", "--detectors", "frame_difference"))
     found = json.loads((tmp_path / "out" / "report.json").read_text())["detectors"]
-    assert found["trained"]["held_out_loss"] == {
+    assert found["frame_difference"]["held_out_loss"] == {
         "first": {"10": 0.5, "20": 0.25, "30": 0.125},
         "second": {"10": 3.0},
     }
     assert found["fast"]["held_out_loss"] == {}
     notes = [line for line in (tmp_path / "out" / "report.txt").read_text().splitlines() if "held-out" in line]
     assert notes == [
-        "trained, loss on held-out normal video by step of first: 10: 0.5, 20: 0.25, 30: 0.125",
-        "trained, loss on held-out normal video by step of second: 10: 3",
+        "frame_difference, loss on held-out normal video by step of first: 10: 0.5, 20: 0.25, 30: 0.125",
+        "frame_difference, loss on held-out normal video by step of second: 10: 3",
     ]
 
 

@@ -71,6 +71,7 @@ def test_score_does_the_same_and_raises_the_scenes_own_alarm(top, alone, tmp_pat
 
 
 def test_a_scene_that_was_never_fitted_is_one_line(top, tmp_path, capsys):
+    (tmp_path / "videos").mkdir()
     for name in ("03_0001", "01_0001"):
         write_video(tmp_path / "videos" / f"{name}.mkv", texture(5, 36, 52))
         np.save(tmp_path / f"{name}.npy", np.zeros(5, np.uint8))
@@ -97,6 +98,7 @@ def test_a_scene_that_was_never_fitted_is_one_line(top, tmp_path, capsys):
     ],
 )
 def test_mistakes_of_fitting_are_one_line(tmp_path, capsys, name, more, message):
+    (tmp_path / "videos").mkdir()
     write_video(tmp_path / "videos" / f"{name}.mkv", texture(5, 36, 52))
     out = tmp_path / "cameras"
     with pytest.raises(SystemExit) as end:
