@@ -7,12 +7,14 @@ import pytest
 import torch
 from clips import write_video
 from seams import changes
+from seams_exact import GIVEN, WINDOW, long_video
 
 from ramvid_vad import autoregressive
 from ramvid_vad.autoregressive import ends_of_windows, generate_long
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.sample import sample
 from ramvid_vad.commands.train import train
+from ramvid_vad.diffusion.anchors import prediction_anchors
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.diffusion.schedule import named_betas
 from ramvid_vad.errors import InputError
@@ -56,6 +58,22 @@ def test_a_perfect_predictor_has_no_seam_in_120_frames(tmp_path, kept, step):
     for video in made.values():
         assert video.shape == (120, 4, 4, 1)
         assert video[:, 0, 0, 0].tolist() == list(range(5, 245, 2)) and np.ptp(video, axis=(1, 2, 3)).max() == 0
+
+
+def test_with_the_exact_network_of_a_process_joints_are_as_the_inside(monkeypatch):
+    """Of a Gaussian process: change at the joints as inside and as in closed form, covariances over the joints those
+    of the process. A window whose last kept frame is not given shows at once."""
+    network, video = long_video("dpmpp_2m", "logsnr20")
+    at, inside = changes(video, WINDOW, GIVEN)
+    assert len(at) == 16 and abs(at.mean() - inside.mean()) < 4 * inside.std() / len(at) ** 0.5
+    assert [at.mean(), inside.mean()] == pytest.approx([network.change()] * 2, rel=0.02)
+    pixels = video[0, ..., 0] / 127.5 - 1
+    joints = np.arange(WINDOW, 120, WINDOW - GIVEN)
+    for lag in range(WINDOW):
+        assert (pixels[joints] * pixels[joints - lag]).mean() == pytest.approx(network.lags[lag].item(), abs=0.002)
+    monkeypatch.setattr(autoregressive, "prediction_anchors", lambda count, given: prediction_anchors(count, given - 1))
+    at, inside = changes(long_video("dpmpp_2m", "logsnr20", frames=40)[1], WINDOW, GIVEN)
+    assert at.mean() > 1.1 * inside.mean()
 
 
 def test_new_frames_of_each_window_by_hand():

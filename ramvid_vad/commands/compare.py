@@ -13,6 +13,7 @@ from typing import Any
 
 from ramvid_vad import api
 from ramvid_vad.detectors.cost import measured_cost
+from ramvid_vad.detectors.network_training import LOG
 from ramvid_vad.detectors.registry import FITTED
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.from_detector import evaluate_detector
@@ -32,6 +33,7 @@ from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.reader import find_videos
 
 REPORT = "report"
+LOGS = (LOG, "progress.jsonl")  # of train_network, and of the training loop of the diffusion model
 
 
 def compare(run: RunOptions) -> None:
@@ -114,7 +116,7 @@ def _contestant(
         paired = comparison.compare(read_run(reference), read_run(evaluated), options.bootstrap, options.seed)
     spent = read_settings(os.path.join(folder, "fit.json"))["seconds"]
     metrics = read_settings(os.path.join(evaluated, "metrics.json"))
-    return contestant(metrics, paired, read_settings(cost), spent, _held_out(fitted), curve)
+    return contestant(metrics, paired, read_settings(cost), spent, _held_out(fitted, name), curve)
 
 
 def _fit(name: str, folder: str, fitted: str, options: CompareOptions, normal: Sequence[str]) -> None:
@@ -157,13 +159,20 @@ def _curve(folder: str, fitted: str, options: CompareOptions, normal: Sequence[s
     return curve
 
 
-def _held_out(fitted: str) -> dict[str, float]:
-    """Step -> mean loss of held-out normal windows, as the log of a training tells it in keys held_out...; {}: none."""
-    path = os.path.join(fitted, "training", "progress.jsonl")
-    losses = {}
-    with suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
-        for line in map(json.loads, file):
-            seen = [value for key, value in line.items() if key.startswith("held_out")]
-            if seen:
-                losses[str(line["step"])] = sum(seen) / len(seen)
-    return losses
+def _held_out(fitted: str, detector: str) -> dict[str, dict[str, float]]:
+    """Network -> step -> mean loss on held-out normal video, as each log of the training tells it in keys held_out...
+
+    A network is named as its folder in ``training``; one whose log lies in ``training`` itself, as the detector.
+    """
+    top, curves = os.path.join(fitted, "training"), {}
+    for folder, _, files in sorted(os.walk(top)):
+        for log in sorted(set(LOGS) & set(files)):
+            losses = {}
+            with open(os.path.join(folder, log), encoding="utf-8") as file:
+                for line in map(json.loads, file):
+                    seen = [value for key, value in line.items() if key.startswith("held_out")]
+                    if seen:
+                        losses[str(line["step"])] = sum(seen) / len(seen)
+            if losses:
+                curves[detector if folder == top else os.path.relpath(folder, top)] = losses
+    return curves

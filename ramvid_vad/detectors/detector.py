@@ -20,10 +20,12 @@ from safetensors.torch import load_file, save_file
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import replacing_together, sha256_of, write_text
+from ramvid_vad.video.benchmarks.scenes import scene_of
 from ramvid_vad.video.decoding.frame_rate import frame_rate
 from ramvid_vad.video.reader import read_colour_and_grey, read_frames
 
 FORMAT = 2  # of the folder: one that older versions cannot read raises it
+SCENES_FILE = "scenes.json"  # in a folder that has a folder with a detector for each scene
 CELL = 8  # pixels of the reduced frame, side of one cell of a map
 MINUTES = 45.0  # of training, if ``fit`` is not told otherwise
 SEED = 123
@@ -177,10 +179,39 @@ def load(folder: str, known: Mapping[str, type[Detector]]) -> Detector:
         detector = known[about["detector"]].restore(about["settings"], tensors)
         detector.card = dict(about["card"])
     except OSError as error:
+        if os.path.exists(os.path.join(folder, SCENES_FILE)):
+            raise InputError(
+                f"{folder}: has a detector for each scene: give the folder of one, {folder}/SCENE"
+            ) from None
         raise InputError(f"{folder}: no fitted detector there ({error}): give the --out folder of a fit") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, SafetensorError) as error:
         raise InputError(f"{folder}: not a whole detector ({error!r}): fit it again") from None
     return detector
+
+
+def folder_for(folder: str, name: str) -> str:
+    """Where the detector lies that scores the video of this name: ``folder``, or the video's scene's in it, if it has
+    a detector for each. InputError: the name tells no scene, or one that was never fitted; damaged."""
+    path = os.path.join(folder, SCENES_FILE)
+    if not os.path.exists(path):
+        return folder
+    try:
+        with open(path, encoding="utf-8") as file:
+            about = json.load(file)
+        benchmark, scenes = str(about["benchmark"]), [str(scene) for scene in about["scenes"]]
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged ({error!r}): fit it again") from None
+    scene = scene_of(benchmark, name)
+    if scene is None:
+        raise InputError(
+            f"{name}: no name of {benchmark}, which would tell the scene; {folder} has one detector for each"
+        )
+    if scene not in scenes:
+        raise InputError(
+            f"{name}: scene {scene}, but {folder} was fitted on scenes {', '.join(scenes)}: fit it with normal video "
+            "of that scene too, or leave the video out"
+        )
+    return os.path.join(folder, scene)
 
 
 def gathered(

@@ -19,8 +19,9 @@ from ramvid_vad.runtime.files import write_text
 from ramvid_vad.runtime.progress import progress_bar, warn
 from ramvid_vad.runtime.randomness import stream
 from ramvid_vad.runtime.signals import Terminated, finishing
-from ramvid_vad.training.checkpoints import find_latest, load_checkpoint, save_checkpoint
+from ramvid_vad.training.checkpoints import find_latest, load_checkpoint, save_checkpoint, steps_in
 from ramvid_vad.training.optimizer_state import restore_optimizer
+from ramvid_vad.training.weights import load_weights
 
 LOG = "training.jsonl"
 
@@ -75,6 +76,8 @@ def train_network(
                     saved = seconds
                     lines.append(_line(network, number, seconds, losses, held_out))
                     losses = []
+                    # before the checkpoint, which is never without its line: who goes on drops lines beyond it
+                    write_text(os.path.join(folder, LOG), "".join(f"{json.dumps(line)}\n" for line in lines))
                     save_checkpoint(
                         folder,
                         number,
@@ -85,13 +88,35 @@ def train_network(
                         {},
                         named_parameters=network.named_parameters(),
                     )
-                    write_text(os.path.join(folder, LOG), "".join(f"{json.dumps(line)}\n" for line in lines))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error}): give another folder, or free space") from None
     network.eval()
     if stop:
         kind = Terminated if stop.name == "SIGTERM" else KeyboardInterrupt
         raise kind(f"goes on from step {number}")
+
+
+def seconds_at_steps(folder: str) -> dict[int, float]:
+    """Step of each checkpoint that a training left in its folder, ascending -> seconds of training until then.
+    {}: there is none, or no folder."""
+    if not os.path.exists(os.path.join(folder, LOG)):
+        return {}
+    seconds = {line["step"]: float(line["seconds"]) for line in _log(folder)}
+    return {step: seconds[step] for step in steps_in(folder) if step in seconds}
+
+
+def restore_step(network: nn.Module, folder: str, step: int) -> None:
+    """Give the network its weights of one of ``seconds_at_steps``. InputError: damaged, or of another network."""
+    path = os.path.join(folder, f"model{step:06d}.safetensors")
+    try:
+        network.load_state_dict(load_weights(path)[0])
+    except RuntimeError:
+        raise InputError(f"{path}: of another network: give the folder that this detector was trained in") from None
+
+
+def _log(folder: str) -> list[dict[str, float]]:
+    with open(os.path.join(folder, LOG), encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
 
 
 def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, folder: str) -> tuple[int, float, list[dict]]:
@@ -106,9 +131,7 @@ def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, folder: str) -
         seconds = float(loaded.extra["seconds"])
     except (RuntimeError, KeyError, ValueError, TypeError):
         raise InputError(f"{folder}: its checkpoints are of another network: give another folder") from None
-    with open(os.path.join(folder, LOG), encoding="utf-8") as file:
-        lines = [line for line in map(json.loads, file) if line["step"] <= loaded.step]
-    return loaded.step, seconds, lines
+    return loaded.step, seconds, [line for line in _log(folder) if line["step"] <= loaded.step]
 
 
 def _line(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ramvid_vad.detectors.detector import Scores, load
+from ramvid_vad.detectors.detector import Detector, Scores, folder_for, load
 from ramvid_vad.detectors.registry import SAVED
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.from_reconstructions import check_measures, chosen_nulls
@@ -31,24 +31,35 @@ def evaluate_detector(options: EvalOptions, progress: bool = True) -> Evaluation
         if not getattr(options, name):
             raise InputError(f"--{name}: give the folder")
     protocol, (null_names, left_out) = chosen_protocol(options), chosen_nulls(options)
-    detector = load(options.detector, SAVED)
     paths = find_videos(options.data_dir, options.only)
     names = [video_name(path, options.data_dir) for path in paths]
-    with progress_bar(f"scoring with {detector.name}", "frame", shown=progress) as bar:
+    folders = [folder_for(options.detector, name) for name in names]
+    loaded = {folder: load(folder, SAVED) for folder in dict.fromkeys(folders)}
+    used = [loaded[folder] for folder in folders]  # by each video
+    kinds = list(dict.fromkeys(detector.name for detector in used))
+    if len(kinds) > 1:
+        raise InputError(f"{options.detector}: has {' and '.join(kinds)} for its scenes: fit all with one command")
+    with progress_bar(f"scoring with {kinds[0]}", "frame", shown=progress) as bar:
 
-        def score(path: str) -> Scores:
+        def score(path_and_detector: tuple[str, Detector]) -> Scores:
+            path, detector = path_and_detector
             return detector.score(path, maps=False, tick=bar.update)
 
-        scored = in_threads(score, paths)
+        scored = in_threads(score, list(zip(paths, used, strict=True)))
     truth = read_labels(options.labels, names, [len(each.frames) for each in scored])
-    raw = {(detector.name, ""): [each.frames for each in scored]}
+    raw = {(kinds[0], ""): [each.frames for each in scored]}
     for part in scored[0].parts:
-        scale = getattr(detector, "scales", {}).get(part, np.asarray)
-        raw.setdefault((part, ""), [scale(each.parts[part]) for each in scored])
+        scales = [getattr(detector, "scales", {}).get(part, np.asarray) for detector in used]
+        raw.setdefault((part, ""), [scale(each.parts[part]) for scale, each in zip(scales, scored, strict=True)])
+    about = [{"card": each.card, "about": each.about()} for each in loaded.values()]
+    if options.detector in loaded:
+        about = about[0]
+    else:
+        about = {"scenes": dict(zip(map(os.path.basename, loaded), about, strict=True))}
     provenance: dict[str, Any] = {
-        "detector": {"name": detector.name, "card": detector.card, "about": detector.about()},
+        "detector": {"name": kinds[0], **about},
         "detector_sha256": sha256_of(
-            [os.path.join(options.detector, f"detector.{e}") for e in ("json", "safetensors")]
+            [os.path.join(folder, f"detector.{e}") for folder in loaded for e in ("json", "safetensors")]
         ),
         "nulls_left_out": left_out,
     }

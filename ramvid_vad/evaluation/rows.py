@@ -15,6 +15,7 @@ from ramvid_vad.evaluation.statistics.operating_points import AlarmRules, operat
 from ramvid_vad.evaluation.statistics.protocols import Protocol, choose
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.video.benchmarks import BENCHMARKS, LabelSetName, name_label_set
+from ramvid_vad.video.benchmarks.scenes import scene_of
 from ramvid_vad.video.truth.labels import Labels
 
 FPS = {"ped1": 10.0, "ped2": 10.0, "avenue": 25.0}  # frames per second: Avenue's files say it, UCSD's is a convention
@@ -40,7 +41,8 @@ def assemble(
     full_labels = [np.asarray(y) for y in truth.values]
     published = name_label_set(options.labels) if published is None else published
     benchmark = options.benchmark or published.benchmark
-    scenes = [name.split("_")[0] for name in names] if benchmark == "shanghaitech" else None
+    found = [scene_of(benchmark, name) for name in names]
+    scenes = None if None in found else found
     rules = alarm_rules(options, benchmark)
     measures = list(dict.fromkeys(measure for measure, _ in raw if measure))
     labels = [protocol.trim(y) for y in full_labels]

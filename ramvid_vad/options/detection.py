@@ -21,6 +21,12 @@ class FitOptions:
         "in place of a recipe, one detector by name: frame_difference, optical_flow, features, or another paper's "
         "method; a wrong name lists all",
     )
+    scenes: str = option(
+        "",
+        "data set whose videos' names tell the scene: a detector for each one, trained for --minutes, in a folder of "
+        "--out; score and evaluate then choose by the video's name; empty: one detector for all",
+        choices=("", "shanghaitech", "ubnormal"),
+    )
     minutes: float = option(45.0, "how long to train what is trained", unit="minutes", above=0)
     seed: int = option(123, "seed of what is trained", at_least=0)
     alarms_per_hour: float = option(

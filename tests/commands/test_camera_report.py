@@ -113,7 +113,7 @@ def test_a_quiet_video_shows_its_highest_moments_and_the_index_has_both(tmp_path
     assert data["events"] == [] and data["lead"].startswith("Nothing in 80 frames")
     assert data["worst"] and all(m["picture"] and m["multiple"] < 1 for m in data["worst"])
     report(camera, save(footage(True), tmp_path / "today"), tmp_path / "busy")
-    page = write_index(camera, [str(tmp_path / f"{name}.scores.csv") for name in ("calm", "busy")], str(tmp_path))
+    page = write_index(camera.name, [str(tmp_path / f"{name}.scores.csv") for name in ("calm", "busy")], str(tmp_path))
     first, second = data_of(Path(page))["rows"]
     assert (first["name"], first["report"], first["events"]) == ("busy", "busy.report.html", 1)
     assert (second["name"], second["events"]) == ("calm", 0) and first["peak"] > 1 > second["peak"]

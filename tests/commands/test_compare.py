@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import Future
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ramvid_vad.commands import compare as command
 from ramvid_vad.detectors import cost as cost_module
 from ramvid_vad.detectors import infilling as infilling_module
 from ramvid_vad.detectors.motion import FrameDifference
+from ramvid_vad.detectors.network_training import LOG
 from ramvid_vad.detectors.registry import PEERS
 from ramvid_vad.evaluation.report.contest import as_markdown
 from ramvid_vad.spaces import features as features_module
@@ -104,13 +106,45 @@ def test_one_report_of_all_that_did_not_fail(top, tmp_path, capsys):
     assert "gain" not in fast and set(fast["parts"]) == {"frame_difference", "optical_flow", "features"}
     assert moving["gain"] == pytest.approx(moving["micro_auc"] - fast["micro_auc"])
     assert moving["cost"]["learned"] == moving["cost"]["flops_per_frame"] == 0 and full["cost"]["flops_per_frame"] > 0
-    assert list(full["held_out_loss"]) == ["2", "4"] and all(loss > 0 for loss in full["held_out_loss"].values())
+    assert list(full["held_out_loss"]) == ["full"] and list(full["held_out_loss"]["full"]) == ["2", "4"]
+    log = (out / "full" / "detector" / "training" / "progress.jsonl").read_text().splitlines()
+    last = [value for key, value in json.loads(log[-1]).items() if key.startswith("held_out_")]
+    assert len(last) > 1 and full["held_out_loss"]["full"]["4"] == pytest.approx(np.mean(last))
     assert list(full["auc_over_steps"]) == ["2", "4"]
     assert full["auc_over_steps"]["4"] == full["micro_auc"]  # the last stored checkpoint is the detector itself
     table = (out / "report.txt").read_text()
     assert table in said.out and "broken (failed)" in table and "null: constant" in table
     cells = [line.split("|")[1].strip() for line in (out / "report.md").read_text().splitlines() if line[:2] == "| "]
     assert cells[:5] == ["detector", "fast", "frame_difference", "optical_flow", "features"]
+
+
+def test_held_out_losses_of_each_network_of_a_paper(top, tmp_path, monkeypatch):
+    """Three lines of one network's log, as train_network writes it, none of one without held-out video."""
+
+    class Trained(FrameDifference):
+        @classmethod
+        def fit(cls, normal, progress=True, *, work, **training):
+            for network, losses in (("first", [0.5, 0.25, 0.125]), ("second", [3.0]), ("blind", [None])):
+                folder = Path(work, network)
+                folder.mkdir(parents=True)
+                lines = [{"step": 10 * i, "loss": 1.0, "held_out": loss} for i, loss in enumerate(losses, 1)]
+                lines = [{key: value for key, value in line.items() if value is not None} for line in lines]
+                (folder / LOG).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+            return super().fit(normal, progress)
+
+    monkeypatch.setitem(PEERS, Trained.name, Trained)
+    main(words(top, tmp_path / "out", "--detectors", "frame_difference"))
+    found = json.loads((tmp_path / "out" / "report.json").read_text())["detectors"]
+    assert found["frame_difference"]["held_out_loss"] == {
+        "first": {"10": 0.5, "20": 0.25, "30": 0.125},
+        "second": {"10": 3.0},
+    }
+    assert found["fast"]["held_out_loss"] == {}
+    notes = [line for line in (tmp_path / "out" / "report.txt").read_text().splitlines() if "held-out" in line]
+    assert notes == [
+        "frame_difference, loss on held-out normal video by step of first: 10: 0.5, 20: 0.25, 30: 0.125",
+        "frame_difference, loss on held-out normal video by step of second: 10: 3",
+    ]
 
 
 def test_the_same_command_goes_on_where_it_was(top, tmp_path, monkeypatch, capsys):

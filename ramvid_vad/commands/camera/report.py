@@ -51,8 +51,9 @@ def write_report(camera: Camera, path: str, recorder: Recorder, out: str) -> Non
     write_text(out, page)
 
 
-def write_index(camera: Camera, tables: list[str], folder: str) -> str:
-    """``index.report.html`` of several videos in ``folder``, from their files of figures and events -> where it is."""
+def write_index(camera: str, tables: list[str], folder: str) -> str:
+    """``index.report.html`` of several videos in ``folder``, from their files of figures and events -> where it is.
+    camera: its name."""
     rows = []
     for table in tables:
         with open(table, encoding="utf-8", newline="") as file:
@@ -63,7 +64,7 @@ def write_index(camera: Camera, tables: list[str], folder: str) -> str:
         peak = max(levels, default=0.0)
         rows.append({"name": name, "report": f"{name}.report.html", "events": events, "peak": peak})
     out = os.path.join(folder, "index.report.html")
-    write_text(out, index_page(camera.name, rows))
+    write_text(out, index_page(camera, rows))
     return out
 
 

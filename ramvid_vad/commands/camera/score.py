@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from ramvid_vad import __version__, api
 from ramvid_vad.commands.camera.report import write_index, write_report
-from ramvid_vad.detectors.detector import Detector
+from ramvid_vad.detectors.detector import Detector, folder_for
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.camera import FILE, Camera
 from ramvid_vad.events.light import NIGHT
@@ -36,25 +36,23 @@ def score(run: RunOptions) -> None:
         raise InputError("which video? ramvid-vad score FILE_OR_FOLDER --model camera/")
     if not options.model:
         raise InputError("--model: give the folder of a fitted detector (ramvid-vad fit ... --out camera/)")
-    fitted = os.path.exists(os.path.join(options.model, FILE))
-    model = Camera.load(options.model) if fitted else api.load(options.model)
-    if options.overlay and not fitted:
-        raise InputError(f"--overlay: {options.model} was fitted without an alarm: fit it again")
-    places = _places(options.input.splitlines(), result_dir(options.out or ".", flag="--out"))
-    folders = filter(os.path.isdir, (options.model, os.path.join(options.model, NIGHT)))
-    files = [os.path.join(folder, name) for folder in folders for name in sorted(os.listdir(folder)) if name[0] != "."]
-    digest = sha256_of(filter(os.path.isfile, files))
+    places = _places(options.input.splitlines(), options.out or ".")
+    names = {path: video_name(path, os.path.dirname(path.rstrip("/"))) for path in places.values()}
+    folders = {path: folder_for(options.model, name) for path, name in names.items()}
+    models = {folder: _loaded(folder, options.overlay) for folder in dict.fromkeys(folders.values())}
+    result_dir(options.out or ".", flag="--out")
     failures, finished = [], []
     for out, path in places.items():
         try:
-            say(_score(model, digest, path, out, options.overlay), sys.stdout)
+            say(_score(*models[folders[path]], path, out, options.overlay), sys.stdout)
             finished.append(out)
         except InputError as error:
             failures.append(str(error))
             if len(places) > 1:
                 warn(str(error))
-    if isinstance(model, Camera) and len(finished) > 1:
-        say(write_index(model, finished, result_dir(options.out or ".", flag="--out")), sys.stdout)
+    if len(finished) > 1 and all(isinstance(model, Camera) for model, _ in models.values()):
+        name = os.path.basename(os.path.abspath(options.model))
+        say(write_index(name, finished, result_dir(options.out or ".", flag="--out")), sys.stdout)
     if failures and len(places) > 1:
         raise InputError(f"{len(failures)} of {len(places)} videos could not be scored: see the warnings above")
     if failures:
@@ -74,6 +72,17 @@ def _places(inputs: list[str], folder: str) -> dict[str, str]:
                 )
             found[out] = path
     return found
+
+
+def _loaded(folder: str, overlay: bool) -> tuple[Detector | Camera, str]:
+    """What scores, and the digest of its files. InputError: none, damaged, or without the alarm of --overlay."""
+    fitted = os.path.exists(os.path.join(folder, FILE))
+    model = Camera.load(folder) if fitted else api.load(folder)
+    if overlay and not fitted:
+        raise InputError(f"--overlay: {folder} was fitted without an alarm: fit it again")
+    places = filter(os.path.isdir, (folder, os.path.join(folder, NIGHT)))
+    files = [os.path.join(place, name) for place in places for name in sorted(os.listdir(place)) if name[0] != "."]
+    return model, sha256_of(filter(os.path.isfile, files))
 
 
 def _score(model: Detector | Camera, digest: str, path: str, out: str, overlay: bool) -> str:

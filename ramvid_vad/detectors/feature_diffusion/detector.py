@@ -14,6 +14,7 @@ import torch
 from ramvid_vad.detectors.detector import MINUTES, SEED, Detector, Scores, colour
 from ramvid_vad.detectors.feature_diffusion.model import VectorDiffusion
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
+from ramvid_vad.detectors.network_training import seconds_at_steps
 from ramvid_vad.detectors.normal_videos import keep_to
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import counted, progress_bar
@@ -75,6 +76,18 @@ class FeatureDiffusion(Detector):
         )
         usual = np.concatenate([model.errors(each) for each in checks or known])
         return cls(space, model, {PART: log_scale(usual)}, [str(clip) for clip in held_out])
+
+    @classmethod
+    def stored_steps(cls, work: str) -> list[int]:
+        return list(seconds_at_steps(os.path.join(work, "network")))
+
+    def at_step(self, work: str, step: int, normal: Sequence[str]) -> "FeatureDiffusion":
+        model = self.model.at_step(os.path.join(work, "network"), step)
+        learning, held_out = self._shares(normal, False)
+        stride = LENGTH if held_out else TRAINING_STRIDE
+        clips = [_vectors(self.features, clip, stride, False)[1] for clip in held_out or learning]
+        usual = np.concatenate([model.errors(each) for each in clips])
+        return type(self)(self.features.space, model, {PART: log_scale(usual)}, self.held_out)
 
     @staticmethod
     def _shares(normal: Sequence[str], progress: bool) -> tuple[list[Clip], list[Clip]]:

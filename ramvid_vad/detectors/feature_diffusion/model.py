@@ -15,7 +15,7 @@ from ramvid_vad.detectors.feature_diffusion.preconditioning import (
     karras_levels,
     noise_range,
 )
-from ramvid_vad.detectors.network_training import train_network
+from ramvid_vad.detectors.network_training import restore_step, train_network
 from ramvid_vad.runtime.randomness import standard_normal, stream
 
 BATCH = 8192  # vectors, at most, of one step
@@ -102,6 +102,12 @@ class VectorDiffusion:
             progress=progress,
         )
         return cls(mean, sd, network, noise, seed)
+
+    def at_step(self, work: str, step: int) -> "VectorDiffusion":
+        """As it was at a step that training stored in ``work``."""
+        network = FeatureDenoiser(len(self.mean))
+        restore_step(network, work, step)
+        return VectorDiffusion(self.mean, self.sd, network, self.noise, self.seed)
 
     @torch.inference_mode()
     def errors(self, vectors: np.ndarray, noise: Noise | None = None) -> np.ndarray:

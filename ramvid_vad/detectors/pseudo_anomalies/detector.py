@@ -8,6 +8,7 @@ sizes, shares and weights: what is chosen instead stands at each constant. Its V
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 from itertools import tee
 from typing import Any
 
@@ -17,12 +18,14 @@ import torch
 
 from ramvid_vad.detectors.detector import MINUTES, SEED, Detector, Scores, colour
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
+from ramvid_vad.detectors.network_training import restore_step, seconds_at_steps
 from ramvid_vad.detectors.normal_videos import keep_to
 from ramvid_vad.detectors.pseudo_anomalies.autoencoder import AutoEncoder
 from ramvid_vad.detectors.pseudo_anomalies.inpainters import PatchInpainter, PipelineInpainter
 from ramvid_vad.detectors.pseudo_anomalies.spatial import Inpainter, infilled
 from ramvid_vad.detectors.pseudo_anomalies.temporal import flows, mixed
 from ramvid_vad.detectors.pseudo_anomalies.training import (
+    CHECKED,
     LENGTH,
     Discriminator,
     drawn_clip,
@@ -45,7 +48,7 @@ STRIDE = 4  # frames between two windows; the public code moves by one and score
 MIDDLE = (LENGTH + STRIDE) // 2 + 1  # a window's last scored frame, exclusive: the STRIDE about its ninth are scored
 MOST_FRAMES = 20_000  # of training video in memory, 1.7 GB: of more, videos are left out evenly
 CLIPS = 48  # for the discriminator, normal ones; as many pseudo-anomalies
-PARTS = ("appearance", "motion", "semantics")
+PARTS = {"appearance": "appearance", "motion": "motion", "semantics": "discriminator"}  # and the folder of training
 
 
 class PseudoAnomalies(Detector):
@@ -101,8 +104,8 @@ class PseudoAnomalies(Detector):
         (looks, moves), (check_looks, check_moves) = (list(zip(*each, strict=True)) for each in seen)
         own = None
         if other is None:
-            pictures = np.concatenate([_pixels(each[0]) for each in looks])
-            own = PatchInpainter.fit(pictures, **budget("inpainter"))
+            pictures = (np.concatenate([_pixels(each[0]) for each in clips]) for clips in (looks, check_looks))
+            own = PatchInpainter.fit(*pictures, **budget("inpainter"))
         inpaint: Inpainter = own or other  # type: ignore[assignment]
 
         def infill(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -119,14 +122,38 @@ class PseudoAnomalies(Detector):
             "motion": train_autoencoder(moves, check_moves, mix, width, **budget("motion")),
         }
         space = FeatureSpace.fit(learning)
-        vectors = _vectors(learning, space, inpaint, seed, progress)
-        networks["semantics"] = train_discriminator(*vectors, **budget("discriminator"))
+        vectors, checked = (
+            _vectors(clips, count, space, inpaint, seed, progress)
+            for clips, count in ((learning, CLIPS), (held_out, CHECKED))
+        )
+        networks["semantics"] = train_discriminator(vectors, checked, **budget("discriminator"))
         found = cls(space, networks, {}, [str(clip) for clip in held_out], own, width)
+        found._calibrate(held_out, progress)
+        return found
+
+    @classmethod
+    def stored_steps(cls, work: str) -> list[int]:
+        """Of the auto-encoder of appearance."""
+        return list(seconds_at_steps(os.path.join(work, PARTS["appearance"])))
+
+    def at_step(self, work: str, step: int, normal: Sequence[str]) -> "PseudoAnomalies":
+        """The networks are trained one after another: the others are taken at the checkpoint that is nearest to the
+        same share of their training. The inpainter, which no score depends on, is the fitted one."""
+        seconds = {part: seconds_at_steps(os.path.join(work, folder)) for part, folder in PARTS.items()}
+        shares = {part: {at: s / (max(each.values()) or 1) for at, s in each.items()} for part, each in seconds.items()}
+        share, networks = shares["appearance"][step], deepcopy(self.networks)
+        nearest = {part: min(each, key=lambda at: (abs(each[at] - share), -at)) for part, each in shares.items()}
+        for part, at in (nearest | {"appearance": step}).items():
+            restore_step(networks[part], os.path.join(work, PARTS[part]), at)
+        found = PseudoAnomalies(self.space, networks, {}, self.held_out, self.inpainter, self.width)
+        found._calibrate(split(normal)[1], False)
+        return found
+
+    def _calibrate(self, held_out: Sequence[Clip], progress: bool) -> None:
         about = sum(clip.about_how_many() for clip in held_out)
         with progress_bar("calibrating on normal video", "frame", about or None, shown=progress) as bar:
-            usual = [found._parts(counted(clip.frames(), bar.update)) for clip in held_out]
-        found.scales = {part: log_scale(np.concatenate([each[part] for each in usual])) for part in PARTS}
-        return found
+            usual = [self._parts(counted(clip.frames(), bar.update)) for clip in held_out]
+        self.scales = {part: log_scale(np.concatenate([each[part] for each in usual])) for part in PARTS}
 
     def score(
         self,
@@ -265,13 +292,13 @@ def _small(clip: Clip, progress: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _vectors(
-    learning: Sequence[Clip], space: FeatureSpace, inpaint: Inpainter, seed: int, progress: bool
+    videos: Sequence[Clip], count: int, space: FeatureSpace, inpaint: Inpainter, seed: int, progress: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors (n, D) of about CLIPS normal clips, evenly spread, and of a pseudo-anomaly of each."""
-    each = -(-CLIPS // len(learning))
+    """Vectors (n, D) of about ``count`` normal clips, evenly spread, and of a pseudo-anomaly of each."""
+    each = -(-count // len(videos))
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     with progress_bar("clips for the discriminator", "clip", shown=progress) as bar:
-        for number, clip in enumerate(learning):
+        for number, clip in enumerate(videos):
             stride = max(LENGTH, clip.about_how_many() // each)
             for first, held in windows((reduced(frame) for frame in clip.frames()), LENGTH, stride):
                 frames = np.stack(held)

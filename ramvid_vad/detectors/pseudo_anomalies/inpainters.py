@@ -12,6 +12,7 @@ from ramvid_vad.detectors.pseudo_anomalies.spatial import Inpainter, Place, arou
 from ramvid_vad.diffusion.samplers import sample_dpmpp_2m
 from ramvid_vad.errors import InputError
 from ramvid_vad.options import DiffusionOptions, ModelOptions
+from ramvid_vad.runtime.randomness import stream
 from ramvid_vad.script_util import create_diffusion, create_model
 
 PATCH = 32  # pixels, side of what our model sees
@@ -46,9 +47,17 @@ class PatchInpainter:
 
     @classmethod
     def fit(
-        cls, frames: np.ndarray, *, work: str, minutes: float, seed: int = 0, progress: bool = True
+        cls,
+        frames: np.ndarray,
+        held_out: np.ndarray,
+        *,
+        work: str,
+        minutes: float,
+        seed: int = 0,
+        progress: bool = True,
     ) -> "PatchInpainter":
-        """Train on squares drawn anywhere in normal frames uint8 (n, H, W). See ``train_network``."""
+        """Train on squares drawn anywhere in normal frames uint8 (n, H, W). held_out: frames whose loss is logged.  See
+        ``train_network``."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             found = cls()
@@ -56,7 +65,11 @@ class PatchInpainter:
         def step(rng: np.random.Generator) -> torch.Tensor:
             return found.loss(frames, rng)
 
-        train_network(found.network, step, minutes=minutes, folder=work, lr=1e-3, seed=seed, progress=progress)
+        def check() -> float:
+            return found.loss(held_out, stream(seed, "held out")).item()
+
+        budget = {"minutes": minutes, "folder": work, "seed": seed, "progress": progress}
+        train_network(found.network, step, lr=1e-3, held_out=check, **budget)
         return found
 
     @classmethod

@@ -67,23 +67,35 @@ class Discriminator(nn.Module):
         return self.layers((vectors - self.mean) / self.sd)[:, 0]
 
 
+Vectors = tuple[np.ndarray, np.ndarray]
+"""(n, D) of normal clips, and of their pseudo-anomalies."""
+
+
 def train_discriminator(
-    normal: np.ndarray, changed: np.ndarray, *, work: str, minutes: float, seed: int, progress: bool
+    known: Vectors, held_out: Vectors, *, work: str, minutes: float, seed: int, progress: bool
 ) -> Discriminator:
-    """On vectors (n, D) of normal clips and of their pseudo-anomalies, by cross-entropy. See ``train_network``."""
+    """By cross-entropy. held_out: of normal video that is not trained on, for the log. See ``train_network``."""
+    normal = known[0]
     mean, sd = torch.from_numpy(normal.mean(0)), torch.from_numpy(normal.std(0)).clamp_min(1e-3)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = Discriminator(mean, sd)
-    vectors = torch.from_numpy(np.concatenate([normal, changed]))
-    labels = torch.cat([torch.zeros(len(normal)), torch.ones(len(changed))])
+    (vectors, labels), (checked, answers) = map(_labelled, (known, held_out))
 
     def step(rng: np.random.Generator) -> torch.Tensor:
         noise = torch.from_numpy(rng.standard_normal(vectors.shape, dtype=np.float32))
         return F.binary_cross_entropy_with_logits(network(vectors + JITTER * sd * noise), labels)
 
-    train_network(network, step, minutes=minutes, folder=work, lr=1e-3, seed=seed, progress=progress)
+    def check() -> float:
+        return F.binary_cross_entropy_with_logits(network(checked), answers).item()
+
+    train_network(network, step, minutes=minutes, folder=work, lr=1e-3, held_out=check, seed=seed, progress=progress)
     return network
+
+
+def _labelled(vectors: Vectors) -> tuple[torch.Tensor, torch.Tensor]:
+    labels = np.repeat(np.float32([0, 1]), [len(each) for each in vectors])
+    return torch.from_numpy(np.concatenate(vectors)), torch.from_numpy(labels)
 
 
 def drawn_clip(videos: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:

@@ -18,6 +18,7 @@ import torch
 
 from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, cells, colour
 from ramvid_vad.detectors.fusion import LogScale, log_scale, saved_scales, split
+from ramvid_vad.detectors.network_training import restore_step, seconds_at_steps
 from ramvid_vad.detectors.normal_videos import keep_to
 from ramvid_vad.detectors.stnmamba.memory import distances
 from ramvid_vad.detectors.stnmamba.network import FRAMES, LADDER, STNMamba
@@ -25,8 +26,6 @@ from ramvid_vad.detectors.stnmamba.training import as_input, train_stnmamba
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.spaces.space import reduced
-from ramvid_vad.training.checkpoints import steps_in
-from ramvid_vad.training.weights import read_tensors
 from ramvid_vad.video.cache import FrameCache, resize_frame
 from ramvid_vad.video.reader import Clip
 
@@ -80,13 +79,11 @@ class STNMambaDetector(Detector):
 
     @classmethod
     def stored_steps(cls, work: str) -> list[int]:
-        folder = os.path.join(work, "network")
-        return steps_in(folder) if os.path.isdir(folder) else []
+        return list(seconds_at_steps(os.path.join(work, "network")))
 
     def at_step(self, work: str, step: int, normal: Sequence[str]) -> "STNMambaDetector":
-        name = f"model{step:06d}.safetensors"
         network = STNMamba(self.rung)
-        network.load_state_dict(read_tensors(os.path.join(work, "network", name), name)[0])
+        restore_step(network, os.path.join(work, "network"), step)
         found = type(self)(network, self.rung, {}, self.held_out)
         found._calibrate(split(normal)[1], progress=False)
         return found

@@ -7,11 +7,13 @@ from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.provenance import code
 from ramvid_vad.evaluation.report.wording import percent
 from ramvid_vad.evaluation.statistics.comparison import Comparison
+from ramvid_vad.video.finding import evenly_spread
 
 REFERENCE = "fast"  # the training-free sum, which is always there and which the others are paired with
+POINTS = 10  # of a curve, in words; report.json has all
 HEADINGS = (
     *("detector", "micro AUC", "95 %", "macro", "AP", "gain over fast", "95 %"),
-    *("learned", "GFLOP/frame", "frames/s", "MB", "fit min", "held-out loss"),
+    *("learned", "GFLOP/frame", "frames/s", "MB", "fit min"),
 )
 
 
@@ -20,14 +22,14 @@ def contestant(
     paired: Comparison | None,
     cost: dict[str, Any],
     seconds: float,
-    held_out: Mapping[str, float],
+    held_out: Mapping[str, Mapping[str, float]],
     curve: Mapping[str, float | None],
 ) -> dict[str, Any]:
     """What the document says of one detector.
 
     metrics: its metrics.json.  paired: with the reference as A; None: it is the reference, or there is none.  cost: of
-    ``detectors.cost``.  seconds: of fitting.  held_out: step -> loss on held-out normal video while it was trained.
-    curve: step -> micro AUC of its stored checkpoints.
+    ``detectors.cost``.  seconds: of fitting.  held_out: network -> step -> loss on held-out normal video while
+    it was trained.  curve: step -> micro AUC of its stored checkpoints.
     """
     rows = metrics["rows"]
     model = [row for row in rows if not row["null"]]
@@ -42,7 +44,7 @@ def contestant(
         "nulls": {row["null"]: _figures(row) for row in rows if row["null"]},
         "cost": cost,
         "fit_seconds": seconds,
-        "held_out_loss": dict(held_out),
+        "held_out_loss": {network: dict(losses) for network, losses in held_out.items()},
         "auc_over_steps": dict(curve),
         "judged": {key: metrics[key] for key in ("labels", "protocol", "intervals")},
     }
@@ -85,7 +87,7 @@ def _rows(document: dict[str, Any]) -> list[list[str]]:
     """Cells of each detector; below the reference its parts, at the end the blind rows and those that failed."""
     rows = []
     for name, each in document["detectors"].items():
-        cost, losses = each["cost"], list(each["held_out_loss"].values())
+        cost = each["cost"]
         rows.append(
             [
                 name,
@@ -97,14 +99,13 @@ def _rows(document: dict[str, Any]) -> list[list[str]]:
                 f"{cost['frames_per_second']:.1f}",
                 f"{cost['peak_memory_mb']:.0f}",
                 f"{each['fit_seconds'] / 60:.1f}",
-                f"{losses[0]:.3f} to {losses[-1]:.3f}" if losses else "-",
             ]
         )
         if name == document["reference"]:
-            rows += [[f"  {part}", *_judged(figures), *["-"] * 8] for part, figures in each["parts"].items()]
+            rows += [[f"  {part}", *_judged(figures), *["-"] * 7] for part, figures in each["parts"].items()]
     for each in list(document["detectors"].values())[:1]:
-        rows += [[f"null: {NULLS[null].title}", *_judged(f), *["-"] * 8] for null, f in each["nulls"].items()]
-    return rows + [[f"{name} (failed)", *["-"] * 12] for name in document["failed"]]
+        rows += [[f"null: {NULLS[null].title}", *_judged(f), *["-"] * 7] for null, f in each["nulls"].items()]
+    return rows + [[f"{name} (failed)", *["-"] * 11] for name in document["failed"]]
 
 
 def _judged(figures: dict[str, Any]) -> list[str]:
@@ -135,6 +136,9 @@ def _notes(document: dict[str, Any]) -> list[str]:
             f"{each['judged']['intervals']['draws']} draws of whole videos"
         )
     for name, each in document["detectors"].items():
+        for network, losses in each["held_out_loss"].items():
+            points = ", ".join(f"{step}: {losses[step]:.4g}" for step in evenly_spread(list(losses), POINTS))
+            notes.append(f"{name}, loss on held-out normal video by step of {network}: {points}")
         steps = [f"{step}: {percent(auc)}" for step, auc in each["auc_over_steps"].items()]
         if steps:
             notes.append(f"{name}, micro AUC of stored checkpoints by step, none chosen by it: {', '.join(steps)}")

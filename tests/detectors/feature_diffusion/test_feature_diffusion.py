@@ -1,6 +1,8 @@
 """Feature diffusion as a detector, in both protocols, and its study."""
 
+import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from stand_ins import ManyColours, texture
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.study_features import _to_frames, study_features
+from ramvid_vad.detectors import network_training
 from ramvid_vad.detectors.detector import load
 from ramvid_vad.detectors.feature_diffusion import detector as module
 from ramvid_vad.detectors.feature_diffusion.detector import PART, FeatureDiffusion, UnlabelledFeatureDiffusion
@@ -96,6 +99,28 @@ def test_the_unsupervised_protocol_learns_from_all_video_and_knows_no_label(made
     detector.card = {}
     detector.save(str(tmp_path))
     assert isinstance(load(str(tmp_path), SAVED), UnlabelledFeatureDiffusion)
+
+
+@pytest.mark.parametrize("kind", [FeatureDiffusion, UnlabelledFeatureDiffusion])
+def test_stored_steps(made, kind, tmp_path, monkeypatch):
+    """Six steps of a second each, a checkpoint every three: at the last one the detector, before it another."""
+    _, paths, _ = made
+    seconds = itertools.count()
+    monkeypatch.setattr(network_training, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setitem(network_training.train_network.__kwdefaults__, "save_every_minutes", 0.05)
+    work = str(tmp_path / "work")
+    detector = kind.fit(paths, False, work=work, minutes=0.1)
+    assert kind.stored_steps(work) == [3, 6] and kind.stored_steps(str(tmp_path)) == []
+    earlier, last = (detector.at_step(work, step, paths) for step in (3, 6))
+    assert type(last) is type(earlier) is kind and last.held_out == earlier.held_out == detector.held_out
+    assert last.scales == detector.scales
+    scores, *others = (each.score(paths[0]).frames for each in (detector, last, earlier))
+    np.testing.assert_array_equal(others[0], scores)
+    assert (others[1] != scores).any()
+    path = tmp_path / "work" / "network" / "model000003.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"model000003\.safetensors"):
+        detector.at_step(work, 3, paths)
 
 
 def test_a_training_goes_on_with_the_videos_it_was_begun_with(made):

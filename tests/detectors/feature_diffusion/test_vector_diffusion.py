@@ -1,5 +1,6 @@
 """Feature diffusion on vectors: Karras' frame, the sampler, the threshold, against closed forms and other programs."""
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import torch
 from diffusers import LMSDiscreteScheduler
 from scipy.integrate import quad
 
+from ramvid_vad.detectors import network_training
 from ramvid_vad.detectors.feature_diffusion.lms import sample_lms, step_weights
 from ramvid_vad.detectors.feature_diffusion.model import BATCH, Noise, VectorDiffusion, flagged
 from ramvid_vad.detectors.feature_diffusion.network import FeatureDenoiser, film
@@ -154,12 +156,16 @@ def test_the_network_of_the_paper():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """On a line in 12 dimensions, with a little noise around it."""
+    """On a line in 12 dimensions, with a little noise around it; 400 steps of a second each."""
     rng = np.random.default_rng(0)
     line = rng.standard_normal((300, 1)) * np.ones((1, 12)) + 0.05 * rng.standard_normal((300, 12))
     vectors = (3 + 2 * line).astype(np.float32)
     folder = str(tmp_path_factory.mktemp("vectors"))
-    return vectors, VectorDiffusion.fit(vectors[:250], vectors[250:], work=folder, minutes=0.06, progress=False), folder
+    seconds = itertools.count()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network_training, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+        model = VectorDiffusion.fit(vectors[:250], vectors[250:], work=folder, minutes=400 / 60, progress=False)
+    return vectors, model, folder
 
 
 def test_training_lowers_the_loss_and_tells_what_is_off_the_line(trained):
@@ -183,7 +189,7 @@ def test_equal_vectors_have_equal_errors_wherever_they_stand(trained):
 
 def test_the_same_call_goes_on_where_the_training_is(trained):
     vectors, model, folder = trained
-    again = VectorDiffusion.fit(vectors[:250], vectors[250:], work=folder, minutes=0.06, progress=False)
+    again = VectorDiffusion.fit(vectors[:250], vectors[250:], work=folder, minutes=400 / 60, progress=False)
     np.testing.assert_array_equal(again.errors(vectors), model.errors(vectors))
 
 

@@ -1,11 +1,18 @@
 """The detector of pseudo-anomalies: networks, which frame is scored where, weights, saving."""
 
+import itertools
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from clips import write_video
+from safetensors.torch import load_file
 from stand_ins import ManyColours, texture
 
+from ramvid_vad.detectors import network_training
 from ramvid_vad.detectors.detector import load
 from ramvid_vad.detectors.pseudo_anomalies import detector as module
 from ramvid_vad.detectors.pseudo_anomalies import training
@@ -17,6 +24,12 @@ from ramvid_vad.detectors.registry import SAVED
 from ramvid_vad.errors import InputError
 from ramvid_vad.spaces import features as features_module
 from ramvid_vad.video.reader import Clip
+
+
+def clock():
+    """Stands in for the module time of the training: a step takes a second, however fast the machine is."""
+    seconds = itertools.count()
+    return SimpleNamespace(monotonic=lambda: next(seconds))
 
 
 def test_the_published_auto_encoder():
@@ -111,29 +124,43 @@ def test_a_tiny_training_lowers_the_loss_and_shows_its_share_of_pseudo_anomalies
     assert len(shown) == pytest.approx(0.2 * 240, abs=4 * (0.16 * 240) ** 0.5)
 
 
-def test_the_discriminator_is_high_for_pseudo_anomalies(tmp_path):
+def test_the_discriminator_is_high_for_pseudo_anomalies(tmp_path, monkeypatch):
+    """180 steps of a second each; the log has the cross-entropy of what was held out, by hand."""
+    monkeypatch.setattr(network_training, "time", clock())
     rng = np.random.default_rng(0)
-    normal, changed = (rng.standard_normal((20, 6)).astype(np.float32) + shift for shift in (0, 2))
-    network = train_discriminator(normal, changed, work=str(tmp_path), minutes=0.03, seed=0, progress=False)
+    known, held_out = (
+        tuple(rng.standard_normal((n, 6)).astype(np.float32) + shift for shift in (0, 2)) for n in (20, 5)
+    )
+    network = train_discriminator(known, held_out, work=str(tmp_path), minutes=3, seed=0, progress=False)
     with torch.no_grad():
-        assert network(torch.from_numpy(changed)).mean() > 1 > -1 > network(torch.from_numpy(normal)).mean()
+        normal, changed = (network(torch.from_numpy(each)).double() for each in known)
+        assert changed.mean() > 1 > -1 > normal.mean()
+        usual, odd = (network(torch.from_numpy(each)).double() for each in held_out)
+        entropy = torch.cat([(1 + usual.exp()).log(), (1 + (-odd).exp()).log()]).mean().item()
+    last = json.loads((tmp_path / network_training.LOG).read_text().splitlines()[-1])
+    assert last["step"] == 180 and last["held_out"] == pytest.approx(entropy, rel=1e-5)
+
+
+MINUTES = 0.5
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Of three small videos, and what each was read for."""
+    """Of four small videos. A step takes a second; a checkpoint is kept every six."""
     folder = tmp_path_factory.mktemp("pseudo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features_module, "load_backbone", lambda name, weights="": ManyColours())
         patch.setattr(features_module, "FRAMES", 20)
         patch.setattr(module, "SIZE", (32, 48))
         patch.setattr(module, "CLIPS", 2)
+        patch.setattr(network_training, "time", clock())
+        patch.setitem(network_training.train_network.__kwdefaults__, "save_every_minutes", 0.1)
         paths = [
             str(write_video(folder / f"{i}.mkv", texture(n, 40, 60, speed=2, seed=i)))
             for i, n in enumerate((22, 20, 18, 20))
         ]
         work = str(folder / "work")
-        detector = PseudoAnomalies.fit(paths, False, work=work, minutes=0.02, width=0.05)
+        detector = PseudoAnomalies.fit(paths, False, work=work, minutes=MINUTES, width=0.05)
         yield folder, paths, work, detector
 
 
@@ -179,14 +206,37 @@ def test_saved_and_loaded_it_scores_the_same(made, tmp_path):
         PseudoAnomalies.restore(detector.settings(), tensors)
 
 
+def test_stored_steps(made):
+    """11 steps of either auto-encoder, 3 of the discriminator: at the last one the detector, before it another."""
+    _, paths, work, detector = made
+    assert PseudoAnomalies.stored_steps(work) == [6, 11] and PseudoAnomalies.stored_steps(work + "/x") == []
+    last, earlier = (detector.at_step(work, step, paths) for step in (11, 6))
+    expected = detector.score(paths[0])
+    np.testing.assert_array_equal(last.score(paths[0]).frames, expected.frames)
+    scores = earlier.score(paths[0])
+    for part, folder in (("appearance", "appearance"), ("motion", "motion")):
+        weights = load_file(f"{work}/{folder}/model000006.safetensors")
+        assert all(torch.equal(value, weights[name]) for name, value in earlier.networks[part].state_dict().items())
+        assert (scores.parts[part] != expected.parts[part]).any()
+    np.testing.assert_array_equal(scores.parts["semantics"], expected.parts["semantics"])  # it has one checkpoint
+    assert earlier.held_out == detector.held_out and earlier.scales["motion"] != detector.scales["motion"]
+
+
+def test_held_out_losses_of_all_networks_are_logged(made):
+    _, _, work, _ = made
+    for folder, steps in (("inpainter", 6), ("appearance", 11), ("motion", 11), ("discriminator", 3)):
+        log = Path(work, folder, network_training.LOG).read_text().splitlines()
+        assert json.loads(log[-1])["step"] == steps and all(json.loads(line)["held_out"] > 0 for line in log)
+
+
 def test_the_same_call_goes_on_and_other_networks_are_refused(made):
     _, paths, work, detector = made
-    again = PseudoAnomalies.fit(paths, False, work=work, minutes=0.02, width=0.05)
+    again = PseudoAnomalies.fit(paths, False, work=work, minutes=MINUTES, width=0.05)
     np.testing.assert_array_equal(again.score(paths[0]).frames, detector.score(paths[0]).frames)
     with pytest.raises(InputError, match="of another network"):
-        PseudoAnomalies.fit(paths, False, work=work, minutes=0.02, width=0.1)
+        PseudoAnomalies.fit(paths, False, work=work, minutes=MINUTES, width=0.1)
     with pytest.raises(InputError, match="begun with other normal videos"):
-        PseudoAnomalies.fit(paths[:3], False, work=work, minutes=0.02, width=0.05)
+        PseudoAnomalies.fit(paths[:3], False, work=work, minutes=MINUTES, width=0.05)
 
 
 def test_a_missing_pipeline_is_said_before_the_work(made, tmp_path):
