@@ -180,7 +180,7 @@ class Watch:
         for each in self._open.values():
             if each.clip:
                 each.clip.add(still)
-        if LOST in self._open and moment.seconds > self._lost_since:
+        if LOST in self._open and moment.seconds >= self._lost_since:
             record = self._open.pop(LOST).record
             self._tell("end", record | {"end": moment_text(moment.seconds), "end_frame": base + moment.number})
         if not any(each.clip for each in self._open.values()) and moment.level < CALM:

@@ -145,6 +145,21 @@ def test_a_stream_that_falls_silent_is_lost(tmp_path, capsys):
     assert '"fault": "lost"' in capsys.readouterr().out
 
 
+def test_an_outage_is_told_though_frames_from_before_it_were_waiting(tmp_path, capsys):
+    """Scoring takes longer than the outage, so that the queue is never empty when the stream is away."""
+    with motion_jpeg([jpegs([DARK] * 25)] * 3) as server:
+        watched = watch(f"http://{server.address}/", tmp_path, Brightness(delay=0.05))
+        watched.run(lambda: watched.counters.read == 75 and not len(watched.queue))
+    accounted(watched.counters)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ended = [line for line in lines if line["change"] == "end"][:2]
+    assert [(line["fault"], line["start_frame"], line["end_frame"]) for line in ended] == [
+        ("lost", 25, 25),
+        ("lost", 50, 50),
+    ]
+    assert all(line["start"] <= line["end"] for line in ended)
+
+
 def test_a_slow_scorer_drops_frames_and_every_one_is_accounted_for(tmp_path):
     with motion_jpeg([jpegs([DARK] * 100)], rate=400.0) as server:
         watched = watch(f"http://{server.address}/", tmp_path, Brightness(delay=0.01), queue=4)
