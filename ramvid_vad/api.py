@@ -12,7 +12,7 @@ import torch
 
 from ramvid_vad import __version__
 from ramvid_vad.detectors import detector as detectors
-from ramvid_vad.detectors.detector import MINUTES, SEED, Detector
+from ramvid_vad.detectors.detector import MINUTES, SCENES_FILE, SEED, Detector
 from ramvid_vad.detectors.registry import FITTED, RECIPES, SAVED
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
@@ -75,6 +75,8 @@ def fit(
         raise InputError(f"{next(path for path in paths if paths.count(path) > 1)}: given twice")
     if out is not None:
         result_dir(out, make=False, flag="out")  # before minutes of work
+        if os.path.exists(os.path.join(out, SCENES_FILE)):
+            raise InputError(f"{out}: has a detector for each scene: give another folder, or that of one scene in it")
         if zone:
             check_zone(zone, paths[0])
     alarms = out is not None and FITTED[name].streams()

@@ -109,6 +109,8 @@ def test_mistakes_of_fitting_are_one_line(tmp_path, capsys, name, more, message)
 def test_the_folder_of_scenes_is_no_detector_itself_and_stays_what_it_is(top, tmp_path):
     with pytest.raises(ramvid_vad.InputError, match="has a detector for each scene: give the folder of one"):
         ramvid_vad.load(str(top / "cameras"))
+    with pytest.raises(ramvid_vad.InputError, match="give another folder, or that of one scene"):
+        ramvid_vad.fit(str(top / "training"), str(top / "cameras"), progress=False)
     damaged = tmp_path / "cameras"
     damaged.mkdir()
     (damaged / "scenes.json").write_text("{")

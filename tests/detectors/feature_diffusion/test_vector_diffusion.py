@@ -156,7 +156,7 @@ def test_the_network_of_the_paper():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """On a line in 12 dimensions, with a little noise around it; 400 steps of a second each."""
+    """On a line in 12 dimensions, with a little noise around it; 60 steps of a second each."""
     rng = np.random.default_rng(0)
     line = rng.standard_normal((300, 1)) * np.ones((1, 12)) + 0.05 * rng.standard_normal((300, 12))
     vectors = (3 + 2 * line).astype(np.float32)
@@ -164,7 +164,7 @@ def trained(tmp_path_factory):
     seconds = itertools.count()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network_training, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
-        model = VectorDiffusion.fit(vectors[:250], vectors[250:], work=folder, minutes=400 / 60, progress=False)
+        model = VectorDiffusion.fit(vectors[:250], vectors[250:], work=folder, minutes=1, progress=False)
     return vectors, model, folder
 
 
@@ -189,7 +189,7 @@ def test_equal_vectors_have_equal_errors_wherever_they_stand(trained):
 
 def test_the_same_call_goes_on_where_the_training_is(trained):
     vectors, model, folder = trained
-    again = VectorDiffusion.fit(vectors[:250], vectors[250:], work=folder, minutes=400 / 60, progress=False)
+    again = VectorDiffusion.fit(vectors[:250], vectors[250:], work=folder, minutes=1, progress=False)
     np.testing.assert_array_equal(again.errors(vectors), model.errors(vectors))
 
 
