@@ -5,8 +5,9 @@
 
 `--part fast` is scan and networks, `--part train` both trainings.
 
-Each part is a process of its own, so that a fault of the GPU in one leaves the others alone. Writes gpu_check.json
-and gpu_check.md into --out, with what a part had answered if it was cut off. Exit code 1: a row failed.
+Each part is a process of its own, so that a fault of the GPU in one leaves the others alone; in a dry run one process
+asks all, for most of its time would go by importing PyTorch. Writes gpu_check.json and gpu_check.md into --out, with
+what a part had answered if it was cut off. Exit code 1: a row failed.
 
 It runs from a plain copy of the tree: the package need not be installed. What it needs besides PyTorch with CUDA
 and Triton and numpy (safetensors, tqdm, PyYAML, scipy, opencv-python-headless), and the machine has not, may lie as
@@ -46,7 +47,7 @@ def unpacked(out: Path) -> list[Path]:
 
 
 def run_part(name: str, out: Path, dry: bool, minutes: float) -> None:
-    """In a process of its own: ask the questions of one part."""
+    """Ask the questions of one part, in this process."""
     from rows import Rows, Skip
 
     rows = Rows(out / f"{name}.json", dry, time.monotonic() + 60 * minutes)
@@ -102,31 +103,35 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="on the CPU, at tiny sizes")
     parser.add_argument("--minutes", type=float, default=8.0, help="of each part, at most")
     parser.add_argument("--out", default="runs/gpu", help="folder for the results; arrays for training lie there too")
-    parser.add_argument("--only", help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="+", default=[], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     out = Path(arguments.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.only:
+        run_part(name, out, arguments.dry, arguments.minutes)
     if arguments.only:
-        run_part(arguments.only, out, arguments.dry, arguments.minutes)
         return
     before = os.environ.get("PYTHONPATH")
     places = [*map(str, [*FOLDERS, *unpacked(out)]), *([before] if before else [])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
-    environment |= {"OMP_NUM_THREADS": "1"} if arguments.dry else {}
+    environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} if arguments.dry else {}
     sys.path[:0] = places
     rows = []
-    for name in [each for part in arguments.part for each in SEVERAL.get(part, (part,))]:
-        (out / f"{name}.json").unlink(missing_ok=True)
-        command = [sys.executable, __file__, "--only", name, "--out", str(out), "--minutes", str(arguments.minutes)]
-        part = subprocess.Popen(command + ["--dry"] * arguments.dry, env=environment, start_new_session=True)
+    names = [each for part in arguments.part for each in SEVERAL.get(part, (part,))]
+    for together in [names] if arguments.dry else [[name] for name in names]:
+        for name in together:
+            (out / f"{name}.json").unlink(missing_ok=True)
+        command = [sys.executable, __file__, "--out", str(out), "--minutes", str(arguments.minutes)]
+        command += ["--only", *together, *["--dry"] * arguments.dry]
+        part = subprocess.Popen(command, env=environment, start_new_session=True)
         try:
-            code: int | None = part.wait(60 * arguments.minutes + GRACE)
+            code: int | None = part.wait(len(together) * (60 * arguments.minutes + GRACE))
         except subprocess.TimeoutExpired:
             code = None
         with contextlib.suppress(ProcessLookupError):  # what it has started and left, such as ranks
             os.killpg(part.pid, signal.SIGKILL)
         part.wait()
-        rows += collect(name, out, code)
+        rows += [row for name in together for row in collect(name, out, code)]
     (out / "gpu_check.json").write_text(json.dumps({"dry": arguments.dry, "rows": rows}, indent=1) + "\n")
     (out / "gpu_check.md").write_text(table(rows))
     counts = {

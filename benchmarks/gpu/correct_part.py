@@ -36,6 +36,7 @@ VARIES = 3.0  # times what two equal runs differ by: sums on a GPU may run in an
 SMALL = dict(
     image_size="16", num_channels=32, num_res_blocks=1, channel_mult="1,2", attention_resolutions="8", rgb=False
 )
+TINY = SMALL | dict(image_size="8", channel_mult="1,1", attention_resolutions="4")  # in a dry run
 STEPS = dict(diffusion_steps=100, noise_schedule="cosine", prediction="xstart", timestep_respacing="3")
 
 
@@ -56,11 +57,12 @@ def questions(rows: Rows, _out: Path) -> None:
     for figure in ("d_y",) if rows.dry else ("p_y", "d_y"):
         rows.ask(f"sampling: RaMViD's golden loop, {figure}", partial(golden_sampling, device, figure))
     for sampler in SAMPLERS:
-        rows.ask(f"sampling, {sampler}: as on the CPU", partial(sampling, device, sampler))
+        rows.ask(f"sampling, {sampler}: as on the CPU", partial(sampling, rows, sampler))
     for precision in ("bf16", "fp16"):
         slow = "float16 and bfloat16 of a CPU are another path"
-        rows.ask(f"sampling in {precision}: near float32 ({slow})", partial(low_precision, precision), cuda_only=True)
-    rows.ask("checkpointing changes no gradient", partial(checkpointing, device))
+        question = partial(low_precision, rows, precision)
+        rows.ask(f"sampling in {precision}: near float32 ({slow})", question, cuda_only=True)
+    rows.ask("checkpointing changes no gradient", partial(checkpointing, rows))
     rows.ask("a resumed training is the unbroken one", partial(resumed, rows, "fp32"))
     for precision in ("bf16", "fp16"):
         rows.ask(f"training in {precision}: finite, and resumed", partial(resumed, rows, precision), cuda_only=True)
@@ -182,44 +184,47 @@ def golden_sampling(device: torch.device, figure: str) -> dict:
     return {"largest difference": near(states[-1], torch.from_numpy(np.load(DATA / "ramvid.npz")[figure]), 1e-3)}
 
 
-def samples(device: torch.device, sampler: str, precision: str = "fp32") -> torch.Tensor:
+def samples(rows: Rows, device: torch.device, sampler: str, precision: str = "fp32") -> torch.Tensor:
     torch.manual_seed(0)
-    model, diffusion = create_model_and_diffusion(**SMALL, **STEPS)
+    model, diffusion = create_model_and_diffusion(**(TINY if rows.dry else SMALL), **STEPS)
     model = with_random_weights(model).eval().to(device)
-    clean = (torch.rand(2, 1, 8, 16, 16) * 2 - 1).to(device)
+    side = rows.size(16, 8)
+    clean = (torch.rand(2, 1, 8, side, side) * 2 - 1).to(device)
     options = SampleOptions(sampler=sampler)
     with torch.no_grad():
         return infill(model, diffusion, clean, selective_anchors(8), [(0, 0), (1, 15)], options, precision=precision)
 
 
-def sampling(device: torch.device, sampler: str) -> dict:
-    return {"largest difference": near(samples(device, sampler), samples(torch.device("cpu"), sampler), 1e-3)}
+def sampling(rows: Rows, sampler: str) -> dict:
+    found, expected = (samples(rows, device, sampler) for device in (rows.device, torch.device("cpu")))
+    return {"largest difference": near(found, expected, 1e-3)}
 
 
-def low_precision(precision: str) -> dict:
-    exact, found = (samples(torch.device("cuda"), "ddim", each) for each in ("fp32", precision))
+def low_precision(rows: Rows, precision: str) -> dict:
+    exact, found = (samples(rows, rows.device, "ddim", each) for each in ("fp32", precision))
     off = (exact - found).abs()
     figures = {"mean difference": off.mean().item(), "largest": off.max().item()}
     assert off.mean() < 0.01 and off.max() < 0.15, figures
     return figures
 
 
-def gradients(device: torch.device, **options: bool) -> list[torch.Tensor]:
+def gradients(rows: Rows, **options: bool) -> list[torch.Tensor]:
     torch.manual_seed(0)
-    model = with_random_weights(create_model_and_diffusion(**SMALL, **options)[0])
-    x = torch.randn(1, 1, 10, 16, 16).to(device)
-    model.to(device)(x, torch.tensor([500.0], device=device)).square().mean().backward()
+    model = with_random_weights(create_model_and_diffusion(**(TINY if rows.dry else SMALL), **options)[0])
+    side = rows.size(16, 8)
+    x = torch.randn(1, 1, 10, side, side).to(rows.device)
+    model.to(rows.device)(x, torch.tensor([500.0], device=rows.device)).square().mean().backward()
     return [parameter.grad for parameter in model.parameters()]
 
 
-def checkpointing(device: torch.device) -> dict:
-    plain, kept = gradients(device), gradients(device, use_checkpoint=True)
+def checkpointing(rows: Rows) -> dict:
+    plain, kept = gradients(rows), gradients(rows, use_checkpoint=True)
     return {"largest difference": max(near(a, b, EXACT) for a, b in zip(kept, plain, strict=True))}
 
 
 def resumed(rows: Rows, precision: str) -> dict:
     """Steps in one go, again, and in two runs; how far two equal runs are apart is what the GPU itself varies by."""
-    steps = rows.size(20, 4)
+    steps = rows.size(20, 2)
     with tempfile.TemporaryDirectory() as folder:
         whole = train(f"{folder}/a", steps, precision)
         again = train(f"{folder}/b", steps, precision)

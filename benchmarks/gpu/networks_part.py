@@ -67,8 +67,8 @@ def run_of(rows: Rows, recipe: str, **model: object) -> RunOptions:
     """The recipe; in a dry run its network is made small, with all its kinds of layers."""
     run = with_anchor_kind(run_of_recipe(recipe, SECTIONS)).but("model", **model)
     if rows.dry:
-        tiny = {"num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2"}
-        tiny |= {"image_size": "16", "attention_resolutions": "8"} if recipe == "avenue" else {}
+        tiny = {"num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,1"}
+        tiny |= {"image_size": "8", "attention_resolutions": "4"} if recipe == "avenue" else {}
         run = run.but("model", **tiny).but("video", seq_len=6 if recipe == "full" else 8)
     return run
 
@@ -124,8 +124,10 @@ def call_and_step(rows: Rows, recipe: str, mixer: str, way: str, precision: str,
         raise Skip("does not fit in the GPU's memory") from None
 
 
-def loop_of(rows: Rows, recipe: str, batch: int, folder: str) -> tuple[TrainLoop, Callable[[], None]]:
-    """The package's own loop on random windows, and one step of it after the other."""
+def loop_of(
+    rows: Rows, recipe: str, batch: int, folder: str
+) -> tuple[TrainLoop, Callable[[], None], tuple[int, ...]]:
+    """(the package's own loop on random windows, one step of it after the other, shape of a window)"""
     run = run_of(rows, recipe)
     model, shape = parts_of(rows, run)
     options = replace(run.train, batch_size=batch, max_minutes=0.0, microbatch=-1)
@@ -148,17 +150,16 @@ def loop_of(rows: Rows, recipe: str, batch: int, folder: str) -> tuple[TrainLoop
         loop._train_step(frames, {}, [*range(loop.step * batch, (loop.step + 1) * batch)], 1e-6)
         loop.step += 1
 
-    return loop, step
+    return loop, step, shape
 
 
 def loop_step(rows: Rows, recipe: str, batch: int) -> dict:
     """Wall time of whole steps, optimizer and averages included, beside what the host alone must do for each."""
     with tempfile.TemporaryDirectory() as folder:
-        loop, step = loop_of(rows, recipe, batch, folder)
-        model, shape = loop.model, parts_of(rows, run_of(rows, recipe))[1]
+        loop, step, shape = loop_of(rows, recipe, batch, folder)
         for _ in range(rows.size(3, 1)):
             step()
-        count = rows.size(20, 2)
+        count = rows.size(20, 1)
         if rows.device.type == "cuda":
             torch.cuda.synchronize()
         start = time.perf_counter()
@@ -168,7 +169,7 @@ def loop_step(rows: Rows, recipe: str, batch: int) -> dict:
             torch.cuda.synchronize()
         taken = 1e3 * (time.perf_counter() - start) / count
         figures = {"step ms": taken, "windows/s": 1e3 * batch / taken}
-        figures |= {"parameters M": sum(p.numel() for p in model.parameters()) / 1e6}
+        figures |= {"parameters M": sum(p.numel() for p in loop.model.parameters()) / 1e6}
         start = time.perf_counter()
         for sample in range(batch):
             standard_normal(shape, 0, "noise", 0, sample)
@@ -184,7 +185,7 @@ def loop_step(rows: Rows, recipe: str, batch: int) -> dict:
 def profile(rows: Rows, recipe: str, batch: int) -> dict:
     """Share of the steps in which the GPU had something to do, and the kernels that took most of it."""
     with tempfile.TemporaryDirectory() as folder:
-        _, step = loop_of(rows, recipe, batch, folder)
+        _, step, _ = loop_of(rows, recipe, batch, folder)
         for _ in range(3):
             step()
         torch.cuda.synchronize()
@@ -223,7 +224,7 @@ def busy(spans: list[tuple[float, float, str]]) -> tuple[float, dict[str, float]
 def waits(rows: Rows, recipe: str, batch: int) -> dict:
     """How often the host waits for the GPU in a step, as PyTorch itself reports; one reading is meant."""
     with tempfile.TemporaryDirectory() as folder:
-        _, step = loop_of(rows, recipe, batch, folder)
+        _, step, _ = loop_of(rows, recipe, batch, folder)
         for _ in range(2):
             step()
         torch.cuda.set_sync_debug_mode("warn")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from small_training import train
+from small_training import gradients, train
 from torch.nn.parallel import DistributedDataParallel
 
 from ramvid_vad.runtime import processes
@@ -20,10 +20,11 @@ def main() -> None:
     folder, batch_size = Path(sys.argv[1]), int(sys.argv[2])
     if sys.argv[3] == "cpu":
         torch.set_num_threads(1)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # as in the part's own process
     processes.setup_dist(timeout_minutes=5)
-    if alone := os.environ.get("ALONE_BY"):
+    if group := os.environ.get("ALONE_BY"):
         store = dist.TCPStore("127.0.0.1", 0, 1, True)
-        dist.init_process_group(alone, store=store, rank=0, world_size=1)
+        dist.init_process_group(group, store=store, rank=0, world_size=1)
         real = loop_module.TrainLoop.run
 
         def wrapped(loop: loop_module.TrainLoop) -> int:
@@ -34,10 +35,9 @@ def main() -> None:
     done = train(str(folder / "log"), 1, batch_size=batch_size)
     backend = dist.get_backend() if dist.is_initialized() else "nothing"
     if processes.rank() == 0:
-        gradients = torch.cat([parameter.grad.flatten().cpu() for parameter in done.model.parameters()])
         about = {"ranks": processes.world_size(), "backend": backend}
-        torch.save({"gradients": gradients} | about, folder / "end.pt")
-    if alone:
+        torch.save({"gradients": gradients(done)} | about, folder / "end.pt")
+    if group:
         dist.destroy_process_group()
     else:
         processes.cleanup()

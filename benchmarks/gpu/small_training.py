@@ -51,6 +51,11 @@ def train(folder: str, steps: int, precision: str = "fp32", batch_size: int = 4)
     return loop
 
 
+def gradients(loop: TrainLoop) -> torch.Tensor:
+    """Of the last step, as one vector on the CPU."""
+    return torch.cat([parameter.grad.flatten().cpu() for parameter in loop.model.parameters()])
+
+
 def weights(loop: TrainLoop) -> torch.Tensor:
     """Weights and their average as one float64 vector. AssertionError: not finite."""
     (average,) = loop.ema.values()
