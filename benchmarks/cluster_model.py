@@ -121,7 +121,8 @@ def train(
     asked, ready, taken = (np.zeros(ranks, int) for _ in range(3))  # windows of each rank
     begun, end = np.zeros(ranks), np.zeros(ranks)  # of its step
     waiting = np.ones(ranks, bool)  # for a window
-    free, first, computed = 0.0, 0.0, 0  # since when, when the steps that count began, ranks that are done
+    free, first = 0.0, 0.0  # when all could begin this step, and the first that counts
+    computed, done = 0, 0  # ranks of this step, steps that count
     lost = dict.fromkeys(CAUSES, 0.0) | {"exchange": steps * exchange, "saving": steps * saving}
 
     def load(rank: int, now: float) -> None:
@@ -141,7 +142,7 @@ def train(
 
     for rank in range(ranks):
         load(rank, 0.0)
-    while taken.min() <= steps or computed < ranks:
+    while done < steps:
         if events and events[0][0] <= disk.next_end():
             now, what, rank = heapq.heappop(events)
             disk.advance(now)
@@ -165,6 +166,7 @@ def train(
                 compute(each, now)
         elif (computed := computed + 1) == ranks:
             if first:
+                done += 1
                 last = int(end.argmax())
                 lost["loading"] += begun[last] - free
                 lost["slowest rank"] += end[last] - begun[last] - job.step

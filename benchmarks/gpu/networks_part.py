@@ -124,9 +124,7 @@ def call_and_step(rows: Rows, recipe: str, mixer: str, way: str, precision: str,
         raise Skip("does not fit in the GPU's memory") from None
 
 
-def loop_of(
-    rows: Rows, recipe: str, batch: int, folder: str
-) -> tuple[TrainLoop, Callable[[], None], tuple[int, ...]]:
+def loop_of(rows: Rows, recipe: str, batch: int, folder: str) -> tuple[TrainLoop, Callable[[], None], tuple[int, ...]]:
     """(the package's own loop on random windows, one step of it after the other, shape of a window)"""
     run = run_of(rows, recipe)
     model, shape = parts_of(rows, run)

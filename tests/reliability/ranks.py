@@ -30,43 +30,15 @@ import torch
 from hosts import TwoHosts
 from victims import launcher
 
-from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
-from ramvid_vad.loading import anchor_pattern
-from ramvid_vad.models.precision import resolve_precision
-from ramvid_vad.options import parse_image_size
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.allocator import keep_freed_memory
-from ramvid_vad.runtime.logger import Logger
-from ramvid_vad.script_util import create_diffusion, create_model
-from ramvid_vad.training.checkpoints import find_latest, load_checkpoint
 from ramvid_vad.training.loop import TrainLoop
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from cluster_costs import checkpoint_seconds, loop_of
 from measure import Contestant, alternate, machine, print_table, seconds, serve, write_report
 
 ONE, TWO, ALONE = "1 rank", "2 ranks", "2 ranks, no exchange"
-
-
-def loop_of(config: str, batch_size: int, log_dir: str) -> tuple[TrainLoop, torch.Tensor]:
-    """The training loop of a config file, and frames for it (B,C,T,H,W)."""
-    flags = ["--config", config, "--batch_size", str(batch_size), "--log_dir", log_dir]
-    parsed = parse_command("video_train", COMMAND_SECTIONS["video_train"], flags)
-    torch.manual_seed(0)
-    model = create_model(parsed.model, parsed.diffusion.learn_sigma)
-    loop = TrainLoop(
-        model,
-        create_diffusion(parsed.diffusion),
-        lambda step: iter(()),
-        anchor_pattern(parsed.anchors, parsed.video.seq_len, 0),
-        parsed.train,
-        precision=resolve_precision(parsed.train.precision, processes.dev()),
-        exclude_conditional=parsed.anchors.exclude_conditional,
-        logger=Logger(log_dir),
-        config={},
-    )
-    channels = 3 if parsed.model.rgb else 1
-    size = parse_image_size(parsed.model.image_size)
-    return loop, torch.rand(batch_size, channels, parsed.video.seq_len, *size) * 2 - 1
 
 
 def stepper(loop: TrainLoop, frames: torch.Tensor) -> Callable[[str], float]:
@@ -103,20 +75,12 @@ def serve_steps(arguments: argparse.Namespace) -> None:
     processes.cleanup()
 
 
-def checkpoint_seconds(config: str, batch_size: int) -> dict[str, float]:
+def around_it(config: str, batch_size: int) -> dict[str, float]:
+    """A checkpoint on one rank."""
     with tempfile.TemporaryDirectory() as folder:
         loop, frames = loop_of(config, batch_size, folder)
         stepper(loop, frames)("exchange")  # the optimizer has a state
-        loop.step = 1
-        found = []
-        taken = {
-            "checkpoint written and read back": seconds(loop._save),
-            "checkpoint verified": seconds(lambda: found.append(find_latest(folder))),
-            "checkpoint loaded": seconds(lambda: load_checkpoint(found[0], loop.ema)),
-        }
-        size = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
-        parameters = sum(parameter.numel() for parameter in loop.model.parameters())
-    return taken | {"checkpoint MB": size / 1e6, "million parameters": parameters / 1e6}
+        return checkpoint_seconds(loop)
 
 
 def main() -> None:
@@ -161,7 +125,7 @@ def main() -> None:
         rows.append(row | {"exchange, share of a step": 0.0 if ranks == 1 else max(0.0, 1 - medians[ALONE] / taken)})
     peaks = {f"peak GB, {name}": running[name].peak for name in (ONE, TWO)}
     torch.set_num_threads(1)
-    around = peaks | checkpoint_seconds(arguments.config, arguments.batch_size)
+    around = peaks | around_it(arguments.config, arguments.batch_size)
     print_table(f"a training step of {Path(arguments.config).name}, one thread per rank; medians", rows)
     print_table("around it", [around])
     write_report(arguments.out, machine() | {"batch_size": arguments.batch_size, "rows": rows, "around": around})

@@ -1,0 +1,148 @@
+"""Training on 8, 64 and 512 GPUs, reckoned: a step, what is lost of it and to what, and how long the start takes.
+
+    python benchmarks/cluster.py [--gpu_check runs/gpu/gpu_check.json] [--step_s 0.05 0.2 1] [--ranks 8 64 512]
+        [--recipe avenue] [--costs FILE] [--out runs/benchmarks/cluster.json]
+
+A simulation (`cluster_model.py`) of what the code does, from
+
+- the step of one GPU: as `make gpu-check` measured it; without that file, of each of --step_s seconds, assumed;
+- what this machine's CPU takes for a window, a cache file and a checkpoint, and the bytes of gradients that DDP
+  exchanges: measured here with the network of the recipe ped2_cpu, or read from --costs, a file this program wrote;
+- the network, the file system and the jitter of a rank's steps: assumed, options of this program.
+
+The tables name what most is lost by, and what the remedies would buy. Seed 0.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from cluster_model import Job, Machine, Remedies, start, train
+from measure import print_table, write_report
+
+REMEDIES = {
+    "a cache on each node": Remedies(node_cache=True),
+    "saving in parts": Remedies(sharded=True),
+    "rank 0 reads for all": Remedies(rank_0_reads=True),
+    "all three": Remedies(True, True, True),
+}
+ROW = "training loop: a step and what it waits for, {}, batch {}"  # of gpu_check.json
+STEPS = 100  # simulated
+ASSUMED = {  # option -> (default, unit, help)
+    "link_gbit": (200.0, "of a rank's link, each way"),
+    "hop_us": (10.0, "microseconds of a message, whatever its size"),
+    "disk_gb": (10.0, "GB/s of the shared file system in all"),
+    "client_gb": (2.0, "GB/s of it that one rank can have"),
+    "open_ms": (5.0, "milliseconds to open a file there"),
+    "operations": (20000.0, "openings and the like that it does per second"),
+    "ranks_per_node": (8, "GPUs in a node"),
+    "jitter": (0.02, "mean delay of a rank's step (exponentially distributed) as a share of the step"),
+    "videos": (330, "in the training set; the default is ShanghaiTech's"),
+    "frames": (274515, "in all of them together"),
+}
+
+
+def measured_step(path: str, recipe: str, batch: int) -> tuple[float, str]:
+    """Seconds of a step that gpu-check has timed, and the GPU's name."""
+    report = json.loads(Path(path).read_text(encoding="utf-8"))
+    if report["dry"]:
+        raise SystemExit(f"{path}: of a dry run, whose times are a CPU's at tiny sizes; run make gpu-check on a GPU")
+    rows = {row["row"]: row for row in report["rows"] if row["status"] == "passed"}
+    name = ROW.format(recipe, batch)
+    if name not in rows:
+        raise SystemExit(f"{path}: has no answer to {name!r}; name another --recipe or run make gpu-check again")
+    return rows[name]["step ms"] / 1e3, rows["networks: the machine"]["gpu"]
+
+
+def machine_of(options: argparse.Namespace, costs: dict) -> Machine:
+    return Machine(
+        link=1e9 / 8 * options.link_gbit,
+        hop=1e-6 * options.hop_us,
+        disk=1e9 * options.disk_gb,
+        client=1e9 * options.client_gb,
+        opening=1e-3 * options.open_ms,
+        operations=options.operations,
+        ranks_per_node=options.ranks_per_node,
+        jitter=options.jitter,
+        converting=costs["window s"],
+        hashing=costs["verifying bytes/s"],
+        writing=costs["writing bytes/s"],
+        verifying=costs["verifying a checkpoint, bytes/s"],
+    )
+
+
+def row_of(job: Job, machine: Machine) -> dict:
+    """A line of the table of steps."""
+
+    def step(remedies: Remedies) -> tuple[float, dict[str, float]]:
+        return train(job, machine, remedies, STEPS, np.random.default_rng(0))
+
+    whole, lost = step(Remedies())
+    row = {"GPU step s": job.step, "ranks": job.ranks, "step s": whole, "GPU's share": job.step / whole}
+    row |= lost | {"first bottleneck": max(lost, key=lost.__getitem__)}
+    for name in ("a cache on each node", "saving in parts"):
+        row[f"step s with {name}"] = step(REMEDIES[name])[0]
+    return row
+
+
+def starts(job: Job, machine: Machine) -> list[dict]:
+    """Lines of the table of starts."""
+    rows = []
+    for name, remedies in ({"as it is": Remedies()} | REMEDIES).items():
+        parts = start(job, machine, remedies)
+        longest = max(parts, key=parts.__getitem__)
+        rows.append({"ranks": job.ranks, "start": name, "s": sum(parts.values()), "longest": longest})
+        rows[-1] |= {"s of that": parts[longest]}
+    return [row for row in rows if row["start"] != "saving in parts"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gpu_check", default="", help="JSON file of make gpu-check on a GPU")
+    parser.add_argument("--step_s", nargs="+", type=float, default=[0.05, 0.2, 1.0], help="steps assumed without it")
+    parser.add_argument("--ranks", nargs="+", type=int, default=[8, 64, 512])
+    parser.add_argument("--recipe", default="avenue", help="whose network and windows; the thesis has one for all")
+    parser.add_argument("--costs", default="", help="measured costs: what an earlier call wrote")
+    for name, (default, about) in ASSUMED.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=about)
+    parser.add_argument("--out", default="runs/benchmarks/cluster.json", help="JSON file")
+    options = parser.parse_args()
+    if options.costs:
+        costs = json.loads(Path(options.costs).read_text(encoding="utf-8"))["measured"]
+        if costs["recipe"] != options.recipe:
+            raise SystemExit(f"{options.costs}: of the recipe {costs['recipe']}; leave out --costs, or name that")
+    else:
+        from cluster_costs import measured
+
+        costs = measured(options.recipe)
+    gpu, steps = "GPU step not measured: each is assumed", options.step_s
+    if options.gpu_check:
+        seconds, gpu = measured_step(options.gpu_check, options.recipe, costs["windows"])
+        steps = [seconds]
+    machine = machine_of(options, costs)
+    jobs = [
+        Job(
+            ranks=ranks,
+            step=seconds,
+            gradients=costs["gradient bytes per parameter"] * costs["parameters"],
+            checkpoint=costs["checkpoint bytes per parameter"] * costs["parameters"],
+            save_interval=costs["save_interval"],
+            window=costs["windows"] * costs["window bytes"],
+            cache=options.frames * costs["frame bytes"],
+            videos=options.videos,
+        )
+        for seconds in steps
+        for ranks in options.ranks
+    ]
+    rows = [row_of(job, machine) for job in jobs]
+    begun = [row for job in jobs[: len(options.ranks)] for row in starts(job, machine)]
+    print_table("measured on this machine", [costs])
+    print_table(f"a step, and what is lost of it, s; {gpu}", rows)
+    print_table("the start of a run that goes on, s", begun)
+    assumed = {name: getattr(options, name) for name in ASSUMED}
+    write_report(options.out, {"gpu": gpu, "measured": costs, "assumed": assumed, "steps": rows, "starts": begun})
+
+
+if __name__ == "__main__":
+    main()
