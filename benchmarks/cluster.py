@@ -1,9 +1,10 @@
 """Training on 8, 64 and 512 GPUs, reckoned: a step, what is lost of it and to what, and how long the start takes.
 
     python benchmarks/cluster.py [--gpu_check runs/gpu/gpu_check.json] [--step_s 0.05 0.2 1] [--ranks 8 64 512]
-        [--recipe avenue] [--costs FILE] [--out runs/benchmarks/cluster.json]
+        [--costs FILE] [--out runs/benchmarks/cluster.json]
 
-A simulation (`cluster_model.py`) of what the code does, from
+The network and the windows are those of the recipe `avenue`: the thesis has one for all data sets. A simulation
+(`cluster_model.py`) of what the code does, from
 
 - the step of one GPU: as `make gpu-check` measured it; without that file, of each of --step_s seconds, assumed;
 - what this machine's CPU takes for a window, a cache file and a checkpoint, and the bytes of gradients that DDP
@@ -27,31 +28,20 @@ REMEDIES = {
     "rank 0 reads for all": Remedies(rank_0_reads=True),
     "all three": Remedies(True, True, True),
 }
+RECIPE = "avenue"
 ROW = "training loop: a step and what it waits for, {}, batch {}"  # of gpu_check.json
 STEPS = 100  # simulated
-ASSUMED = {  # option -> (default, unit, help)
-    "link_gbit": (200.0, "of a rank's link, each way"),
-    "hop_us": (10.0, "microseconds of a message, whatever its size"),
-    "disk_gb": (10.0, "GB/s of the shared file system in all"),
-    "client_gb": (2.0, "GB/s of it that one rank can have"),
-    "open_ms": (5.0, "milliseconds to open a file there"),
-    "operations": (20000.0, "openings and the like that it does per second"),
-    "ranks_per_node": (8, "GPUs in a node"),
-    "jitter": (0.02, "mean delay of a rank's step (exponentially distributed) as a share of the step"),
-    "videos": (330, "in the training set; the default is ShanghaiTech's"),
-    "frames": (274515, "in all of them together"),
-}
 
 
-def measured_step(path: str, recipe: str, batch: int) -> tuple[float, str]:
+def measured_step(path: str, batch: int) -> tuple[float, str]:
     """Seconds of a step that gpu-check has timed, and the GPU's name."""
     report = json.loads(Path(path).read_text(encoding="utf-8"))
     if report["dry"]:
         raise SystemExit(f"{path}: of a dry run, whose times are a CPU's at tiny sizes; run make gpu-check on a GPU")
     rows = {row["row"]: row for row in report["rows"] if row["status"] == "passed"}
-    name = ROW.format(recipe, batch)
+    name = ROW.format(RECIPE, batch)
     if name not in rows:
-        raise SystemExit(f"{path}: has no answer to {name!r}; name another --recipe or run make gpu-check again")
+        raise SystemExit(f"{path}: has no answer to {name!r}; run make gpu-check PART=networks")
     return rows[name]["step ms"] / 1e3, rows["networks: the machine"]["gpu"]
 
 
@@ -65,7 +55,7 @@ def machine_of(options: argparse.Namespace, costs: dict) -> Machine:
         operations=options.operations,
         ranks_per_node=options.ranks_per_node,
         jitter=options.jitter,
-        converting=costs["window s"],
+        converting=costs["windows"] * costs["window s"],
         hashing=costs["verifying bytes/s"],
         writing=costs["writing bytes/s"],
         verifying=costs["verifying a checkpoint, bytes/s"],
@@ -102,23 +92,28 @@ def main() -> None:
     parser.add_argument("--gpu_check", default="", help="JSON file of make gpu-check on a GPU")
     parser.add_argument("--step_s", nargs="+", type=float, default=[0.05, 0.2, 1.0], help="steps assumed without it")
     parser.add_argument("--ranks", nargs="+", type=int, default=[8, 64, 512])
-    parser.add_argument("--recipe", default="avenue", help="whose network and windows; the thesis has one for all")
     parser.add_argument("--costs", default="", help="measured costs: what an earlier call wrote")
-    for name, (default, about) in ASSUMED.items():
-        parser.add_argument(f"--{name}", type=type(default), default=default, help=about)
+    parser.add_argument("--link_gbit", type=float, default=200.0, help="of a rank's link, each way")
+    parser.add_argument("--hop_us", type=float, default=10.0, help="microseconds of a message, whatever its size")
+    parser.add_argument("--disk_gb", type=float, default=10.0, help="GB/s of the shared file system in all")
+    parser.add_argument("--client_gb", type=float, default=2.0, help="GB/s of it that one rank can have")
+    parser.add_argument("--open_ms", type=float, default=5.0, help="milliseconds to open a file there")
+    parser.add_argument("--operations", type=float, default=20000.0, help="openings and the like per second there")
+    parser.add_argument("--ranks_per_node", type=int, default=8, help="GPUs in a node")
+    parser.add_argument("--jitter", type=float, default=0.02, help="mean delay of a rank's step, as a share of it")
+    parser.add_argument("--videos", type=int, default=330, help="in the training set; the default is ShanghaiTech's")
+    parser.add_argument("--frames", type=int, default=274515, help="in all of them together")
     parser.add_argument("--out", default="runs/benchmarks/cluster.json", help="JSON file")
     options = parser.parse_args()
     if options.costs:
         costs = json.loads(Path(options.costs).read_text(encoding="utf-8"))["measured"]
-        if costs["recipe"] != options.recipe:
-            raise SystemExit(f"{options.costs}: of the recipe {costs['recipe']}; leave out --costs, or name that")
     else:
         from cluster_costs import measured
 
-        costs = measured(options.recipe)
+        costs = measured(RECIPE)
     gpu, steps = "GPU step not measured: each is assumed", options.step_s
     if options.gpu_check:
-        seconds, gpu = measured_step(options.gpu_check, options.recipe, costs["windows"])
+        seconds, gpu = measured_step(options.gpu_check, costs["windows"])
         steps = [seconds]
     machine = machine_of(options, costs)
     jobs = [
@@ -140,8 +135,8 @@ def main() -> None:
     print_table("measured on this machine", [costs])
     print_table(f"a step, and what is lost of it, s; {gpu}", rows)
     print_table("the start of a run that goes on, s", begun)
-    assumed = {name: getattr(options, name) for name in ASSUMED}
-    write_report(options.out, {"gpu": gpu, "measured": costs, "assumed": assumed, "steps": rows, "starts": begun})
+    report = {"options": vars(options), "gpu": gpu, "measured": costs, "steps": rows, "starts": begun}
+    write_report(options.out, report)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""What `cluster.py` measures on a CPU: a window, a cache file verified, a checkpoint, the bytes that DDP exchanges."""
+"""What `cluster.py` measures on a CPU: a window, a cache file verified, a checkpoint, the bytes that DDP exchanges.
+
+Times are of the processor, in this process: what else runs on the machine hardly counts, nor does waiting for a disk.
+"""
 
 import tempfile
 import time
@@ -9,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from measure import machine, seconds
+from measure import machine
 from torch.nn.parallel import DistributedDataParallel
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
@@ -51,8 +54,17 @@ def loop_of(config: str, batch_size: int, log_dir: str, *flags: str) -> tuple[Tr
     return loop, torch.rand(batch_size, channels, parsed.video.seq_len, *size) * 2 - 1
 
 
-def checkpoint_seconds(loop: TrainLoop) -> dict[str, float]:
-    """Of a loop that has made a step. The files are read from memory, where the system has just put them."""
+def cpu_seconds(function: Callable[[], object]) -> float:
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
+def checkpoint_seconds(loop: TrainLoop, seconds: Callable[[Callable[[], object]], float]) -> dict[str, float]:
+    """Of a loop that has made a step. The files are read from memory, where the system has just put them.
+
+    seconds: of a call, by a clock or of the processor.
+    """
     loop.step = 1
     loop._keep()
     folder, found = loop.logger.dir, []
@@ -94,11 +106,11 @@ def loading_seconds(run: RunOptions, folder: str) -> dict[str, float]:
     write_video(path, noise)
     FrameCache(f"{folder}/cache", size, rgb=run.model.rgb).frames(path)
     cache = FrameCache(f"{folder}/cache", size, rgb=run.model.rgb)  # which verifies again, as every rank does
-    verifying = seconds(lambda: cache.frames(path))
+    verifying = cpu_seconds(lambda: cache.frames(path))
     frames = cache.frames(path)
     batches = training_batches(VideoWindows([path], cache, run.video.seq_len), batch_size=1, seed=0)
-    taken = [seconds(lambda: next(batches)) for _ in range(WINDOWS)]
-    rates = {"window s": float(np.median(taken)), "verifying bytes/s": frames.nbytes / verifying}
+    window = cpu_seconds(lambda: [next(batches) for _ in range(WINDOWS)]) / WINDOWS
+    rates = {"window s": window, "verifying bytes/s": frames.nbytes / verifying}
     return rates | {"window bytes": run.video.seq_len * frames[0].nbytes, "frame bytes": frames[0].nbytes}
 
 
@@ -109,7 +121,7 @@ def measured(recipe: str) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         loop, frames = loop_of(NETWORK, 1, f"{folder}/log", "--precision", "fp32")
         exchanged = bytes_exchanged(loop, lambda: loop._train_step(frames, {}, [0], 1e-6))
-        around = checkpoint_seconds(loop)
+        around = checkpoint_seconds(loop, cpu_seconds)
         loading = loading_seconds(run, folder)
     with torch.device("meta"):  # tensors that have shapes alone
         model = create_model(run.model, run.diffusion.learn_sigma)

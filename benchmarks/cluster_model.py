@@ -11,7 +11,8 @@ What is modelled is what the code does (video/datasets.py, training/loop.py, tra
   loads the checkpoint.
 
 The file system serves all that read at once alike: of n each has 1 / n of its bandwidth, and no more than one reader
-can take. Seconds and bytes throughout.
+can take. What is read in one go is read ahead while the CPU works, so that the slower of both counts; a checkpoint is
+made on the CPU and then written. Seconds and bytes throughout.
 """
 
 import heapq
@@ -26,7 +27,7 @@ CAUSES = ("loading", "slowest rank", "exchange", "saving")
 
 @dataclass(frozen=True)
 class Machine:
-    """The network and the file system (assumed), and what this machine's CPU took (measured)."""
+    """The network and the file system (assumed), and what a CPU takes (measured)."""
 
     link: float  # bytes/s that a rank sends, and gets as many
     hop: float  # seconds of a message, whatever its size
@@ -38,7 +39,7 @@ class Machine:
     jitter: float  # mean delay of a rank's step, as a share of the step
     converting: float  # seconds of a window on the CPU
     hashing: float  # bytes/s of a cache file verified
-    writing: float  # bytes/s of a checkpoint written to a local disk, checksums included
+    writing: float  # bytes/s of a checkpoint made, checked and hashed
     verifying: float  # bytes/s of a checkpoint verified
 
 
@@ -100,8 +101,8 @@ def exchange_seconds(job: Job, machine: Machine) -> float:
 def saving_seconds(job: Job, machine: Machine, sharded: bool) -> float:
     """While all wait."""
     writers = job.ranks if sharded else 1
-    rate = min(machine.writing, machine.client, machine.disk / writers)
-    return job.checkpoint / writers / rate + machine.opening
+    rate = min(machine.client, machine.disk / writers)
+    return job.checkpoint / writers * (1 / machine.writing + 1 / rate) + machine.opening
 
 
 def train(

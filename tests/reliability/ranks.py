@@ -80,7 +80,7 @@ def around_it(config: str, batch_size: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         loop, frames = loop_of(config, batch_size, folder)
         stepper(loop, frames)("exchange")  # the optimizer has a state
-        return checkpoint_seconds(loop)
+        return checkpoint_seconds(loop, seconds)
 
 
 def main() -> None:
