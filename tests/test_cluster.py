@@ -107,6 +107,13 @@ def test_loading_ahead_follows_its_recurrence(reading):
     assert sum(lost.values()) + job.step == pytest.approx(whole)
 
 
+def test_what_of_the_exchange_is_longer_than_the_backward_pass_stays():
+    """A ring of 2 x 15 / 16 x 8e8 / 1e10 = 0.15 s beside two thirds of 0.15 and of 0.3 s."""
+    for step, left in ((0.15, 0.05), (0.3, 0.0)):
+        _, lost = trained(replace(JOB, step=step), replace(FAST, link=1e10), Remedies(hidden=True))
+        assert lost["exchange"] == pytest.approx(left)
+
+
 def test_parts_of_a_checkpoint_are_made_at_once_and_share_the_disk():
     machine = replace(FAST, writing=1e9, disk=8e9)
     assert saving_seconds(JOB, machine, sharded=False) == pytest.approx(4.0 + 0.5)
