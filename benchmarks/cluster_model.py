@@ -22,7 +22,7 @@ import numpy as np
 
 AHEAD = 2  # windows that a rank's thread prepares in advance
 BACKWARD = 2 / 3  # of a step
-OPERATIONS = 4  # on a cache file at the start: its video's state, two openings, the time of its last use
+OPERATIONS = 5  # on a cache file at the start: two looks at its video, two openings, the time of its last use
 CAUSES = ("loading", "slowest rank", "exchange", "saving")
 
 

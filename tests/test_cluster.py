@@ -127,7 +127,7 @@ def test_the_start_by_hand():
     assert as_it_is == pytest.approx(
         {
             "rank 0 verifies the cache": 10,
-            "the ranks open its files": 16 * 100 * 4 / 1e3,
+            "the ranks open its files": 16 * 100 * 5 / 1e3,
             "the ranks verify it": 16 * 1e10 / 4e9,
             "rank 0 verifies the checkpoint": 2,
             "the ranks get the checkpoint": 16 * 4e9 / 4e9,
