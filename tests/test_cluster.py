@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import cluster
+import cluster_costs
 import numpy as np
 import pytest
 from cluster_model import AHEAD, Job, Machine, Remedies, SharedDisk, saving_seconds, start, train
@@ -187,3 +188,15 @@ def test_steps_are_assumed_until_a_gpu_has_measured_one(called, tmp_path):
 )
 def test_the_first_bottleneck_is_what_was_made_slow(called, flags, bottleneck):
     assert called(*flags)["steps"][-1]["first bottleneck"] == bottleneck
+
+
+def test_a_parameter_costs_four_bytes_to_exchange_and_sixteen_to_save(tmp_path):
+    """float32: its gradient; itself, one average and AdamW's two moments."""
+    loop, frames = cluster_costs.loop_of("demo", 1, str(tmp_path), "--precision", "fp32", "--ema_rate", "0.9")
+    exchanged = cluster_costs.bytes_exchanged(loop, lambda: loop._train_step(frames, {}, [0], 1e-6))
+    for _ in range(2):
+        around = cluster_costs.checkpoint_seconds(loop, cluster_costs.cpu_seconds)
+    parameters = round(1e6 * around["million parameters"])
+    assert exchanged == 4 * parameters
+    assert 16 * parameters < 1e6 * around["checkpoint MB"] < 16.2 * parameters
+    assert min(around.values()) > 0
