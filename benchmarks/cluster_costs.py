@@ -31,6 +31,7 @@ from ramvid_vad.video.writer import write_video
 
 NETWORK = "ped2_cpu"  # the recipe whose network makes a step
 FRAMES, WINDOWS = 300, 50  # of the video that is written; windows that are timed
+ROUNDS = 3  # of which the least counts: caches and pages that others took away cost the processor's time too
 
 
 def loop_of(config: str, batch_size: int, log_dir: str, *flags: str) -> tuple[TrainLoop, torch.Tensor]:
@@ -65,7 +66,7 @@ def checkpoint_seconds(loop: TrainLoop, seconds: Callable[[Callable[[], object]]
 
     seconds: of a call, by a clock or of the processor.
     """
-    loop.step = 1
+    loop.step += 1
     loop._keep()
     folder, found = loop.logger.dir, []
     taken = {
@@ -73,7 +74,7 @@ def checkpoint_seconds(loop: TrainLoop, seconds: Callable[[Callable[[], object]]
         "checkpoint verified": seconds(lambda: found.append(find_latest(folder))),
         "checkpoint loaded": seconds(lambda: load_checkpoint(found[0], loop.ema)),
     }
-    size = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
+    size = sum(path.stat().st_size for path in Path(folder).glob(f"*{loop.step:06d}.safetensors"))
     parameters = sum(parameter.numel() for parameter in loop.model.parameters())
     return taken | {"checkpoint MB": size / 1e6, "million parameters": parameters / 1e6}
 
@@ -105,11 +106,13 @@ def loading_seconds(run: RunOptions, folder: str) -> dict[str, float]:
     noise = np.random.default_rng(0).integers(0, 256, (FRAMES, 120, 160, 3), np.uint8)
     write_video(path, noise)
     FrameCache(f"{folder}/cache", size, rgb=run.model.rgb).frames(path)
-    cache = FrameCache(f"{folder}/cache", size, rgb=run.model.rgb)  # which verifies again, as every rank does
-    verifying = cpu_seconds(lambda: cache.frames(path))
-    frames = cache.frames(path)
-    batches = training_batches(VideoWindows([path], cache, run.video.seq_len), batch_size=1, seed=0)
-    window = cpu_seconds(lambda: [next(batches) for _ in range(WINDOWS)]) / WINDOWS
+    caches = [FrameCache(f"{folder}/cache", size, rgb=run.model.rgb) for _ in range(ROUNDS)]
+    verifying = min(
+        cpu_seconds(lambda each=each: each.frames(path)) for each in caches
+    )  # each again, as every rank does
+    frames = caches[0].frames(path)
+    batches = training_batches(VideoWindows([path], caches[0], run.video.seq_len), batch_size=1, seed=0)
+    window = min(cpu_seconds(lambda: [next(batches) for _ in range(WINDOWS)]) for _ in range(ROUNDS)) / WINDOWS
     rates = {"window s": window, "verifying bytes/s": frames.nbytes / verifying}
     return rates | {"window bytes": run.video.seq_len * frames[0].nbytes, "frame bytes": frames[0].nbytes}
 
@@ -121,7 +124,8 @@ def measured(recipe: str) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         loop, frames = loop_of(NETWORK, 1, f"{folder}/log", "--precision", "fp32")
         exchanged = bytes_exchanged(loop, lambda: loop._train_step(frames, {}, [0], 1e-6))
-        around = checkpoint_seconds(loop, cpu_seconds)
+        rounds = [checkpoint_seconds(loop, cpu_seconds) for _ in range(ROUNDS)]
+        around = {name: min(each[name] for each in rounds) for name in rounds[0]}
         loading = loading_seconds(run, folder)
     with torch.device("meta"):  # tensors that have shapes alone
         model = create_model(run.model, run.diffusion.learn_sigma)

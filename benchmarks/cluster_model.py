@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 AHEAD = 2  # windows that a rank's thread prepares in advance
-OPERATIONS = 4  # on a cache file at the start: its video's state, two openings, the time of its last use
+BACKWARD = 2 / 3  # of a step
+OPERATIONS = 5  # on a cache file at the start: two looks at its video, two openings, the time of its last use
 CAUSES = ("loading", "slowest rank", "exchange", "saving")
 
 
@@ -63,6 +64,7 @@ class Remedies:
 
     node_cache: bool = False  # a copy of the cache on every node's own disk, made at the start
     sharded: bool = False  # every rank saves its part of a checkpoint
+    hidden: bool = False  # gradients are exchanged while the backward pass goes on
     rank_0_reads: bool = False  # at the start, for all: they believe what it verified, and are sent the checkpoint
 
 
@@ -115,7 +117,7 @@ def train(
     """
     ranks, own_disk = job.ranks, remedies.node_cache
     delays = machine.jitter * job.step * rng.exponential(size=(steps + 1, ranks))
-    exchange = exchange_seconds(job, machine)
+    exchange = max(0.0, exchange_seconds(job, machine) - BACKWARD * job.step * remedies.hidden)
     saving = saving_seconds(job, machine, remedies.sharded) / job.save_interval
     disk = SharedDisk(machine.disk, machine.client)
     events: list[tuple[float, str, int]] = []  # (when, what, rank)

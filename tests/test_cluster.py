@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import cluster
+import cluster_costs
 import numpy as np
 import pytest
 from cluster_model import AHEAD, Job, Machine, Remedies, SharedDisk, saving_seconds, start, train
@@ -107,6 +108,13 @@ def test_loading_ahead_follows_its_recurrence(reading):
     assert sum(lost.values()) + job.step == pytest.approx(whole)
 
 
+def test_what_of_the_exchange_is_longer_than_the_backward_pass_stays():
+    """A ring of 2 x 15 / 16 x 8e8 / 1e10 = 0.15 s beside two thirds of 0.15 and of 0.3 s."""
+    for step, left in ((0.15, 0.05), (0.3, 0.0)):
+        _, lost = trained(replace(JOB, step=step), replace(FAST, link=1e10), Remedies(hidden=True))
+        assert lost["exchange"] == pytest.approx(left)
+
+
 def test_parts_of_a_checkpoint_are_made_at_once_and_share_the_disk():
     machine = replace(FAST, writing=1e9, disk=8e9)
     assert saving_seconds(JOB, machine, sharded=False) == pytest.approx(4.0 + 0.5)
@@ -120,7 +128,7 @@ def test_the_start_by_hand():
     assert as_it_is == pytest.approx(
         {
             "rank 0 verifies the cache": 10,
-            "the ranks open its files": 16 * 100 * 4 / 1e3,
+            "the ranks open its files": 16 * 100 * 5 / 1e3,
             "the ranks verify it": 16 * 1e10 / 4e9,
             "rank 0 verifies the checkpoint": 2,
             "the ranks get the checkpoint": 16 * 4e9 / 4e9,
@@ -180,3 +188,15 @@ def test_steps_are_assumed_until_a_gpu_has_measured_one(called, tmp_path):
 )
 def test_the_first_bottleneck_is_what_was_made_slow(called, flags, bottleneck):
     assert called(*flags)["steps"][-1]["first bottleneck"] == bottleneck
+
+
+def test_a_parameter_costs_four_bytes_to_exchange_and_sixteen_to_save(tmp_path):
+    """float32: its gradient; itself, one average and AdamW's two moments."""
+    loop, frames = cluster_costs.loop_of("demo", 1, str(tmp_path), "--precision", "fp32", "--ema_rate", "0.9")
+    exchanged = cluster_costs.bytes_exchanged(loop, lambda: loop._train_step(frames, {}, [0], 1e-6))
+    for _ in range(2):
+        around = cluster_costs.checkpoint_seconds(loop, cluster_costs.cpu_seconds)
+    parameters = round(1e6 * around["million parameters"])
+    assert exchanged == 4 * parameters
+    assert 16 * parameters < 1e6 * around["checkpoint MB"] < 16.2 * parameters
+    assert min(around.values()) > 0
