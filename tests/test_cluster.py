@@ -192,7 +192,9 @@ def test_the_first_bottleneck_is_what_was_made_slow(called, flags, bottleneck):
 
 def test_a_parameter_costs_four_bytes_to_exchange_and_sixteen_to_save(tmp_path):
     """float32: its gradient; itself, one average and AdamW's two moments."""
-    loop, frames = cluster_costs.loop_of("demo", 1, str(tmp_path), "--precision", "fp32", "--ema_rate", "0.9")
+    loop, frames = cluster_costs.loop_of(
+        "demo", 1, str(tmp_path), "--precision", "fp32", "--ema_rate", "0.9", "--seq_len", "8"
+    )
     exchanged = cluster_costs.bytes_exchanged(loop, lambda: loop._train_step(frames, {}, [0], 1e-6))
     for _ in range(2):
         around = cluster_costs.checkpoint_seconds(loop, cluster_costs.cpu_seconds)
