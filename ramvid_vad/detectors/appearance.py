@@ -19,7 +19,7 @@ from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, colour
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.spaces.backbones import FrozenFeatures
 from ramvid_vad.spaces.space import reduced
-from ramvid_vad.video.finding import evenly_spread
+from ramvid_vad.video.finding import Thinned, evenly_spread
 from ramvid_vad.video.reader import Clip
 
 PATCHES = 20_000  # of normal video, from which the centres are made
@@ -125,17 +125,11 @@ def farthest(distances: torch.Tensor) -> float:
 
 
 def evenly(frames: Iterable[np.ndarray], least: int) -> list[np.ndarray]:
-    """Every 2^k-th frame, reduced, with the largest k that keeps at least ``least``; all of a video shorter than that.
-
-    The length need not be known beforehand; less than twice ``least`` are held at a time.
-    """
-    kept, step = [], 1
-    for number, frame in enumerate(frames):
-        if number % step == 0:
-            kept.append(reduced(frame))
-        if len(kept) == 2 * least:
-            kept, step = kept[::2], 2 * step
-    return kept
+    """At least ``least`` frames, reduced, as ``Thinned`` keeps them."""
+    kept = Thinned(least, reduced)
+    for frame in frames:
+        kept.add(frame)
+    return kept.items
 
 
 def in_batches(

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, cells, colour_and_grey
-from ramvid_vad.spaces.motion import flow_between
+from ramvid_vad.spaces.motion import flow_between, with_pairs
 from ramvid_vad.spaces.space import reduced
 
 BOX = 21  # pixels, side of the box whose mean is taken
@@ -40,15 +40,8 @@ def motion_fields(
     frames: grey, uint8 (H, W, 1), in order; a shorter side above 240 pixels is reduced to it by area averaging. The
     first frame takes the fields of the second; those of a single frame are 0.
     """
-    before, number = None, 0
-    for number, frame in enumerate(frames):
-        now = reduced(frame)[..., 0]
-        if number:
-            fields = fields_between(now, before, names)
-            yield from [fields] * (2 if number == 1 else 1)
-        before = now
-    if before is not None and not number:
-        yield {name: np.zeros(before.shape, np.float32) for name in names}
+    for _, now, before in with_pairs(reduced(frame)[..., 0] for frame in frames):
+        yield fields_between(now, before, names)
 
 
 class _Moving(Detector):

@@ -11,7 +11,7 @@ from ramvid_vad.detectors.detector import CELL, Detector
 from ramvid_vad.events.events import Event
 from ramvid_vad.page.pictures import decoded, encoded
 from ramvid_vad.spaces.space import reduced, resized
-from ramvid_vad.video.finding import evenly_spread
+from ramvid_vad.video.finding import Thinned, evenly_spread
 
 EXAMPLES = 48  # pictures of normal video, at most, evenly spread
 ADDED = 8  # pictures of each video that is added later
@@ -91,16 +91,13 @@ class Examples:
 def keeping(
     frames: Iterable[tuple[np.ndarray, np.ndarray]], least: int, kept: list[np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """The luma of each frame (colour, luma); ``kept`` gets every 2^k-th in colour, reduced, with the largest k that
-    keeps at least ``least``: all of a video shorter than that."""
-    step, found = 1, []
-    for number, (colour, luma) in enumerate(frames):
-        if number % step == 0:
-            found.append(reduced(colour))
-        if len(found) == 2 * least:
-            found, step = found[::2], 2 * step
+    """The luma of each frame (colour, luma); ``kept`` gets at least ``least`` in colour, reduced, as ``Thinned`` keeps
+    them."""
+    found = Thinned(least, reduced)
+    for colour, luma in frames:
+        found.add(colour)
         yield luma
-    kept += found
+    kept += found.items
 
 
 class Search:

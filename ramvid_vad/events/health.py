@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.video.finding import Thinned
 
 LINES = 120
 REFERENCES = 6  # pictures of the scene, at most
@@ -96,19 +97,14 @@ def learn(videos: Iterable[Iterable[np.ndarray]], known: Normal | None = None) -
 
     InputError: frames of another shape than those known.
     """
-    kept: list[np.ndarray] = []
-    step, count, still = 1, 0, 0
+    scene: Thinned[np.ndarray] = Thinned(REFERENCES * PER_REFERENCE)
     means, brights, jumps, changes = [], [], [], []
     sharp = None
     for video in videos:
         before = None
         for frame in video:
             now = look(frame)
-            if count % step == 0:
-                kept.append(now.grey)
-                if len(kept) == 2 * REFERENCES * PER_REFERENCE:
-                    kept, step = kept[::2], 2 * step
-            count += 1
+            scene.add(now.grey)
             sharp = now.sharp if sharp is None else np.minimum(sharp, now.sharp)
             means.append(now.mean)
             brights.append(now.bright)
@@ -116,6 +112,7 @@ def learn(videos: Iterable[Iterable[np.ndarray]], known: Normal | None = None) -
                 jumps.append(abs(now.mean - before.mean))
                 changes.append(float(cv2.absdiff(now.grey, before.grey).mean()))
             before = now
+    kept = scene.items
     groups = np.array_split(np.stack(kept), min(REFERENCES, len(kept)))
     references = np.stack([look(np.median(g, axis=0).astype(np.uint8)[..., None]).edges for g in groups])
     if known:
@@ -126,7 +123,7 @@ def learn(videos: Iterable[Iterable[np.ndarray]], known: Normal | None = None) -
         references = np.concatenate([known.references, *(r[None] for r in new)])
     alike = min(max(likeness(look(g[..., None]).edges, r) for r in references) for g in kept)
     change = float(np.quantile(changes, 0.01)) if changes else 0.0
-    run = 0
+    run = still = 0
     for value in changes:
         run = run + 1 if value <= change / 4 else 0
         still = max(still, run)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -121,6 +121,24 @@ _said: set[str] = set()
 def evenly_spread(items: Sequence[Item], most: int) -> list[Item]:
     """At most ``most`` of them in order, the first and the last among them."""
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, most).round().astype(int))]
+
+
+class Thinned(Generic[Item]):
+    """Every 2^k-th item added, with the largest k that keeps at least ``least``; all of fewer than that.
+
+    How many come need not be known beforehand; less than twice ``least`` are held at a time. made: of each one kept.
+    """
+
+    def __init__(self, least: int, made: Callable[[Item], Item] = lambda item: item) -> None:
+        self.items: list[Item] = []
+        self._least, self._made, self._step, self._count = least, made, 1, 0
+
+    def add(self, item: Item) -> None:
+        if self._count % self._step == 0:
+            self.items.append(self._made(item))
+        if len(self.items) == 2 * self._least:
+            self.items, self._step = self.items[::2], 2 * self._step
+        self._count += 1
 
 
 def _say(line: str) -> None:
