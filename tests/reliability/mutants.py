@@ -54,8 +54,8 @@ MUTANTS = (
     ),
     Mutant(
         "one noise for all samples of a step",
-        "training/loop.py",
-        '"noise", step, s)',
+        "runtime/randomness.py",
+        '"noise", step, sample)',
         '"noise", step, 0)',
         f"{_WIRES}::test_noise_belongs_to_the_sample",
     ),
@@ -69,7 +69,7 @@ MUTANTS = (
     Mutant(
         "importance weights ignored",
         "training/loop.py",
-        '(terms["loss"] * weight[part].to(self.device)).sum()',
+        '(terms["loss"] * there["w"][part]).sum()',
         'terms["loss"].sum()',
         f"{_WIRES}::test_the_loss_is_weighted_by_the_sampler",
     ),
@@ -245,15 +245,15 @@ MUTANTS = (
     Mutant(
         "u keeps its sign in the mirror",
         "spaces/features.py",
-        "= -maps[..., u, :, :, :] - 2",
-        "= maps[..., u, :, :, :] - 0",
+        "= -maps[..., u, :, :, :]",
+        "= maps[..., u, :, :, :]",
         "tests/spaces/test_features.py::test_seen_in_a_mirror_u_changes_its_sign",
     ),
     Mutant(
         "not calibrated",
         "detectors/fusion.py",
-        "[scale(scores[part]) for part, scale in scales.items()]",
-        "[scores[part] for part in scales]",
+        "sum(scale(scores[part]) for part, scale in scales.items())",
+        "sum(scores[part] for part in scales)",
         "tests/detectors/test_infilling.py",
     ),
 )
