@@ -18,8 +18,6 @@ from ramvid_vad.watch.clips import Recent
 from ramvid_vad.watch.folder import Folder, days_to_keep
 from ramvid_vad.watch.page.picture import marked
 
-TODAY = date.today().isoformat()
-
 
 def lines(capsys) -> list[dict]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -43,7 +41,8 @@ def test_an_event_is_told_with_picture_and_clip(film, tmp_path, capsys):
     assert (last["camera"], last["id"], last["kind"]) == ("door", 1, "anomaly")
     assert (last["start_frame"], last["end_frame"]) == (10, 19)
     assert last["severity"] == pytest.approx(BRIGHT / 128, abs=0.02)
-    assert [json.loads(line) for line in (tmp_path / TODAY / "events.jsonl").read_text().splitlines()] == told
+    written = [line for day in sorted(tmp_path.glob("*/events.jsonl")) for line in day.read_text().splitlines()]
+    assert [json.loads(line) for line in written] == told  # of two days, where the test runs over midnight
     assert (tmp_path / last["thumbnail"]).read_bytes()[:2] == b"\xff\xd8"
     means = [float(frame.mean()) for frame in read_frames(str(tmp_path / last["clip"]))]
     before = sum(mean < 128 for mean in means[:-5])
@@ -55,7 +54,7 @@ def test_the_nearest_normal_example_and_the_light_are_told(film, tmp_path, capsy
     watch(film, tmp_path, ByNight()).run(lambda: False)
     said = capsys.readouterr()
     last = json.loads(said.out.splitlines()[-1])
-    assert (last["normal_example"], last["normal_picture"]) == (0, f"{TODAY}/000001.normal.jpg")
+    assert (last["normal_example"], last["normal_picture"]) == (0, last["thumbnail"].replace(".jpg", ".normal.jpg"))
     crop = read_image(str(tmp_path / last["normal_picture"]))
     assert crop.shape == (24, 32, 3) and np.abs(crop.mean((0, 1)) - [0, 200, 0]).max() < 5
     assert said.err.splitlines().count(f"{film}: night") == 1  # not at every frame
@@ -137,7 +136,8 @@ def test_two_watches_do_not_share_a_folder(film, tmp_path):
 
 
 def test_keep_removes_our_own_old_files_and_nothing_else(tmp_path):
-    old, edge = (str(date.today() - timedelta(days=days)) for days in (15, 14))
+    today = date.today()
+    old, edge = (str(today - timedelta(days=days)) for days in (15, 14))
     names = ["events.jsonl", "000001.jpg", "000001.mp4", "holiday.jpg", "1.mp4", "000001.mp4.part"]
     for folder in (old, edge, "notes", "2026-99-99", f"{old}-copy"):
         (tmp_path / folder).mkdir()
@@ -151,14 +151,14 @@ def test_keep_removes_our_own_old_files_and_nothing_else(tmp_path):
     (tmp_path / "2020-01-02").mkdir()
     (tmp_path / "2020-01-02" / "000009.mp4").write_text("x")
     folder = Folder(str(tmp_path), days_to_keep("14d"))
-    assert folder.sweep(date.today()) == 4
+    assert folder.sweep(today) == 4
     assert sorted(os.listdir(tmp_path / old)) == sorted([*names[3:], "000002.jpg"])
     assert not (tmp_path / "2020-01-02").exists() and (outside / "000001.jpg").exists()
     for kept in (edge, "notes", "2026-99-99", f"{old}-copy"):
         assert sorted(os.listdir(tmp_path / kept)) == sorted(names)
     folder.close()
     folder = Folder(str(tmp_path), days_to_keep(""))
-    assert folder.sweep(date.today() + timedelta(days=9999)) == 0
+    assert folder.sweep(today + timedelta(days=9999)) == 0
     folder.close()
 
 
