@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.beside import always
 from ramvid_vad.runtime.files import replacing_together, sha256_of, write_text
 from ramvid_vad.video.benchmarks.scenes import scene_of
 from ramvid_vad.video.decoding.frame_rate import frame_rate
@@ -104,8 +105,11 @@ class Detector(ABC):
         """
         raise NotImplementedError(f"{self.name} scores whole videos alone")
 
-    def stream_ahead(self, frames: Iterable[Frame], key: int = 0, maps: bool = True) -> Iterator[FrameScore]:
-        """The same scores as ``stream``, for frames that need not be waited for: several may be worked on at once."""
+    def stream_ahead(
+        self, frames: Iterable[Frame], key: int = 0, maps: bool = True, ready: Callable[[], bool] = always
+    ) -> Iterator[FrameScore]:
+        """The same scores as ``stream``, where several frames may be worked on at once. ready: whether the next frame
+        can be had without waiting for it; where not, scores are given first."""
         return self.stream(frames, key, maps)
 
     @classmethod

@@ -17,7 +17,7 @@ from ramvid_vad.detectors.appearance import BOX, NearestFeature, farthest, patch
 from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, cells, colour_and_grey
 from ramvid_vad.detectors.motion import FIELDS, fields_between
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.beside import in_order
+from ramvid_vad.runtime.beside import always, in_order, never
 from ramvid_vad.runtime.progress import counted, progress_bar, say
 from ramvid_vad.spaces.backbones import FrozenFeatures, installed
 from ramvid_vad.spaces.motion import with_pairs
@@ -104,13 +104,12 @@ class CalibratedSum(Detector):
     def stream(self, frames: Iterable[Frame], key: int = 0, maps: bool = True) -> Iterator[FrameScore]:
         """Each score as soon as its frame is there, but the first one's, which waits for the second frame; ``map``
         holds the calibrated sum at each cell."""
-        return self._scored(frames, maps, ahead=0)
+        return self.stream_ahead(frames, key, maps, never)
 
-    def stream_ahead(self, frames: Iterable[Frame], key: int = 0, maps: bool = True) -> Iterator[FrameScore]:
-        return self._scored(frames, maps, ahead=None)
-
-    def _scored(self, frames: Iterable[Frame], maps: bool, ahead: int | None) -> Iterator[FrameScore]:
-        for parts, where in part_scores(frames, self.appearance, maps, ahead):
+    def stream_ahead(
+        self, frames: Iterable[Frame], key: int = 0, maps: bool = True, ready: Callable[[], bool] = always
+    ) -> Iterator[FrameScore]:
+        for parts, where in part_scores(frames, self.appearance, maps, ready):
             map = calibrated_sum(where, self.scales).astype(np.float32) if maps else None
             yield FrameScore(float(calibrated_sum(parts, self.scales)), parts, map)
 
@@ -165,18 +164,18 @@ def parts_of(
 
 
 def part_scores(
-    frames: Iterable[Frame], appearance: NearestFeature | None, maps: bool = False, ahead: int | None = None
+    frames: Iterable[Frame], appearance: NearestFeature | None, maps: bool = False, ready: Callable[[], bool] = always
 ) -> Iterator[tuple[dict[str, float], dict[str, np.ndarray]]]:
     """Of each frame the score and, if they are wanted, the map (h, w) of each of PARTS (without appearance: of FIELDS).
 
-    As ``motion_fields`` has it, the first frame takes the motion of the second. ahead: as ``in_order`` has it.
+    As ``motion_fields`` has it, the first frame takes the motion of the second. ready: as ``in_order`` has it.
     """
     reduced_too = ((colour, reduced(grey)[..., 0]) for colour, grey in colour_and_grey(frames))
     calls = (
         (partial(_moves, now, before, maps), partial(_looks, appearance, colour, maps))
         for (colour, _), (_, now), (_, before) in with_pairs(reduced_too)
     )
-    for (scores, where), (more, there) in in_order(calls, ahead):
+    for (scores, where), (more, there) in in_order(calls, ready=ready):
         yield scores | more, where | there
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
@@ -24,6 +24,7 @@ from ramvid_vad.events.health import SETTLE, Health, Monitor, Normal
 from ramvid_vad.events.light import NIGHT, Light
 from ramvid_vad.events.threshold import Threshold
 from ramvid_vad.events.zones import zone_mask
+from ramvid_vad.runtime.beside import never
 from ramvid_vad.runtime.files import replacing_together, sha256_of, write_text
 from ramvid_vad.spaces.space import LINES
 
@@ -85,7 +86,10 @@ class Camera:
         return f"{measure}; by day: {self.threshold.sentence()}; by night: {self.night.threshold.sentence()}"
 
     def stream(
-        self, frames: Iterable[tuple[float, Frame] | tuple[float, Frame, bool]], live: bool = True, settle: float = 0.0
+        self,
+        frames: Iterable[tuple[float, Frame] | tuple[float, Frame, bool]],
+        ready: Callable[[], bool] = never,
+        settle: float = 0.0,
     ) -> Iterator[Moment]:
         """Frames (seconds, uint8 (H, W, 3), or a pair of it and the file's luma) -> a moment each, in order.
 
@@ -93,22 +97,22 @@ class Camera:
         first frame on in which nothing counts: a camera that was just opened.  Where the light changes between day and
         night, events end, and scores pause for a second: that is no event.  Constant memory; a moment comes when its
         detector knows its score (``fast``: at once) and the next frame is scored: the last moment holds the ends of
-        what went on. Not ``live``: several frames at once.
+        what went on. ready: whether the next frame can be had without waiting: then several are worked on at once.
         """
         if self.light is None:
-            yield from self._stream(frames, live, settle)
+            yield from self._stream(frames, ready, settle)
             return
         first = told = 0  # frames, and numbers of events, of the lights before
         for light, run in groupby(self.light.of_each(frames), key=itemgetter(0)):
             scored = new = 0
             each_settle = SETTLE if first else settle
-            for moment in self.under(light)._stream((each for _, each in run), live, each_settle):
+            for moment in self.under(light)._stream((each for _, each in run), ready, each_settle):
                 changes = [(kind, event.later(first, told)) for kind, event in moment.changes]
                 scored, new = scored + 1, new + sum(kind == "new" for kind, _ in changes)
                 yield moment._replace(number=first + moment.number, changes=changes, light=light)
             first, told = first + scored, told + new
 
-    def _stream(self, frames: Iterable[Sequence], live: bool, settle: float) -> Iterator[Moment]:
+    def _stream(self, frames: Iterable[Sequence], ready: Callable[[], bool], settle: float) -> Iterator[Moment]:
         """In one light."""
         monitor = Monitor(self.normal, self.fps)
         length, gap = window(self.min_seconds, self.fps), round(GAP * self.fps)
@@ -135,8 +139,7 @@ class Camera:
         watched: np.ndarray | None = None
         faulty: Event | None = None
         last: Moment | None = None
-        scoring = self.detector.stream if live else self.detector.stream_ahead
-        for number, scored in enumerate(scoring(seen())):
+        for number, scored in enumerate(self.detector.stream_ahead(seen(), ready=ready)):
             seconds, frame, health = waiting.popleft()
             if self.zone and watched is None:
                 watched = zone_mask(self.zone, frame.shape[:2], scored.map.shape)

@@ -33,12 +33,23 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
     return [result for (result,) in in_order(calls, ahead=len(items))]
 
 
-def in_order(items: Iterable[Sequence[Callable[[], Result]]], ahead: int | None = None) -> Iterator[list[Result]]:
+def always() -> bool:
+    return True
+
+
+def never() -> bool:
+    return False
+
+
+def in_order(
+    items: Iterable[Sequence[Callable[[], Result]]], ahead: int | None = None, ready: Callable[[], bool] = always
+) -> Iterator[list[Result]]:
     """The results of each item's calls, which run beside each other.
 
-    ahead: further items that are asked for and begun before an item's results are given; None: as many as there are
-    workers; 0: none. A call that a worker makes of this function runs all in that worker. What a call raises is raised
-    in its turn, and no other is begun.
+    ahead: further items that are asked for and begun, at most, before an item's results are given; None: as many as
+    there are workers.  ready: whether the next item can be had without waiting: where not, results are given first. A
+    call that a worker makes of this function runs all in that worker. What a call raises is raised in its turn, and no
+    other is begun.
     """
     if getattr(_here, "working", False):
         yield from ([call() for call in item] for item in items)
@@ -50,7 +61,7 @@ def in_order(items: Iterable[Sequence[Callable[[], Result]]], ahead: int | None 
         try:
             for item in items:
                 begun.append([pool.submit(call) for call in item])
-                if len(begun) > ahead:
+                while begun and (len(begun) > ahead or not ready()):
                     yield [future.result() for future in begun.popleft()]
             while begun:
                 yield [future.result() for future in begun.popleft()]

@@ -39,9 +39,11 @@ LOST = "lost"  # fault of a stream from which nothing comes
 class Camera(Protocol):
     """What knows the camera's normal video."""
 
-    def stream(self, frames: Iterator[tuple[float, Pair, bool]], *, settle: float) -> Iterator[Any]:
+    def stream(
+        self, frames: Iterator[tuple[float, Pair, bool]], ready: Callable[[], bool], settle: float
+    ) -> Iterator[Any]:
         """(seconds, frame, whether some were missed before it) one by one -> a Moment each; those of the first
-        ``settle`` seconds tell of nothing."""
+        ``settle`` seconds tell of nothing. ready: whether the next frame is there."""
 
     def under(self, light: str) -> Any:
         """What has the ``examples`` of a moment's light."""
@@ -112,7 +114,8 @@ class Watch:
             self._reader.start()
             while not stop() and not (self.queue.ended and not len(self.queue) and self._held is None):
                 base = self.counters.scored
-                for moment in self._camera.stream(self._frames(stop), settle=SETTLE if base else 0.0):
+                settle = SETTLE if base else 0.0
+                for moment in self._camera.stream(self._frames(stop), lambda: len(self.queue) > 0, settle):
                     self._score(moment, base)
         finally:
             self._finish()

@@ -12,6 +12,7 @@ from ramvid_vad.detectors.detector import Detector
 from ramvid_vad.detectors.motion import FrameDifference
 from ramvid_vad.detectors.registry import PEERS
 from ramvid_vad.events.camera import Camera
+from ramvid_vad.runtime import beside
 from ramvid_vad.video.reader import read_colour_and_grey, read_frames, read_image
 from ramvid_vad.video.writer import write_video
 
@@ -66,6 +67,22 @@ def test_a_score_is_there_when_its_frame_is(top):
 
     behind = [len(taken) for _ in detector.stream(frames())]
     assert behind == [2, 2, 3, 4, 5]  # the first frame takes the motion of the second
+
+
+def test_frames_that_wait_are_worked_on_together_and_none_is_waited_for(top, monkeypatch):
+    """Two frames wait at the second one's turn and again at the fifth; the scores are those of one by one."""
+    monkeypatch.setattr(beside, "workers", lambda: 3)
+    detector, taken = ramvid_vad.load(str(top / "cam")), []
+
+    def frames():
+        for frame in street(0, 9):
+            taken.append(1)
+            yield frame
+
+    waiting = iter([True, True] + [False] * 5 + [True, True] + [False] * 9)
+    scored = [(len(taken), each.score) for each in detector.stream_ahead(frames(), ready=lambda: next(waiting))]
+    assert [behind for behind, _ in scored] == [3, 3, 3, 4, 5, 8, 8, 8, 9]
+    assert [score for _, score in scored] == [each.score for each in detector.stream(street(0, 9))]
 
 
 def test_events_pictures_and_clips_and_again(top, tmp_path, capsys):

@@ -53,7 +53,7 @@ class Brightness:
     def __init__(self, delay: float = 0.0) -> None:
         self.delay, self.seen = delay, []
 
-    def stream(self, frames, *, settle=0.0):
+    def stream(self, frames, ready=None, settle=0.0):
         open_, ids, last = {}, itertools.count(), None
         for number, (seconds, (frame, _), _) in enumerate(frames):
             time.sleep(self.delay)
@@ -96,8 +96,8 @@ class ByNight(Brightness):
     def under(self, light):
         return self if light == "night" else None
 
-    def stream(self, frames, *, settle=0.0):
-        for moment in super().stream(frames, settle=settle):
+    def stream(self, frames, ready=None, settle=0.0):
+        for moment in super().stream(frames, ready, settle):
             for _, event in moment.changes:
                 event.normal_example = None if event.fault else 0
             yield replace(moment, light="night")

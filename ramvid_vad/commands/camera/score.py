@@ -15,6 +15,7 @@ from ramvid_vad.events.camera import FILE, Camera
 from ramvid_vad.events.light import NIGHT
 from ramvid_vad.events.recording import Recorder, frame_row, record, table
 from ramvid_vad.options import RunOptions
+from ramvid_vad.runtime.beside import always
 from ramvid_vad.runtime.files import sha256_of, write_text
 from ramvid_vad.runtime.logger import result_dir
 from ramvid_vad.runtime.progress import counted, progress_bar, say, warn
@@ -101,7 +102,7 @@ def _score(model: Detector | Camera, digest: str, path: str, out: str, overlay: 
                 recorder = Recorder(stem, model, fps)
                 frames = enumerate(counted(read_colour_and_grey(path), bar.update))
                 timed = ((n / recorder.rate, frame) for n, frame in frames)
-                record(recorder, model.stream(timed, live=False), drawn)
+                record(recorder, model.stream(timed, ready=always), drawn)
                 write_report(model, path, recorder, f"{stem}.report.html")
                 text, count, peak = recorder.table(made_from), len(recorder.rows), -recorder.highest[1]
                 unusual = sum(not event.fault for event in recorder.events)
