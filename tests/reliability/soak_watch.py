@@ -121,7 +121,9 @@ def start(server: HttpServer | RtspServer, arguments: argparse.Namespace, out: P
     """The watch, in the same folder each time."""
     words = [sys.executable, "-m", "ramvid_vad", "watch", server.address, "--model", arguments.model, "--out", str(out)]
     with open(out.parent / "out.txt", "ab") as told, open(out.parent / "err.txt", "ab") as said:
-        return subprocess.Popen(words, cwd=ROOT, env=without_launcher(), stdout=told, stderr=said)
+        environment = without_launcher()
+        del environment["OMP_NUM_THREADS"]  # as many threads as its user would get
+        return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=told, stderr=said)
 
 
 def end(process: subprocess.Popen) -> None:
