@@ -36,6 +36,7 @@ from ramvid_vad.api import fit
 from ramvid_vad.demo.street import generate
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.events.calibration import threshold_of
+from ramvid_vad.events.camera import Camera
 from ramvid_vad.events.events import GAP, alarms, smoothed, window
 from ramvid_vad.events.threshold import Threshold
 from ramvid_vad.video.decoding.frame_rate import frame_rate
@@ -216,7 +217,7 @@ def vtest(work: Path, path: str, rate: float) -> list[dict]:
     return rows
 
 
-def ped2(data: Path) -> tuple[list[dict], list[dict]]:
+def ped2(work: Path, data: Path) -> tuple[list[dict], list[dict]]:
     """Rows of the alarms in normal video that was kept away, and of the labelled events found."""
     training, testing = find_videos(str(data / "training")), find_videos(str(data / "testing"))
     fps = frame_rate(training[0])
@@ -225,25 +226,36 @@ def ped2(data: Path) -> tuple[list[dict], list[dict]]:
     def levels(scores: np.ndarray, threshold: Threshold) -> np.ndarray:
         return (smoothed(scores, length, threshold.usual) - threshold.usual) / (threshold.value - threshold.usual)
 
-    counts, frames = dict.fromkeys(PED2_RATES, 0), 0
+    def camera_of(paths: list[str]) -> Camera:
+        fit(paths, str(work / "ped2_camera"), progress=False)
+        return Camera.load(str(work / "ped2_camera"))
+
+    counts, how, frames = dict.fromkeys(PED2_RATES, 0), {rate: set() for rate in PED2_RATES}, 0
     for fold in range(FOLDS):
         away = training[fold::FOLDS]
-        detector = fit([path for path in training if path not in away], progress=False)
-        scores = [detector.score(path, maps=False).frames for path in away]
+        camera = camera_of([path for path in training if path not in away])
+        scores = [camera.detector.score(path, maps=False).frames for path in away]
         frames += sum(map(len, scores))
         for rate in PED2_RATES:
-            threshold = threshold_of(detector.normal, fps, rate, SECONDS)
+            threshold = threshold_of(camera.curves, fps, rate, SECONDS)
             counts[rate] += sum(len(alarms(levels(each, threshold), gap)) for each in scores)
+            how[rate].add(threshold.how)
     hours = frames / fps / 3600
     false = [
-        {"asked per hour": rate, "alarms": count, "in minutes": 60 * hours, "per hour": count / hours}
+        {
+            "asked per hour": rate,
+            "threshold": " or ".join(sorted(how[rate])),
+            "alarms": count,
+            "in minutes": 60 * hours,
+            "per hour": count / hours,
+        }
         for rate, count in counts.items()
     ]
-    detector = fit(training, progress=False)
-    scores = {path: detector.score(path, maps=False).frames for path in testing}
+    camera = camera_of(training)
+    scores = {path: camera.detector.score(path, maps=False).frames for path in testing}
     found = []
     for rate in (RATES[0], *PED2_RATES):
-        threshold = threshold_of(detector.normal, fps, rate, SECONDS)
+        threshold = threshold_of(camera.curves, fps, rate, SECONDS)
         late, truth, wrong = [], 0, 0
         for path, each in scores.items():
             level = levels(each, threshold)
@@ -273,7 +285,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     rows, more = [], {}
     if options.ped2:
-        more["ped2, false"], more["ped2, found"] = ped2(Path(options.ped2))
+        more["ped2, false"], more["ped2, found"] = ped2(options.work, Path(options.ped2))
         print_table("UCSD Ped2: alarms in normal video that was kept away from fitting", more["ped2, false"])
         print_table("UCSD Ped2: labelled events found", more["ped2, found"])
     for rate in RATES:

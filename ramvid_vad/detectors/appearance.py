@@ -6,8 +6,8 @@ here (``spaces.backbones``). Deep features and the nearest neighbour are the sim
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, colour
+from ramvid_vad.runtime.beside import in_order
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.spaces.backbones import FrozenFeatures
 from ramvid_vad.spaces.space import reduced
@@ -28,7 +29,7 @@ FRAMES = 1_000  # of normal video, at least, evenly spread, from which the patch
 VIDEOS = 64  # of normal video, at most, evenly spread: more would only be decoded for long
 ADDED, ADDED_FRAMES = 100, 200  # new centres, at most, from at least so many frames, of each normal video added later
 BOX = 5  # side of the box whose mean is taken, in cells of 8 pixels
-_BATCH = 8  # frames per pass of the network
+FOLDS = 4  # groups of normal video, of which each is left out once
 _ROUNDS = 20  # of k-means, at most
 _QUERIES = 512  # patches compared at once: their distances stay in the cache
 
@@ -93,10 +94,37 @@ def k_means(points: np.ndarray, centres: int) -> np.ndarray:
     return np.ascontiguousarray(found.cluster_centers_, np.float32)
 
 
-def patch_memory(
+class Patches(NamedTuple):
+    """Patches of normal video. clips: it was learned from.  lengths: frames of each.  features (m, D).  clip, frame
+    (m,): of each patch, numbers in these."""
+
+    clips: list[Clip]
+    lengths: list[int]
+    features: torch.Tensor
+    clip: np.ndarray
+    frame: np.ndarray
+
+    def folds(self) -> list[list[tuple[int, int, int]]]:
+        """FOLDS groups of (clip, first frame, end): clips in turn, or, of fewer clips, one after the other fourth of
+        each."""
+        each = range(len(self.clips))
+        if len(self.clips) >= FOLDS:
+            return [[(clip, 0, self.lengths[clip]) for clip in each[fold::FOLDS]] for fold in range(FOLDS)]
+        ends = [[self.lengths[clip] * fold // FOLDS for clip in each] for fold in range(FOLDS + 1)]
+        return [[(clip, ends[fold][clip], ends[fold + 1][clip]) for clip in each] for fold in range(FOLDS)]
+
+    def without(self, group: Sequence[tuple[int, int, int]]) -> PatchMemory:
+        """The memory of all but the patches of a group."""
+        kept = np.ones(len(self.clip), bool)
+        for clip, first, end in group:
+            kept &= (self.clip != clip) | (self.frame < first) | (self.frame >= end)
+        return PatchMemory.of(self.features[torch.from_numpy(kept)])
+
+
+def normal_patches(
     clips: Sequence[Clip], network: Callable[[np.ndarray], torch.Tensor], progress: bool = False
-) -> PatchMemory:
-    """Centres of PATCHES patches, drawn at random in about FRAMES frames that are evenly spread over the normal clips.
+) -> Patches:
+    """PATCHES patches, drawn at random in about FRAMES frames that are evenly spread over the normal clips.
 
     network: such as ``spaces.backbones.FrozenFeatures``. progress: show bars. At most VIDEOS clips are read,
     evenly spread. A pure function of the clips.
@@ -104,18 +132,27 @@ def patch_memory(
     clips = evenly_spread(clips, VIDEOS)
     rng = np.random.default_rng(0)
     about = sum(clip.about_how_many() for clip in clips)
+    chosen: list[list[tuple[int, np.ndarray]]] = []
+    lengths = [0] * len(clips)
     with progress_bar("reading normal video", "frame", about or None, shown=progress) as bar:
-        chosen = [evenly(counted(clip.frames(), bar.update), -(-FRAMES // len(clips))) for clip in clips]
-    number = sum(map(len, chosen))
-    per_frame = -(-PATCHES // number)
-    kept = []
-    with progress_bar("features of normal video", "frame", number, shown=progress) as bar:
-        for frames in chosen:
-            for maps in in_batches(network, frames, bar.update):
-                cells = maps.flatten(0, 1)
-                kept.append(cells[torch.from_numpy(rng.permutation(len(cells))[:per_frame])])
-    patches = torch.cat(kept)
-    return PatchMemory.of(patches[torch.from_numpy(rng.permutation(len(patches))[:PATCHES])])
+        for number, clip in enumerate(clips):
+            kept = Thinned(-(-FRAMES // len(clips)), lambda numbered: (numbered[0], reduced(numbered[1])))
+            for numbered in enumerate(counted(clip.frames(), bar.update)):
+                kept.add(numbered)
+                lengths[number] += 1
+            chosen.append(kept.items)
+    places = [(clip, frame) for clip, frames in enumerate(chosen) for frame, _ in frames]
+    per_frame = -(-PATCHES // len(places))
+    calls = ([partial(network, picture[None])] for frames in chosen for _, picture in frames)
+    features, whence = [], []
+    with progress_bar("features of normal video", "frame", len(places), shown=progress) as bar:
+        for place, (maps,) in zip(places, counted(in_order(calls), bar.update), strict=True):
+            cells = maps[0].flatten(0, 1)
+            features.append(cells[torch.from_numpy(rng.permutation(len(cells))[:per_frame])])
+            whence += [place] * len(features[-1])
+    order = rng.permutation(len(whence))[:PATCHES]
+    clip_of, frame_of = np.array(whence)[order].T
+    return Patches(clips, lengths, torch.cat(features)[torch.from_numpy(order)], clip_of, frame_of)
 
 
 def farthest(distances: torch.Tensor) -> float:
@@ -132,16 +169,6 @@ def evenly(frames: Iterable[np.ndarray], least: int) -> list[np.ndarray]:
     return kept.items
 
 
-def in_batches(
-    network: Callable[[np.ndarray], torch.Tensor], frames: Iterable[np.ndarray], tick: Callable[[int], Any]
-) -> Iterator[torch.Tensor]:
-    """Features (h, w, channels) of each frame."""
-    frames = iter(frames)
-    while batch := [reduced(frame) for frame in islice(frames, _BATCH)]:
-        yield from network(np.stack(batch))
-        tick(len(batch))
-
-
 class NearestFeature(Detector):
     """Distance of each patch to the nearest one of normal video."""
 
@@ -153,7 +180,7 @@ class NearestFeature(Detector):
     @classmethod
     def fit(cls, normal: Sequence[str], progress: bool = True, **training: Any) -> "NearestFeature":
         network = FrozenFeatures()
-        return cls(network, patch_memory([Clip(path) for path in normal], network, progress))
+        return cls(network, PatchMemory.of(normal_patches([Clip(path) for path in normal], network, progress).features))
 
     def distances(self, frame: np.ndarray) -> torch.Tensor:
         """Distance to normal video at each cell of a frame uint8 (H, W, 3), (h, w)."""

@@ -23,7 +23,7 @@ from ramvid_vad.runtime.beside import always
 from ramvid_vad.runtime.files import replacing_together, sha256_of, write_text
 from ramvid_vad.video.benchmarks.scenes import scene_of
 from ramvid_vad.video.decoding.frame_rate import frame_rate
-from ramvid_vad.video.reader import read_colour_and_grey, read_frames
+from ramvid_vad.video.reader import Clip, read_colour_and_grey, read_frames
 
 FORMAT = 2  # of the folder: one that older versions cannot read raises it
 SCENES_FILE = "scenes.json"  # in a folder that has a folder with a detector for each scene
@@ -111,6 +111,11 @@ class Detector(ABC):
         """The same scores as ``stream``, where several frames may be worked on at once. ready: whether the next frame
         can be had without waiting for it; where not, scores are given first."""
         return self.stream(frames, key, maps)
+
+    def cross_fitted(self, frames: int) -> list[tuple["Detector", Clip]]:
+        """Parts of the normal video that ``fit`` learned from, about ``frames`` in all, each with a detector as this
+        one would be had it not learned from that part; []: that would take long, or it is not known any more."""
+        return []
 
     @classmethod
     def streams(cls) -> bool:

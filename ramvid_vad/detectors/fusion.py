@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from ramvid_vad.detectors.appearance import BOX, NearestFeature, farthest, patch_memory
+from ramvid_vad.detectors.appearance import BOX, FOLDS, NearestFeature, Patches, PatchMemory, farthest, normal_patches
 from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, cells, colour_and_grey
 from ramvid_vad.detectors.motion import FIELDS, fields_between
 from ramvid_vad.errors import InputError
@@ -67,7 +67,8 @@ def calibrated_sum(scores: Mapping[str, np.ndarray], scales: Mapping[str, LogSca
 class CalibratedSum(Detector):
     """Frame difference, optical flow and the distance to the nearest frozen feature of normal video.
 
-    held_out: names of the clips that set the scales.  normal: sums (n,) of these, what is usual.
+    held_out: names of the clips that set the scales.  normal: sums (n,) of these, what is usual.  patches: of the other
+    normal video, from which its centres were made; None: it was loaded, or knows no appearance.
     """
 
     name, title, needs = "calibrated", "difference + flow + feature", ("normal video", "features")
@@ -78,9 +79,11 @@ class CalibratedSum(Detector):
         scales: dict[str, LogScale],
         held_out: list[str],
         normal: list[np.ndarray],
+        patches: Patches | None = None,
     ) -> None:
         self.appearance, self.scales = appearance, scales
         self.held_out, self.normal, self.card = held_out, normal, {}
+        self._patches = patches
 
     @classmethod
     def fit(cls, normal: Sequence[str], progress: bool = True, **training: Any) -> "CalibratedSum":
@@ -88,10 +91,11 @@ class CalibratedSum(Detector):
         each does. About 0.1 s per frame on one core. Without the packages of the frozen network motion stands alone,
         and one line says so. InputError: fewer than FEWEST frames."""
         learning, held_out = split(normal, progress)
-        appearance = None
+        appearance = patches = None
         if installed():
             network = FrozenFeatures()
-            appearance = NearestFeature(network, patch_memory(learning, network, progress))
+            patches = normal_patches(learning, network, progress)
+            appearance = NearestFeature(network, PatchMemory.of(patches.features))
         else:
             say(f"the frozen network is not installed ({PACKAGES}): motion alone is scored", sys.stderr)
         about = sum(clip.about_how_many() for clip in held_out)
@@ -99,7 +103,23 @@ class CalibratedSum(Detector):
             seen = [parts_of(clip.colour_and_grey(), appearance, bar.update) for clip in held_out]
         scales = {part: log_scale(np.concatenate([scores[part] for scores in seen])) for part in seen[0]}
         sums = [calibrated_sum(scores, scales) for scores in seen]
-        return cls(appearance, scales, [str(clip) for clip in held_out], sums)
+        return cls(appearance, scales, [str(clip) for clip in held_out], sums, patches)
+
+    def cross_fitted(self, frames: int) -> list[tuple[Detector, Clip]]:
+        """Parts of the video it learned from, each with a detector that has its scales and all of its patches but those
+        of a fourth of that video, the part among it. Motion alone learns nothing else."""
+        if self._patches is None or sum(self._patches.lengths) < FOLDS * FEWEST:
+            return []
+        share, found = min(frames / sum(self._patches.lengths), 1), []
+        for group in self._patches.folds():
+            appearance = NearestFeature(self.appearance.network, self._patches.without(group))
+            other = CalibratedSum(appearance, self.scales, [], [])
+            for clip, first, end in group:
+                source = self._patches.clips[clip]
+                begin = source.first + first
+                if taken := round(share * (end - first)):
+                    found.append((other, Clip(source.path, begin, begin + taken)))
+        return found
 
     def stream(self, frames: Iterable[Frame], key: int = 0, maps: bool = True) -> Iterator[FrameScore]:
         """Each score as soon as its frame is there, but the first one's, which waits for the second frame; ``map``

@@ -13,7 +13,7 @@ from ramvid_vad.events.camera import Camera
 from ramvid_vad.events.events import GAP, smoothed, window
 from ramvid_vad.events.examples import ADDED, EXAMPLES, Examples, keeping
 from ramvid_vad.events.health import Normal, learn
-from ramvid_vad.events.threshold import Threshold, alarm_threshold
+from ramvid_vad.events.threshold import SEEN, Threshold, alarm_threshold
 from ramvid_vad.events.zones import zone_mask
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.video.decoding.frame_rate import about_how_many, frame_rate
@@ -21,6 +21,7 @@ from ramvid_vad.video.finding import evenly_spread
 from ramvid_vad.video.reader import Clip, read_colour_and_grey, read_frames
 
 FPS = 25.0  # where the videos do not say
+FRAMES = 3000  # of held-out normal video, at least, where there are so many: a threshold on few peaks misses its rate
 VIDEOS = 64  # of normal video, at most, evenly spread, whose pictures say what is healthy
 
 
@@ -33,16 +34,20 @@ def camera_of(
     min_seconds: float = 0.5,
     progress: bool = True,
 ) -> Camera:
-    """paths: the normal videos that the detector was fitted on; its held-out ones set the threshold."""
+    """paths: the normal videos that the detector was just fitted on. Its held-out ones set the threshold; where they
+    are shorter than FRAMES, and too short to measure the rate, more is held out by turns (``cross_fitted``)."""
     fps = next((rate for rate in map(frame_rate, paths) if rate), FPS)
     if isinstance(detector, CalibratedSum) and not zone:
-        curves = detector.normal
+        curves = list(detector.normal)
     else:
-        curves = [curve(detector, clip, zone, progress) for clip in split(paths)[1]]
+        curves = curves_of([(detector, clip) for clip in split(paths)[1]], zone, progress)
+    more = min(FRAMES, SEEN * 3600 * fps / alarms_per_hour) - sum(map(len, curves))
+    if more > 0:
+        curves += curves_of(detector.cross_fitted(round(more)), zone, progress)
     threshold = threshold_of(curves, fps, alarms_per_hour, min_seconds)
     examples = Examples()
     normal = health_of(evenly_spread(paths, VIDEOS), examples, detector, EXAMPLES, progress)
-    return Camera(name, detector, threshold, normal, list(curves), fps, min_seconds, zone, examples)
+    return Camera(name, detector, threshold, normal, curves, fps, min_seconds, zone, examples)
 
 
 def threshold_of(curves: Sequence[np.ndarray], fps: float, alarms_per_hour: float, min_seconds: float) -> Threshold:
@@ -51,16 +56,19 @@ def threshold_of(curves: Sequence[np.ndarray], fps: float, alarms_per_hour: floa
     return alarm_threshold(levels, fps, alarms_per_hour, round(GAP * fps))
 
 
-def curve(detector: Detector, clip: Clip, zone: str, progress: bool) -> np.ndarray:
-    """Scores (n,) of the zone of a clip."""
-    frames, watched, scores = clip.colour_and_grey(), None, []
-    first = next(frames)
-    with progress_bar(f"scoring {clip}", "frame", clip.about_how_many() or None, shown=progress) as bar:
-        for scored in counted(detector.stream_ahead(chain([first], frames), maps=bool(zone)), bar.update):
-            if zone and watched is None:
-                watched = zone_mask(zone, first[0].shape[:2], scored.map.shape)
-            scores.append(scored.score if watched is None else float(scored.map[watched].max()))
-    return np.array(scores)
+def curves_of(clips: Sequence[tuple[Detector, Clip]], zone: str, progress: bool) -> list[np.ndarray]:
+    """Scores (n,) of the zone of each clip, by the detector beside it."""
+    about, curves = sum(clip.about_how_many() for _, clip in clips), []
+    with progress_bar("scoring normal video", "frame", about or None, shown=progress and bool(clips)) as bar:
+        for detector, clip in clips:
+            frames, watched, scores = clip.colour_and_grey(), None, []
+            first = next(frames)
+            for scored in counted(detector.stream_ahead(chain([first], frames), maps=bool(zone)), bar.update):
+                if zone and watched is None:
+                    watched = zone_mask(zone, first[0].shape[:2], scored.map.shape)
+                scores.append(scored.score if watched is None else float(scored.map[watched].max()))
+            curves.append(np.array(scores))
+    return curves
 
 
 def health_of(
@@ -97,7 +105,7 @@ def add_normal(camera: Camera, paths: Sequence[str], progress: bool = True) -> i
         if detector.appearance is not None:
             usual = float(np.exp(detector.scales["features"].mean))
             added += detector.appearance.learn(read_frames(path), usual)
-        found = curve(detector, Clip(path), camera.zone, progress)
+        (found,) = curves_of([(detector, Clip(path))], camera.zone, progress)
         camera.curves.append(found)
         detector.held_out.append(f"{os.path.basename(path.rstrip('/'))} (added)")
         detector.normal.append(found)

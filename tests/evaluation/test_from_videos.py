@@ -10,7 +10,7 @@ from PIL import Image
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.evaluate import evaluate
-from ramvid_vad.detectors.appearance import NearestFeature, PatchMemory, evenly, k_means, patch_memory
+from ramvid_vad.detectors.appearance import NearestFeature, PatchMemory, evenly, k_means, normal_patches
 from ramvid_vad.detectors.fusion import PARTS, CalibratedSum, calibrated_sum, log_scale
 from ramvid_vad.detectors.motion import FrameDifference
 from ramvid_vad.errors import InputError
@@ -160,7 +160,8 @@ def pooled(frames):
 
 def test_a_place_that_normal_video_never_showed_scores_high(data, capsys):
     paths = [str(data / "training" / name) for name in "abc"]
-    memory = patch_memory([Clip(path) for path in paths], pooled, progress=True)
+    patches = normal_patches([Clip(path) for path in paths], pooled, progress=True)
+    memory = PatchMemory.of(patches.features)
     shown = capsys.readouterr().err
     assert "reading normal video: 100% 36/36" in shown and "features of normal video: 100% 36/36" in shown
     frames = [frame.copy() for frame in read_frames(paths[2])]
@@ -169,7 +170,8 @@ def test_a_place_that_normal_video_never_showed_scores_high(data, capsys):
     scores = scored.frames
     assert scored.maps[5].argmax() % scored.maps.shape[2] >= 5  # where it was painted over: from cell 40 / 8 on
     assert scores.argmax() == 5 and scores[5] > 5 * np.delete(scores, 5).max()
-    again = NearestFeature(pooled, patch_memory([Clip(path) for path in paths], pooled)).score(frames)
+    again = normal_patches([Clip(path) for path in paths], pooled)
+    again = NearestFeature(pooled, PatchMemory.of(again.features)).score(frames)
     np.testing.assert_array_equal(scores, again.frames)
 
 
