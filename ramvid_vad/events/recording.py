@@ -16,7 +16,7 @@ from ramvid_vad.events.events import GAP, LOW, Event
 from ramvid_vad.events.peaks import Highest, Peak
 from ramvid_vad.page.pictures import decoded, encoded
 from ramvid_vad.runtime.files import write_bytes, write_text
-from ramvid_vad.video.writer import write_video
+from ramvid_vad.video.writer import QUICK, write_video
 
 BEFORE, AFTER, LONGEST = 3.0, 2.0, 20.0  # seconds of a clip before its event begins, after it ends, and of the event
 PICTURED, WORST, APART = 12, 4, 5.0  # events with a picture; highest moments kept, and the seconds between them
@@ -138,7 +138,7 @@ class Recorder:
     def _write_clip(self, number: int) -> None:
         event, frames, _ = self.clips.pop(number)
         about = f"{event.camera}: event {number}, from {event.start_seconds:.1f} s"
-        write_video(self._path(number, "mp4"), map(decoded, frames), self.rate, crf=23, comment=about)
+        write_video(self._path(number, "mp4"), map(decoded, frames), self.rate, 23, about, QUICK)
 
     def _path(self, number: int, kind: str) -> str:
         return os.path.join(f"{self.stem}.events", f"{number:04d}.{kind}")
@@ -168,7 +168,7 @@ def record(recorder: Recorder, moments: Iterable[Moment], overlay: str = "") -> 
     seen = recorder.take(moments)
     if overlay:
         drawn = (overlaid(moment, recorder.camera, recorder.open) for moment in seen)
-        write_video(overlay, drawn, recorder.rate, crf=23)
+        write_video(overlay, drawn, recorder.rate, crf=23, preset=QUICK)
     else:
         for _ in seen:
             pass

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ramvid_vad.page.pictures import decoded, encoded
-from ramvid_vad.video.writer import write_video
+from ramvid_vad.video.writer import QUICK, write_video
 
 LINES = 720  # of a clip, at most
 LONGEST = 30.0  # seconds of a clip from the event's begin on
@@ -67,7 +67,7 @@ class Clip:
         """As an mp4 whose frames come at their mean distance. InputError: it cannot be written."""
         first, last = self._stills[0].seconds, self._stills[-1].seconds
         rate = (len(self._stills) - 1) / (last - first) if last > first else 10.0
-        write_video(path, self._frames(), fps=min(max(rate, 1.0), 60.0), crf=20)
+        write_video(path, self._frames(), fps=min(max(rate, 1.0), 60.0), crf=20, preset=QUICK)
 
     def _frames(self) -> Iterator[np.ndarray]:
         size = None
