@@ -1,5 +1,6 @@
 """The thread that reads a source into the queue: a file at its rate, a stream again and again when it breaks off."""
 
+import gc
 import sys
 import threading
 import time
@@ -63,7 +64,7 @@ class Reader:
     def read(self) -> None:
         """All of it, on the calling thread. InputError: a file that cannot be opened."""
         while not self._ending.is_set():
-            ended = ""
+            ended, connection = "", None
             try:
                 with Connection(self._source, self._timeout, self._counters) as connection:
                     lasts, before = connection.lasts, self._counters.read
@@ -77,6 +78,8 @@ class Reader:
                 ended = str(lost)
                 if self._source.kind == "file":
                     raise InputError(f"{self._source.shown}: {ended}") from None
+            connection = None
+            gc.collect()  # PyAV's containers and streams hold each other: their decoders would stay in memory for long
             if ended and not self._ending.is_set():
                 self._told_lost(ended)
                 self._ending.wait(WAITS[min(self._tries, len(WAITS)) - 1])
