@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from ramvid_vad.video.finding import evenly_spread
 from ramvid_vad.video.reader import Clip, read_colour_and_grey, read_frames
 
 FPS = 25.0  # where the videos do not say
-FRAMES = 3000  # of held-out normal video, at least, where there are so many: a threshold on few peaks misses its rate
+FRAMES = 2000  # of held-out normal video, at least, where there are so many: a threshold on few peaks misses its rate
 VIDEOS = 64  # of normal video, at most, evenly spread, whose pictures say what is healthy
 
 
@@ -59,9 +59,14 @@ def threshold_of(curves: Sequence[np.ndarray], fps: float, alarms_per_hour: floa
 def curves_of(clips: Sequence[tuple[Detector, Clip]], zone: str, progress: bool) -> list[np.ndarray]:
     """Scores (n,) of the zone of each clip, by the detector beside it."""
     about, curves = sum(clip.about_how_many() for _, clip in clips), []
+    path, at = "", 0
     with progress_bar("scoring normal video", "frame", about or None, shown=progress and bool(clips)) as bar:
         for detector, clip in clips:
-            frames, watched, scores = clip.colour_and_grey(), None, []
+            if clip.path != path or clip.first < at:  # else what comes later in the same video
+                path, at, video = clip.path, 0, read_colour_and_grey(clip.path)
+            frames = islice(video, clip.first - at, None if clip.end is None else clip.end - at)
+            at = float("inf") if clip.end is None else clip.end
+            watched, scores = None, []
             first = next(frames)
             for scored in counted(detector.stream_ahead(chain([first], frames), maps=bool(zone)), bar.update):
                 if zone and watched is None:

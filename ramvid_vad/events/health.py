@@ -9,12 +9,14 @@ picture that is not the known scene; "cut" is a jump of time.
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.beside import in_order
 from ramvid_vad.video.finding import Thinned
 
 LINES = 120
@@ -102,8 +104,7 @@ def learn(videos: Iterable[Iterable[np.ndarray]], known: Normal | None = None) -
     sharp = None
     for video in videos:
         before = None
-        for frame in video:
-            now = look(frame)
+        for (now,) in in_order([partial(look, frame)] for frame in video):
             scene.add(now.grey)
             sharp = now.sharp if sharp is None else np.minimum(sharp, now.sharp)
             means.append(now.mean)

@@ -19,7 +19,8 @@ from ramvid_vad.scoring.extremes import PEAK_QUANTILE, cluster_peaks
 
 SEEN = 3  # alarms that must be expected in the normal video for the rate to be measured
 FEWEST_PEAKS = 10
-MARGIN = 0.25  # of the way from usual to the highest normal peak, added where nothing better is known
+MARGIN = 0.25  # of the way from usual to the highest normal peak, added where nothing better is known, for each
+BEYOND = 100.0  # times that the time without an alarm shall be longer than the normal video, by its logarithm
 SIGNIFICANT = 1.92  # half of the 95 % point of chi-squared with one degree of freedom
 
 
@@ -100,7 +101,8 @@ def extrapolated(
     level, highest = float(np.quantile(pooled, PEAK_QUANTILE)), float(pooled.max())
     excess = np.concatenate([cluster_peaks(np.asarray(c, np.float64), level, gap) for c in curves]) - level
     if len(excess) < FEWEST_PEAKS:
-        return highest + MARGIN * spread, "margin"
+        longer = np.log(max(period / len(pooled), 1.0)) / np.log(BEYOND)
+        return highest + (MARGIN * float(longer) + 1e-9) * spread, "margin"
     unit = float(excess.mean())
     scaled = excess / unit
     shape, _, scale = genpareto.fit(scaled, floc=0)

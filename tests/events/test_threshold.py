@@ -40,7 +40,10 @@ def test_too_short_video_says_so_and_how_much_it_would_like():
     short = np.zeros(180)
     short[90] = 4.0
     found = alarm_threshold([short], FPS, 0.5, GAP)
-    assert found.how == "margin" and found.value == 5.0 and found.measured == 0  # 4 and a quarter of 4
+    assert found.how == "margin" and found.measured == 0
+    assert found.value == pytest.approx(4 + 0.25 * 4 * np.log(40) / np.log(100))  # two hours: forty times as long
+    often = alarm_threshold([short], FPS, 30.0, GAP)  # one in two minutes
+    assert often.how == "margin" and often.value == pytest.approx(4.0) and often.measured == 0
     assert "3 minutes" in found.sentence() and "6 hours of held-out normal video" in found.sentence()
 
 
