@@ -64,7 +64,7 @@ class Reader:
     def read(self) -> None:
         """All of it, on the calling thread. InputError: a file that cannot be opened."""
         while not self._ending.is_set():
-            ended, connection = "", None
+            ended = ""
             try:
                 with Connection(self._source, self._timeout, self._counters) as connection:
                     lasts, before = connection.lasts, self._counters.read
