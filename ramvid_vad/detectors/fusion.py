@@ -12,18 +12,19 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from ramvid_vad.detectors.appearance import BOX, FOLDS, NearestFeature, Patches, PatchMemory, farthest, normal_patches
 from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, cells, colour_and_grey
 from ramvid_vad.detectors.motion import FIELDS, fields_between
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.beside import always, in_order, never
+from ramvid_vad.runtime.beside import always, in_order, in_threads, never
 from ramvid_vad.runtime.progress import counted, progress_bar, say
 from ramvid_vad.spaces.backbones import FrozenFeatures, installed
 from ramvid_vad.spaces.motion import with_pairs
 from ramvid_vad.spaces.space import reduced
 from ramvid_vad.video.decoding.frame_rate import about_how_many
-from ramvid_vad.video.reader import Clip, read_frames
+from ramvid_vad.video.reader import Clip, read_numbers
 
 PARTS = (*FIELDS, "features")
 HELD_OUT = 2  # normal videos, the last by name, that calibrate and give no patch
@@ -111,9 +112,11 @@ class CalibratedSum(Detector):
         if self._patches is None or sum(self._patches.lengths) < FOLDS * FEWEST:
             return []
         share, found = min(frames / sum(self._patches.lengths), 1), []
-        for group in self._patches.folds():
-            appearance = NearestFeature(self.appearance.network, self._patches.without(group))
-            other = CalibratedSum(appearance, self.scales, [], [])
+        groups = self._patches.folds()
+        with threadpool_limits(1):  # for all of them: each would set back for the others what it found
+            memories = in_threads(self._patches.without, groups)
+        for group, memory in zip(groups, memories, strict=True):
+            other = CalibratedSum(NearestFeature(self.appearance.network, memory), self.scales, [], [])
             for clip, first, end in group:
                 source = self._patches.clips[clip]
                 begin = source.first + first
@@ -167,7 +170,7 @@ def split(normal: Sequence[str], progress: bool = False) -> tuple[list[Clip], li
         return clips[:-HELD_OUT], clips[-HELD_OUT:]
     about = sum(map(about_how_many, normal))
     with progress_bar("counting frames", "frame", about or None, shown=progress) as bar:
-        counts = [sum(1 for _ in counted(read_frames(path, rgb=False), bar.update)) for path in normal]
+        counts = [sum(1 for _ in counted(read_numbers(path), bar.update)) for path in normal]
     if sum(counts) < FEWEST:
         raise InputError(f"{sum(counts)} frames of normal video: give at least {FEWEST}, better some minutes")
     ends = [count - -(-count // SHARE) for count in counts]

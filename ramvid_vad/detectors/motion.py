@@ -21,7 +21,12 @@ def difference(now: np.ndarray, before: np.ndarray) -> np.ndarray:
 def speed(now: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Length of OpenCV's DIS flow (medium preset) from a grey frame to the one before, in pixels: it then lies where
     the object is now."""
-    return cv2.magnitude(*cv2.split(flow_between(now, before)))
+    return length(*cv2.split(flow_between(now, before)))
+
+
+def length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of vectors (x, y). The last bit of ``cv2.magnitude`` depends on where in memory an array begins."""
+    return np.sqrt(x * x + y * y)
 
 
 FIELDS = {"frame_difference": difference, "optical_flow": speed}

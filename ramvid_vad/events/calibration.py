@@ -1,7 +1,8 @@
 """A fitted detector and normal video -> a camera: threshold, health, zone. And more normal video for a camera."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 
 import numpy as np
@@ -57,23 +58,38 @@ def threshold_of(curves: Sequence[np.ndarray], fps: float, alarms_per_hour: floa
 
 
 def curves_of(clips: Sequence[tuple[Detector, Clip]], zone: str, progress: bool) -> list[np.ndarray]:
-    """Scores (n,) of the zone of each clip, by the detector beside it."""
+    """Scores (n,) of the zone of each clip, by the detector beside it. Clips of one video in order are read at once."""
     about, curves = sum(clip.about_how_many() for _, clip in clips), []
-    path, at = "", 0
+    runs: list[list[tuple[Detector, Clip]]] = []
+    for detector, clip in clips:
+        before = runs[-1][-1][1] if runs else None
+        if before and before.path == clip.path and before.end is not None and before.end <= clip.first:
+            runs[-1].append((detector, clip))
+        else:
+            runs.append([(detector, clip)])
     with progress_bar("scoring normal video", "frame", about or None, shown=progress and bool(clips)) as bar:
-        for detector, clip in clips:
-            if clip.path != path or clip.first < at:  # else what comes later in the same video
-                path, at, video = clip.path, 0, read_colour_and_grey(clip.path)
-            frames = islice(video, clip.first - at, None if clip.end is None else clip.end - at)
-            at = float("inf") if clip.end is None else clip.end
-            watched, scores = None, []
-            first = next(frames)
-            for scored in counted(detector.stream_ahead(chain([first], frames), maps=bool(zone)), bar.update):
-                if zone and watched is None:
-                    watched = zone_mask(zone, first[0].shape[:2], scored.map.shape)
-                scores.append(scored.score if watched is None else float(scored.map[watched].max()))
-            curves.append(np.array(scores))
+        for run in runs:
+            wanted = partial(_in_any, [clip for _, clip in run])
+            video = counted(read_colour_and_grey(run[0][1].path, wanted), bar.update)
+            curves += [_curve(detector, islice(video, clip.length), zone) for detector, clip in run]
     return curves
+
+
+def _in_any(clips: Sequence[Clip], number: int) -> bool:
+    return any(number in clip for clip in clips)
+
+
+def _curve(detector: Detector, frames: Iterator[tuple[np.ndarray, np.ndarray]], zone: str) -> np.ndarray:
+    """Scores (n,) of the zone of a video."""
+    first = next(frames)
+    scored = detector.stream_ahead(chain([first], frames), maps=bool(zone))
+    if not zone:
+        return np.array([each.score for each in scored])
+    watched, maxima = None, []
+    for each in scored:
+        watched = zone_mask(zone, first[0].shape[:2], each.map.shape) if watched is None else watched
+        maxima.append(float(each.map[watched].max()))
+    return np.array(maxima)
 
 
 def health_of(

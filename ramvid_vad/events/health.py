@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from ramvid_vad.detectors.motion import length
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.beside import in_order
 from ramvid_vad.video.finding import Thinned
@@ -80,7 +81,7 @@ def look(frame: np.ndarray) -> Look:
     small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY) if small.ndim == 3 else small
     soft = cv2.GaussianBlur(grey, (3, 3), 0)
-    edges = cv2.magnitude(cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1))
+    edges = length(cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1))
     sharp = cv2.resize(edges, BLOCKS[::-1], interpolation=cv2.INTER_AREA)
     bright = float(np.partition(grey.ravel(), -grey.size // 100)[-grey.size // 100])
     return Look(grey, bright, float(grey.mean()), edges, sharp)

@@ -31,19 +31,31 @@ __all__ = ["MAX_PIXELS", "Clip", "find_videos", "read_colour_and_grey", "read_fr
 _noted: set[str] = set()
 
 
-def read_colour_and_grey(path: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def every(number: int) -> bool:
+    return True
+
+
+def read_colour_and_grey(path: str, only: Callable[[int], bool] = every) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each frame as RGB and as luma, the same bytes as two calls of :func:`read_frames` give; a video file is decoded
     once."""
     if is_folder(path):
-        yield from zip(read_frames(path), read_frames(path, rgb=False), strict=True)
+        yield from zip(read_frames(path, True, only), read_frames(path, False, only), strict=True)
         return
-    colour, grey = tee(_file_samples(path, rgb_and_luma, _note))
+    colour, grey = tee(_file_samples(path, rgb_and_luma, _note, only))
     yield from zip(
-        _alike(path, True, (rgb for rgb, _ in colour)), _alike(path, False, (luma for _, luma in grey)), strict=True
+        _alike(path, True, (both and both[0] for both in colour)),
+        _alike(path, False, (both and both[1] for both in grey)),
+        strict=True,
     )
 
 
-def read_frames(path: str, rgb: bool = True) -> Iterator[np.ndarray]:
+def read_numbers(path: str) -> Iterator[int]:
+    """The number of each frame: a video file is decoded to its end, and no picture made of it."""
+    for number, _ in enumerate(_samples(path, True, _note, lambda number: False)):
+        yield number
+
+
+def read_frames(path: str, rgb: bool = True, only: Callable[[int], bool] = every) -> Iterator[np.ndarray]:
     """Yield every frame of a video file or a folder of frames as uint8 (H, W, C), C = 3 (RGB) or 1 (luma).
 
     path: a file or folder as found by find_videos, local or remote (a remote file is first copied to a temporary one).
@@ -53,17 +65,26 @@ def read_frames(path: str, rgb: bool = True) -> Iterator[np.ndarray]:
     it; 16-bit grey and RGB, of which cameras use 12 or 14 bits or a narrow range, by the smallest and the largest
     sample of the whole video, which is read twice for it. Of several video streams the largest is read among those
     with at least half of the most pictures. What is chosen or left out is said once, on one line of standard error.
+    only: frames to yield, by number; the others are decoded and no picture made of them.
     Raises InputError, naming file and frame, for anything that cannot be read completely, for frames above MAX_PIXELS,
     and where frame size or depth change within the video.
     """
-    yield from _alike(path, rgb, _samples(path, rgb, _note))
+    yield from _alike(path, rgb, _samples(path, rgb, _note, only))
 
 
-def _alike(path: str, rgb: bool, samples: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Samples of a video as uint8. InputError: none, or frames of several sizes or depths."""
+def _alike(path: str, rgb: bool, samples: Iterable[np.ndarray | None]) -> Iterator[np.ndarray]:
+    """Samples of a video as uint8, without those that are None. InputError: no frame at all, or frames of several sizes
+    or depths."""
     number, first, ends = -1, None, (0, 0)
     for number, frame in enumerate(samples):
-        first = frame if first is None else first
+        if frame is None:
+            continue
+        if first is None:
+            first = frame
+            if frame.dtype != np.uint8:
+                ends = _ends(_samples(path, rgb))
+                span = f"{ends[0]} to {ends[1]} of {8 * frame.itemsize} bits"
+                _note(f"{path}: samples {span} become 0 to 255, one scale for all its frames")
         if frame.shape != first.shape:
             which = f"frame {number}" + (f" ({list_frames(path)[number]})" if is_folder(path) else "")
             raise InputError(
@@ -75,13 +96,7 @@ def _alike(path: str, rgb: bool, samples: Iterable[np.ndarray]) -> Iterator[np.n
             raise InputError(
                 f"{path}: frame {number} has {bits[0]} bits per sample, the first one {bits[1]}; save all alike"
             )
-        if frame.dtype != np.uint8:
-            if not number:
-                ends = _ends(_samples(path, rgb))
-                span = f"{ends[0]} to {ends[1]} of {8 * frame.itemsize} bits"
-                _note(f"{path}: samples {span} become 0 to 255, one scale for all its frames")
-            frame = _eight_bits(frame, *ends)
-        yield frame
+        yield frame if frame.dtype == np.uint8 else _eight_bits(frame, *ends)
     if number < 0:
         raise InputError(f"{path}: no frame in it; {REMEDY}")
 
@@ -101,24 +116,28 @@ def _note(line: str) -> None:
         say(f"note: {line}", sys.stderr)
 
 
-def _samples(path: str, rgb: bool, note: Callable[[str], None] = lambda line: None) -> Iterator[np.ndarray]:
-    """Frames as they are stored, upright: uint8, or integers of 16 or 32 bits."""
+def _samples(
+    path: str, rgb: bool, note: Callable[[str], None] = lambda line: None, only: Callable[[int], bool] = every
+) -> Iterator[np.ndarray | None]:
+    """Frames as they are stored, upright: uint8, or integers of 16 or 32 bits; None for those not asked for."""
     if not is_folder(path):
-        yield from _file_samples(path, lambda picture: _to_array(picture, rgb), note)
+        yield from _file_samples(path, lambda picture: _to_array(picture, rgb), note, only)
         return
-    for name in list_frames(path):
-        yield read_samples(f"{path.rstrip('/')}/{name}", rgb, note)
+    for number, name in enumerate(list_frames(path)):
+        yield read_samples(f"{path.rstrip('/')}/{name}", rgb, note) if only(number) else None
 
 
-def _file_samples(path: str, convert: Callable[[Any], Any], note: Callable[[str], None]) -> Iterator[Any]:
-    """What ``convert`` makes of each decoded picture of a file."""
+def _file_samples(
+    path: str, convert: Callable[[Any], Any], note: Callable[[str], None], only: Callable[[int], bool]
+) -> Iterator[Any]:
+    """What ``convert`` makes of each decoded picture of a file; None for those not asked for."""
     import av
 
     number = 0
     with local_copy(path) as local:
         try:
             for picture in pictures(local, lambda line: note(f"{path}: {line}")):
-                yield convert(picture)
+                yield convert(picture) if only(number) else None
                 number += 1
         except Damage as damage:
             raise InputError(f"{path}: {damage}; {REMEDY}") from damage
@@ -189,11 +208,19 @@ class Clip:
 
     def frames(self, rgb: bool = True) -> Iterator[np.ndarray]:
         """As ``read_frames``."""
-        return islice(read_frames(self.path, rgb), self.first, self.end)
+        return islice(read_frames(self.path, rgb, self.__contains__), self.length)
 
     def colour_and_grey(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """As ``read_colour_and_grey``."""
-        return islice(read_colour_and_grey(self.path), self.first, self.end)
+        return islice(read_colour_and_grey(self.path, self.__contains__), self.length)
+
+    def __contains__(self, number: int) -> bool:
+        return self.first <= number and (self.end is None or number < self.end)
+
+    @property
+    def length(self) -> int | None:
+        """None: not known before it is read."""
+        return None if self.end is None else self.end - self.first
 
     def about_how_many(self) -> int:
         """Frames in it, as the container says; 0: not known."""

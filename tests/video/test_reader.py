@@ -14,7 +14,7 @@ from PIL import Image
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.video import files
-from ramvid_vad.video.reader import find_videos, read_frames, read_image, video_name
+from ramvid_vad.video.reader import Clip, find_videos, read_frames, read_image, read_numbers, video_name
 
 
 def read(path, rgb=True) -> np.ndarray:
@@ -190,6 +190,32 @@ def test_frames_of_different_sizes_are_refused(tmp_path):
     Image.new("RGB", (65, 48)).save(folder / "1.png")
     with pytest.raises(InputError, match=r"01: frame 1 \(1\.png\) is 65x48, the first one 64x48"):
         read(folder)
+
+
+@pytest.mark.parametrize("kind", ["h264.mp4", "folder", "deep"])
+def test_a_part_is_the_same_part_of_the_whole(tmp_path, kind):
+    if kind == "folder":
+        path = str(write_frames(tmp_path / "01", pictures(), [f"{i}.png" for i in range(LENGTH)]))
+    elif kind == "deep":
+        path = str(tmp_path / "01")
+        os.mkdir(path)
+        for i in range(LENGTH):
+            cv2.imwrite(f"{path}/{i}.png", np.full((8, 8), 100 + 10 * i, np.uint16))
+    else:
+        path = str(write_whole(tmp_path, kind))
+    whole, grey = read(path), read(path, rgb=False)
+    assert list(Clip(path, LENGTH).frames()) == []
+    assert list(read_numbers(path)) == list(range(LENGTH))
+    for clip in Clip(path, 3, 9), Clip(path, 5), Clip(path, 0, 4):
+        np.testing.assert_array_equal([*clip.frames()], whole[clip.first : clip.end])
+        np.testing.assert_array_equal([*clip.frames(rgb=False)], grey[clip.first : clip.end])
+        both = list(clip.colour_and_grey())
+        assert len(both) == len(whole[clip.first : clip.end])
+        np.testing.assert_array_equal([colour for colour, _ in both], whole[clip.first : clip.end])
+        np.testing.assert_array_equal([luma for _, luma in both], grey[clip.first : clip.end])
+        assert [number in clip for number in range(LENGTH)] == [
+            number in range(LENGTH)[clip.first : clip.end] for number in range(LENGTH)
+        ]
 
 
 def test_one_frame_twice_is_refused(tmp_path):
