@@ -7,6 +7,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -25,13 +26,16 @@ QUALITY = 90  # of the JPEGs
 
 
 class Recorder:
-    """Moments of one video in order -> files beside ``stem``, and lines of its table; memory is that of one clip."""
+    """Moments of one video in order -> files beside ``stem``, and lines of its table; memory is that of two clips: one
+    is written, in a thread of its own, while the next is gathered."""
 
     def __init__(self, stem: str, camera: Camera, fps: float) -> None:
         self.stem, self.camera, self.rate = stem, camera, fps or camera.fps
         self.known = fps  # frames per second as the file says; 0: not known
         self.recent: deque[bytes] = deque(maxlen=max(round(BEFORE * self.rate), 1))  # JPEG
         self.clips: dict[int, tuple[Event, list[bytes], int]] = {}  # id: event, frames, frames still to come
+        self._writer, self._writing = ThreadPoolExecutor(1), Future()
+        self._writing.set_result(None)
         self.events: list[Event] = []
         self.rows: list[str] = []
         self.levels: list[float] = []  # as the rows have them, NaN where the scores pause
@@ -62,6 +66,7 @@ class Recorder:
             yield moment
         for number in list(self.clips):
             self._write_clip(number)
+        self._writing.result()
 
     def finish(self) -> None:
         """Write NAME.events.jsonl. OSError: it cannot be written."""
@@ -138,7 +143,9 @@ class Recorder:
     def _write_clip(self, number: int) -> None:
         event, frames, _ = self.clips.pop(number)
         about = f"{event.camera}: event {number}, from {event.start_seconds:.1f} s"
-        write_video(self._path(number, "mp4"), map(decoded, frames), self.rate, 23, about, QUICK)
+        path = self._path(number, "mp4")
+        self._writing.result()  # or what went wrong with the clip before
+        self._writing = self._writer.submit(write_video, path, map(decoded, frames), self.rate, 23, about, QUICK)
 
     def _path(self, number: int, kind: str) -> str:
         return os.path.join(f"{self.stem}.events", f"{number:04d}.{kind}")

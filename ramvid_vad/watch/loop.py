@@ -136,8 +136,8 @@ class Watch:
         """What became of every frame, in lines for people."""
         frames, latency = self.counters, self.latency.figures()
         lines = [
-            f"{frames.received} frames received over {frames.connections} connections: {frames.lost} lost to damage, "
-            f"{frames.dropped} dropped, {frames.scored} scored",
+            f"{frames.received} frames received over {frames.connections} connections: {frames.dropped} dropped, "
+            f"{frames.scored} scored, {frames.lost} lost (damaged, or in the decoder at an end)",
             f"from decoded to scored: {1000 * latency['median']:.0f} ms in the median, "
             f"{1000 * latency['p95']:.0f} ms at 95 %",
         ]

@@ -3,19 +3,22 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from ramvid_vad.errors import InputError
+from ramvid_vad.events import recording
 from ramvid_vad.events.camera import Moment
 from ramvid_vad.events.events import Event
 from ramvid_vad.events.examples import Examples
 from ramvid_vad.events.recording import Recorder, record
 from ramvid_vad.page.pictures import decoded
-from ramvid_vad.video.reader import read_image
+from ramvid_vad.video.reader import read_frames, read_image
 
 FPS = 10
 
 
-def test_the_picture_of_an_event_that_was_held_back_is_its_peak(tmp_path):
-    """It is highest at frame 5, told at frame 12, and ends with the video; another one was over before."""
+def day(tmp_path) -> tuple[Recorder, list[Moment], np.ndarray]:
+    """Two events: the first is highest at frame 5 and told at frame 12, the second lasts to the end."""
     levels = np.zeros(40)
     levels[5], levels[6:9], levels[30] = 3.0, 1.5, 2.0
     camera = SimpleNamespace(name="door", fps=FPS, light=None, examples=Examples(), level_of=lambda score: score)
@@ -27,7 +30,11 @@ def test_the_picture_of_an_event_that_was_held_back_is_its_peak(tmp_path):
         Moment(n, n / FPS, np.full((32, 48, 3), 5 * n, np.uint8), 0.0, level, {}, np.full((4, 6), level), "", told)
         for n, level, told in ((n, float(level), changes.get(n, [])) for n, level in enumerate(levels))
     ]
-    recorder = Recorder(str(tmp_path / "day"), camera, FPS)
+    return Recorder(str(tmp_path / "day"), camera, FPS), moments, levels
+
+
+def test_the_picture_of_an_event_that_was_held_back_is_its_peak(tmp_path):
+    recorder, moments, levels = day(tmp_path)
     record(recorder, moments)
     for number, peak in ((0, 5), (1, 30)):
         picture = read_image(str(tmp_path / "day.events" / f"{number:04d}.jpg"))
@@ -35,3 +42,22 @@ def test_the_picture_of_an_event_that_was_held_back_is_its_peak(tmp_path):
         assert recorder.peaks[number].number == peak and recorder.peaks[number].heat.max() == levels[peak]
         assert abs(int(decoded(recorder.peaks[number].jpeg)[20, 30, 0]) - 5 * peak) <= 3
     assert recorder.highest_moments.peaks[0].number == 5
+
+
+def test_clips_are_whole_although_they_are_written_beside_the_scoring(tmp_path):
+    recorder, moments, _ = day(tmp_path)
+    record(recorder, moments)
+    for number, (first, end) in enumerate([(0, 30), (0, 40)]):  # the first is told to have ended at frame 29
+        frames = list(read_frames(str(tmp_path / "day.events" / f"{number:04d}.mp4")))
+        assert len(frames) == end - first
+        assert all(abs(int(frame[20, 30, 0]) - 5 * (first + n)) <= 4 for n, frame in enumerate(frames))
+
+
+def test_a_clip_that_cannot_be_written_is_no_secret(tmp_path, monkeypatch):
+    def full(*args):
+        raise InputError("the disk is full")
+
+    monkeypatch.setattr(recording, "write_video", full)
+    recorder, moments, _ = day(tmp_path)
+    with pytest.raises(InputError, match="the disk is full"):
+        record(recorder, moments)

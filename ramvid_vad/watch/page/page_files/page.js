@@ -32,7 +32,7 @@ function figures(status) {
   const rows = [
     ["Frame to score, median", ms(status.latency.median)], ["Frame to score, 95 %", ms(status.latency.p95)],
     ["Scored", thousands(frames.scored)], ["Dropped", thousands(frames.dropped)],
-    ["Lost to damage", thousands(frames.lost)], ["Connections", thousands(frames.connections)],
+    ["Lost", thousands(frames.lost)], ["Connections", thousands(frames.connections)],
   ];
   if (status.clips.failed + status.clips.dropped) rows.push(["Clips not written", thousands(status.clips.failed + status.clips.dropped)]);
   for (const sink of status.sinks) rows.push([sink.title, `${thousands(sink.sent)} sent, ${thousands(sink.failed + sink.dropped)} not`]);
