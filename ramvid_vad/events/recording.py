@@ -9,19 +9,17 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import cv2
 import numpy as np
 
 from ramvid_vad.events.camera import Camera, Moment
 from ramvid_vad.events.events import GAP, LOW, Event
 from ramvid_vad.events.peaks import Highest, Peak
-from ramvid_vad.page.pictures import decoded, encoded
+from ramvid_vad.page.pictures import boxed, decoded, encoded, with_heat
 from ramvid_vad.runtime.files import write_bytes, write_text
 from ramvid_vad.video.writer import QUICK, write_video
 
 BEFORE, AFTER, LONGEST = 3.0, 2.0, 20.0  # seconds of a clip before its event begins, after it ends, and of the event
 PICTURED, WORST, APART = 12, 4, 5.0  # events with a picture; highest moments kept, and the seconds between them
-RED = (220, 40, 30)
 QUALITY = 90  # of the JPEGs
 
 
@@ -127,9 +125,7 @@ class Recorder:
         peak = self.best
         if peak is None or peak.number < event.start:
             peak = self._peak(moment, encoded(moment.frame, quality=QUALITY))
-        drawn = decoded(peak.jpeg)
-        if event.box:
-            _rectangle(drawn, event.box)
+        drawn = boxed(decoded(peak.jpeg), event.box)
         write_bytes(self._path(event.id, "jpg"), encoded(drawn, quality=QUALITY))
         if event.normal_example is not None:
             examples = self.camera.under(moment.light).examples
@@ -161,13 +157,8 @@ class Recorder:
 
 def overlaid(moment: Moment, camera: Camera, event: Event | None) -> np.ndarray:
     """The frame with heat where its map is above the usual, and the box of the event that goes on."""
-    height, width = moment.frame.shape[:2]
-    levels = camera.under(moment.light).level_of(moment.map).astype(np.float32)
-    heat = cv2.resize(np.clip(levels, 0, 2) / 2, (width, height), interpolation=cv2.INTER_LINEAR)[..., None] * 0.6
-    drawn = (moment.frame * (1 - heat) + np.array(RED, np.float32) * heat).astype(np.uint8)
-    if event and event.box:
-        _rectangle(drawn, event.box)
-    return drawn
+    levels = camera.under(moment.light).level_of(moment.map)
+    return boxed(with_heat(moment.frame, levels / 2), event.box if event else None)
 
 
 def record(recorder: Recorder, moments: Iterable[Moment], overlay: str = "") -> None:
@@ -194,7 +185,3 @@ def table(columns: Sequence[str], rows: Iterable[str], made_from: str) -> str:
     csv.writer(text, lineterminator="\n").writerow(["frame", "seconds", "score", *columns, "made_from"])
     text.writelines(f"{row},{made_from}\n" for row in rows)
     return text.getvalue()
-
-
-def _rectangle(frame: np.ndarray, box: tuple[int, int, int, int]) -> None:
-    cv2.rectangle(frame, box[:2], (box[2] - 1, box[3] - 1), RED, max(min(frame.shape[:2]) // 120, 1))

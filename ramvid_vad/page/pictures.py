@@ -1,6 +1,7 @@
 """Pictures for a page: JPEG as text, heat laid over the picture, and the one worst place of a map."""
 
 import base64
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -41,6 +42,16 @@ def with_heat(frame: np.ndarray, heat: np.ndarray) -> np.ndarray:
     shades = cv2.applyColorMap(np.round(255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     cover = OPAQUE * np.sqrt(heat)[..., None]  # the root: half the heat is seen as well
     return np.round((1 - cover) * rgb + cover * shades).astype(np.uint8)
+
+
+def boxed(rgb: np.ndarray, box: Sequence[int] | None) -> np.ndarray:
+    """uint8 (H, W, 3), drawn upon by lines that are seen on any ground. box: left, top, right, bottom in pixels, the
+    last two exclusive; None: none."""
+    if box:
+        thick = max(round(min(rgb.shape[:2]) / 240), 1)
+        for colour, width in ((0, 0, 0), thick + 2), ((255, 210, 0), thick):
+            cv2.rectangle(rgb, tuple(box[:2]), (box[2] - 1, box[3] - 1), colour, width)
+    return rgb
 
 
 def worst_place(heat: np.ndarray) -> list[int] | None:

@@ -1,13 +1,12 @@
 """A frame with the heat of its map and the box of what is unusual, at its own proportions."""
 
-import cv2
 import numpy as np
 
 from ramvid_vad.detectors.detector import CELL
 from ramvid_vad.events.events import peak_box
+from ramvid_vad.page.pictures import boxed, with_heat
 from ramvid_vad.spaces.space import LINES
 
-HOT = 0.55  # of the colour where the map is highest
 Box = tuple[int, int, int, int]
 
 
@@ -17,19 +16,8 @@ def marked(rgb: np.ndarray, heat: np.ndarray, level: float, box: Box | None) -> 
     heat: (h, w) of any scale.  level: of the frame, 1 = the threshold; below it the heat is fainter.
     box: left, top, right, bottom in pixels; None: none.
     """
-    drawn = rgb.copy()
-    height, width = rgb.shape[:2]
-    if float(heat.max()) > 0:
-        share = np.clip(heat / heat.max(), 0, 1).astype(np.float32) ** 2
-        share = cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)
-        share *= HOT * min(max(level, 0.0), 1.0)
-        colours = cv2.applyColorMap((255 * share / HOT).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-        drawn = (drawn + share[..., None] * (colours.astype(np.float32) - drawn)).astype(np.uint8)
-    if box is not None:
-        thick = max(round(height / 240), 1)
-        for colour, width_of_line in (((0, 0, 0), thick + 2), ((255, 210, 0), thick)):
-            cv2.rectangle(drawn, box[:2], (box[2] - 1, box[3] - 1), colour, width_of_line)
-    return drawn
+    share = (np.clip(heat / max(float(heat.max()), 1e-6), 0, 1) ** 2) * min(max(level, 0.0), 1.0)
+    return boxed(with_heat(rgb, share), box)
 
 
 def worst_place(heat: np.ndarray, level: float, size: tuple[int, int]) -> Box | None:
