@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, colour
@@ -86,6 +85,8 @@ class PatchMemory:
 def k_means(points: np.ndarray, centres: int) -> np.ndarray:
     """``centres`` centres of points float32 (n, D), by Lloyd's algorithm from points drawn at random; (m, D), m less
     where fewer points differ. A pure function of the points."""
+    from sklearn.cluster import KMeans  # here, since it takes as long as PyTorch to import, and scoring needs none
+
     different = np.unique(points, axis=0)
     if len(different) <= centres:
         return different
