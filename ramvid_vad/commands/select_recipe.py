@@ -1,4 +1,4 @@
-"""``select_recipe.py``: which parts and boxes tell pseudo-anomalies from normal video that was held out."""
+"""``select_recipe.py``: which part of a model tells pseudo-anomalies from normal video that was held out."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from ramvid_vad.detectors.free_parts import BOXES, appearance_memory
-from ramvid_vad.detectors.fusion import HELD_OUT, LogScale, log_scale
+from ramvid_vad.detectors.fusion import HELD_OUT, calibrated_sum, log_scale
 from ramvid_vad.detectors.infilling import Infilling
 from ramvid_vad.detectors.pseudo import KINDS, infilled_by
 from ramvid_vad.detectors.pseudo_anomalies.inpainters import load_inpainter
@@ -24,26 +24,26 @@ from ramvid_vad.runtime.randomness import stream
 from ramvid_vad.video.reader import find_videos, read_frames, video_name
 
 LEVELS = (0.3, 0.7, 1.5)
-GROUPS = ("appearance", "motion", "speed")
+GROUPS = ("appearance", "motion")
 CANDIDATES = (
     *(Part("none", level, group) for level, group in product(LEVELS, GROUPS)),
     Part("appearance_given_motion", None, "appearance"),
-    *(Part("motion_given_appearance", None, group) for group in GROUPS[1:]),
+    Part("motion_given_appearance", None, "motion"),
     *(Part(kind, None, group) for kind, group in product(("prediction", "infill"), GROUPS)),
 )
 SIDES = (3, 5, 7)  # of the box, in cells
-GAIN = 0.001  # of mean AUC, that a further part must bring
+BASE = tuple(f"{name} box {side}" for name, side in BOXES.items())
 SIGMA = 4.0  # frames, the evaluation's default smoothing
 
 Curves = dict[str, np.ndarray]
 
 
 def select_recipe(run: RunOptions) -> None:
-    """Score held-out normal clips as they are and with each pseudo-anomaly, and choose parts one after the other.
+    """Score held-out normal clips as they are and with each pseudo-anomaly, and choose the part of the model to add to
+    those that need none: the one whose calibrated sum with them has the highest mean AUC. One part is one network call.
 
-    A part's AUC is that of changed frames against all unchanged ones of the same clips, after smoothing; of the kinds
-    the mean counts. The best part is taken, then again and again the one whose addition to the calibrated sum brings
-    most, while that is at least GAIN. Prints and writes all that it tried. InputError: no run, no videos.
+    A sum's AUC is that of changed frames against all unchanged ones of a clip, after smoothing, its scales set by the
+    other clips; the mean is over clips, then kinds. Prints and writes all that it tried. InputError: no run, no videos.
     """
     options = run.select
     if run.dry_run:
@@ -65,7 +65,7 @@ def select_recipe(run: RunOptions) -> None:
         np.stack(list(model.space.encode(read_frames(path)))) for path in paths[:-HELD_OUT][: options.memory_videos]
     ]
     model.memory, model.free = appearance_memory(learned, model.space), list(BOXES)
-    names = [f"{part} box {side}" for part, side in product([*(p.name for p in CANDIDATES), *BOXES], SIDES)]
+    names = [f"{part.name} box {side}" for part, side in product(CANDIDATES, SIDES)]
 
     normal: list[Curves] = []
     changed: dict[str, list[tuple[Curves, np.ndarray]]] = {kind: [] for kind in kinds}
@@ -78,30 +78,27 @@ def select_recipe(run: RunOptions) -> None:
                 made, marks = change(frames, stream(options.seed, f"pseudo {os.path.basename(path)}", number))
                 changed[kind].append((_curves(model, made), marks))
                 bar.update()
-    scales = {name: log_scale(np.concatenate([each[name] for each in normal])) for name in names}
-    alone = {name: _aucs([name], normal, changed, scales) for name in names}
-    chosen: list[str] = []
-    steps = []
-    best = 0.0
-    while len(chosen) < len(names):
-        tried = {name: _aucs([*chosen, name], normal, changed, scales) for name in names if name not in chosen}
-        name = max(tried, key=lambda each: tried[each]["mean"])
-        if chosen and tried[name]["mean"] < best + GAIN:
-            break
-        chosen, best = [*chosen, name], tried[name]["mean"]
-        steps.append({"added": name} | tried[name])
+    alone = _ranked({name: _aucs([name], normal, changed) for name in [*names, *BASE]})
+    summed = _ranked({name: _aucs([*BASE, name], normal, changed) for name in names})
+    chosen = [*BASE, next(iter(summed))]
     log = {
         "options": asdict(options) | {"run": "", "normal": "", "out_dir": "", "inpainter": ""},
         "held_out": [video_name(path, options.normal) for path in held_out],
-        "alone": dict(sorted(alone.items(), key=lambda each: -each[1]["mean"])),
-        "chosen": steps,
+        "alone": alone,
+        "without the model": _aucs(list(BASE), normal, changed),
+        "with one part of it": summed,
+        "chosen": chosen,
     }
     write_text(os.path.join(out, "select_recipe.json"), json.dumps(log, indent=1) + "\n")
-    print(f"{'part':<44}{'mean':>7}" + "".join(f"{kind.split()[-1]:>15}" for kind in kinds))
-    for name, found in log["alone"].items():
+    print(f"{'':<44}{'mean':>7}" + "".join(f"{kind.split()[-1]:>15}" for kind in kinds))
+    rows = {
+        **alone,
+        f"sum of {len(BASE)} parts that need no model": log["without the model"],
+        **{f"+ {name}": found for name, found in summed.items()},
+    }
+    for name, found in rows.items():
         print(f"{name:<44}{found['mean']:>7.3f}" + "".join(f"{found[kind]:>15.3f}" for kind in kinds))
-    for step in steps:
-        print(f"+ {step['added']:<42}{step['mean']:>7.3f}" + "".join(f"{step[kind]:>15.3f}" for kind in kinds))
+    print(f"chosen: {', '.join(chosen)}")
     print(f"select_recipe.json is in {out}")
 
 
@@ -111,23 +108,24 @@ def _curves(model: Infilling, frames: np.ndarray) -> Curves:
     return {f"{name} box {side}": box_scores(each, side) for (name, each), side in product(residuals.items(), SIDES)}
 
 
+def _ranked(tried: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    return dict(sorted(tried.items(), key=lambda each: -each[1]["mean"]))
+
+
 def _aucs(
-    parts: list[str],
-    normal: list[Curves],
-    changed: dict[str, list[tuple[Curves, np.ndarray]]],
-    scales: dict[str, LogScale],
+    parts: list[str], normal: list[Curves], changed: dict[str, list[tuple[Curves, np.ndarray]]]
 ) -> dict[str, float]:
     """AUC of the calibrated sum of some parts for each kind, and their mean."""
     smoothed = choose("default", SIGMA, False)
-
-    def total(curves: Curves) -> np.ndarray:
-        return smoothed(np.sum([scales[part](curves[part]) for part in parts], axis=0))
-
-    usual = [total(curves) for curves in normal]
-    found = {}
-    for kind, clips in changed.items():
-        marked = [total(curves)[marks] for curves, marks in clips]
-        scores = np.concatenate([*usual, *marked])
-        labels = np.concatenate([np.zeros(sum(map(len, usual))), np.ones(sum(map(len, marked)))])
-        found[kind] = float(roc_auc_score(labels, scores))
-    return {"mean": float(np.mean(list(found.values())))} | found
+    found: dict[str, list[float]] = {kind: [] for kind in changed}
+    for number, own in enumerate(normal):
+        others = [each for other, each in enumerate(normal) if other != number]
+        scales = {part: log_scale(np.concatenate([each[part] for each in others])) for part in parts}
+        usual = smoothed(calibrated_sum(own, scales))
+        for kind, clips in changed.items():
+            curves, marks = clips[number]
+            marked = smoothed(calibrated_sum(curves, scales))[marks]
+            labels = np.repeat([0, 1], [len(usual), len(marked)])
+            found[kind].append(float(roc_auc_score(labels, np.concatenate([usual, marked]))))
+    means = {kind: float(np.mean(each)) for kind, each in found.items()}
+    return {"mean": float(np.mean(list(means.values())))} | means

@@ -32,7 +32,7 @@ def demo(parsed: RunOptions) -> None:
     finished = _run(sample, "video_sample", [*config, *testing, "--model_path", model, "--out_dir", filled])
     if not finished:
         raise RunError("the demo was stopped while it infilled; the same command goes on from there")
-    _run(evaluate, "vad_eval", [*config, *testing, *results])
+    _run(evaluate, "vad_eval", [*config, *testing, *results, "--normal_dir", f"{scene}/training"])
 
 
 def _run(command: Callable[[RunOptions], Any], name: str, arguments: list[str]) -> Any:

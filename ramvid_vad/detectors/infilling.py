@@ -48,12 +48,8 @@ PARTS = (
     Part("prediction", None, "motion"),
 )
 RECIPE_PARTS = (Part("motion_given_appearance", None, "motion"),)
-RECIPE_BOXES = (
-    ("motion_given_appearance motion", 7),
-    ("nearest", 3),
-    ("motion_given_appearance motion", 3),
-)
-"""What scripts/select_recipe.py chose on normal video (docs/results/ped2_full/select_recipe.json)."""
+RECIPE_BOXES = (*BOXES.items(), ("motion_given_appearance motion", 7))
+"""What scripts/select_recipe.py chose on normal video (docs/results/ped2_appearance/select_recipe.json)."""
 GROUPS = {"model": ModelOptions, "diffusion": DiffusionOptions, "anchors": AnchorOptions, "space": SpaceOptions}
 
 
@@ -254,7 +250,6 @@ class Infilling(Detector):
             self._pattern,
             self.model,
             self.diffusion,
-            scored=self.space.scored,
             draws=self.draws,
             key=key,
             first=first,

@@ -61,14 +61,13 @@ def residual_maps(
     model: Model,
     diffusion: GaussianDiffusion,
     *,
-    scored: dict[str, slice] | None = None,
     level: float | None = None,
     draws: Draws | None = None,
     key: int = 0,
     first: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Residual of each ``scored`` range of channels (None: of each group) that the pattern hides, name -> float32
-    (n, h, w), of one video's maps (n, C, h, w).
+    """Residual of each group of channels that the pattern hides, name -> float32 (n, h, w), of one video's maps
+    (n, C, h, w).
 
     Windows lie so that each frame is hidden at least once; a frame that several windows hide takes their mean, padding
     beyond the video counts for nothing. key: of the video; first: the frame of it that maps[0] is; noise is a function
@@ -82,9 +81,9 @@ def residual_maps(
     length, channels = pattern.num_frames, maps.shape[1]
     given = given.expand(1, channels, length, 1, 1)
     first_of = np.cumsum([0, *groups.values()])
-    scored = scored or {name: slice(first_of[i], first_of[i + 1]) for i, name in enumerate(groups)}
-    # frames that are given in each range, (T,); all channels of a group share them
-    shown = {name: given[0, part, :, 0, 0].all(0).numpy() for name, part in scored.items()}
+    ranges = {name: slice(first_of[i], first_of[i + 1]) for i, name in enumerate(groups)}
+    # frames that are given in each group, (T,); all of its channels share them
+    shown = {name: given[0, part, :, 0, 0].all(0).numpy() for name, part in ranges.items()}
     hidden = {name: frames for name, frames in shown.items() if not frames.all()}
     everywhere = np.logical_and.reduce(list(hidden.values()))
     starts = covering_starts(len(maps), length, max(1, int((~everywhere).sum())), everywhere)
@@ -101,7 +100,7 @@ def residual_maps(
             inside = in_video(start, length, len(maps))
             for name, frames in hidden.items():
                 positions = np.flatnonzero(~frames & inside)
-                total[name][start + positions] += error[scored[name]].mean(0)[positions].numpy()
+                total[name][start + positions] += error[ranges[name]].mean(0)[positions].numpy()
                 times[name][start + positions] += 1
     return {name: total[name] / times[name][:, None, None].astype(np.float32) for name in hidden}
 
@@ -156,7 +155,6 @@ def part_residuals(
     model: Model,
     diffusion: GaussianDiffusion,
     *,
-    scored: dict[str, slice] | None = None,
     draws: Draws | None = None,
     key: int = 0,
     first: int = 0,
@@ -173,7 +171,7 @@ def part_residuals(
         if shared not in made:
             pattern, level = pattern_of(part.anchors), part.level
             made[shared] = residual_maps(
-                maps, groups, pattern, model, diffusion, scored=scored, level=level, draws=draws, key=key, first=first
+                maps, groups, pattern, model, diffusion, level=level, draws=draws, key=key, first=first
             )
         if part.group not in made[shared]:
             raise InputError(f"part {part.name!r}: {part.anchors} hides no {part.group}")

@@ -17,7 +17,7 @@ import torch
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.beside import in_order
 from ramvid_vad.spaces.backbones import LITE0, load_backbone
-from ramvid_vad.spaces.motion import CELL, CHANNELS, DIRECTIONS, motion_cells, with_pairs
+from ramvid_vad.spaces.motion import CELL, CHANNELS, motion_cells, with_pairs
 from ramvid_vad.spaces.space import LINES, Space, reduced, resized
 from ramvid_vad.video.finding import evenly_spread
 from ramvid_vad.video.reader import Clip
@@ -112,13 +112,6 @@ class FeatureSpace(Space):
     @property
     def groups(self) -> dict[str, int]:
         return {"appearance": self.axes.shape[1], "motion": CHANNELS}
-
-    @property
-    def scored(self) -> dict[str, slice]:
-        """Channels whose residual is a score of its own: the groups, and of motion how fast without whither."""
-        first = self.axes.shape[1]
-        whole = slice(first, first + CHANNELS)
-        return {"appearance": slice(0, first), "motion": whole, "speed": slice(first + DIRECTIONS, whole.stop)}
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -9,7 +9,6 @@ import numpy as np
 Frame = TypeVar("Frame")
 CELL = 8  # pixels
 CHANNELS = 5
-DIRECTIONS = 2  # of these the first: u and v, which have a sign
 
 
 def with_pairs(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame, Frame]]:

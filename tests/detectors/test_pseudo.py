@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 from stand_ins import texture
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
-from ramvid_vad.commands.select_recipe import _aucs
+from ramvid_vad.commands.select_recipe import BASE, SIGMA, _aucs
 from ramvid_vad.commands.select_recipe import select_recipe as command
 from ramvid_vad.detectors import pseudo
-from ramvid_vad.detectors.fusion import log_scale
 from ramvid_vad.detectors.pseudo import FAINT, KINDS, infilled_by
 from ramvid_vad.errors import InputError
 
@@ -73,13 +73,33 @@ def test_a_place_is_infilled_by_the_model_that_is_given():
 def test_auc_of_a_part_by_hand():
     """Constant scores make ties; a part that is high where frames are changed is 1, and the sum of both as well."""
     flat, high = np.ones(30), np.where(np.arange(30) >= 20, 9.0, 1.0) * np.linspace(1, 1.01, 30)
-    normal = [{"flat": flat, "sees": np.linspace(1, 1.01, 30)}]
+    normal = [{"flat": flat, "sees": np.linspace(1, 1.01, 30)}] * 2
     marks = np.arange(30) >= 20
-    changed = {"kind": [({"flat": flat, "sees": high}, marks)]}
-    scales = {name: log_scale(normal[0][name]) for name in ("flat", "sees")}
-    assert _aucs(["flat"], normal, changed, scales)["mean"] == 0.5
-    assert _aucs(["sees"], normal, changed, scales) == {"mean": 1.0, "kind": 1.0}
-    assert _aucs(["flat", "sees"], normal, changed, scales)["kind"] == 1.0
+    changed = {"kind": [({"flat": flat, "sees": high}, marks)] * 2}
+    assert _aucs(["flat"], normal, changed)["mean"] == 0.5
+    assert _aucs(["sees"], normal, changed) == {"mean": 1.0, "kind": 1.0}
+    assert _aucs(["flat", "sees"], normal, changed)["kind"] == 1.0
+
+
+def test_a_clip_is_judged_by_the_scales_of_the_other():
+    rng = np.random.default_rng(0)
+    clips = [{"a": rng.lognormal(sigma=a, size=40), "b": rng.lognormal(sigma=b, size=40)} for a, b in ((1, 3), (3, 1))]
+    made = [{name: rng.lognormal(0.3, size=40) for name in "ab"} for _ in clips]
+    marks = np.arange(40) >= 25
+    expected = []
+    for own, other, odd in zip(clips, clips[::-1], made, strict=True):
+        sums = []
+        for curves in own, odd:
+            logs = []
+            for name in "ab":
+                usual = np.log(other[name])
+                logs.append((np.maximum(np.log(curves[name]), usual.min()) - usual.mean()) / usual.std())
+            sums.append(gaussian_filter1d(np.sum(logs, axis=0), SIGMA))
+        usual, marked = sums[0], sums[1][marks]
+        expected.append(np.mean(marked[:, None] > usual[None]))
+    assert expected[0] != expected[1]
+    found = _aucs(["a", "b"], clips, {"kind": [(odd, marks) for odd in made]})
+    assert found["kind"] == pytest.approx(np.mean(expected))
 
 
 def test_the_command_prints_and_keeps_all_that_it_tried(made, tmp_path, capsys):
@@ -88,13 +108,15 @@ def test_the_command_prints_and_keeps_all_that_it_tried(made, tmp_path, capsys):
     run = parse_command("", COMMAND_SECTIONS["select_recipe"], flags)
     command(run)
     log = json.loads((tmp_path / "select_recipe.json").read_text())
-    assert log["held_out"] == ["01", "02"] and len(log["alone"]) == 21 * 3
-    for found in log["alone"].values():
-        assert found["mean"] == pytest.approx(np.mean([found[kind] for kind in KINDS]))
-    assert log["chosen"][0]["added"] == next(iter(log["alone"]))
-    means = [step["mean"] for step in log["chosen"]]
-    assert means == sorted(means)
-    assert log["chosen"][0]["added"] in capsys.readouterr().out
+    assert log["held_out"] == ["01", "02"] and len(log["with one part of it"]) == 12 * 3
+    assert set(log["alone"]) == {*log["with one part of it"], *BASE} and log["chosen"][:-1] == list(BASE)
+    for tried in (log["alone"], log["with one part of it"]):
+        for found in tried.values():
+            assert found["mean"] == pytest.approx(np.mean([found[kind] for kind in KINDS]))
+        means = [found["mean"] for found in tried.values()]
+        assert means == sorted(means, reverse=True)
+    assert log["chosen"][-1] == next(iter(log["with one part of it"]))
+    assert f"chosen: {', '.join(log['chosen'])}" in capsys.readouterr().out
     first = (tmp_path / "select_recipe.json").read_bytes()
     command(run)
     assert (tmp_path / "select_recipe.json").read_bytes() == first

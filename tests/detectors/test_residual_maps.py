@@ -184,12 +184,3 @@ def test_draws_that_mean_nothing_are_refused():
     for options, line in (({"sampler": "x"}, "sampler 'x'"), ({"count": 0}, "0 draws"), ({"join": "max"}, "'max'")):
         with pytest.raises(InputError, match=line):
             Draws(**options)
-
-
-def test_a_range_of_channels_is_scored_by_itself():
-    maps = video(12)
-    scored = {"motion": slice(3, 5), "speed": slice(4, 5)}
-    found = residual_maps(maps, GROUPS, pattern("motion_given_appearance"), zero, diffusion(), scored=scored)
-    for name, channels in scored.items():
-        square = (maps[:, channels].astype(np.float64) ** 2).mean(1)
-        np.testing.assert_allclose(found[name], square, rtol=1e-4, atol=1e-6)
