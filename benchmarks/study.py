@@ -4,9 +4,9 @@
         --labels data/ped2/labels [--select runs/select/select_recipe.json] [--sigma 3] [--out FILE]
 
 Parts and boxes are those among which select_recipe.py chooses; labels are read for the AUC alone. Sums: the parts that
-were read off the maps; those that select_recipe.py chose, as its log has them; all candidates with the box of the
-recipe. Micro AUC in %, 95 % intervals over videos; each score's logarithm is standardised on the two normal videos that
-were held out.
+were read off the maps, without and with each candidate; those that select_recipe.py chose, as its log has them; all
+candidates with one box. Micro AUC in %, 95 % intervals over videos; each score's logarithm is standardised on the two
+normal videos that were held out.
 """
 
 import argparse
@@ -67,15 +67,12 @@ def main() -> None:
     free = [f"{name} box {side}" for name, side in BOXES.items()]
     infilled = [f"{part.name} box {BOX}" for part in CANDIDATES]
     sums |= {"sum: read off the maps": free, "sum: all candidates": infilled, "sum: both": [*free, *infilled]}
+    sums |= {f"sum: read off the maps, {part}": [*free, part] for part in infilled}
     if options.select:
         log = json.loads(Path(options.select).read_text(encoding="utf-8"))
-        chosen = [step["added"] for step in log["chosen"]]
-        model_alone = [part for part in chosen if part.split(" box ")[0] not in BOXES]
-        sums |= {"sum: chosen without labels": chosen, "sum: chosen, of the model alone": model_alone}
+        sums |= {"sum: chosen without labels": log["chosen"]}
     rows = []
     for title, parts in sums.items():
-        if not parts:
-            continue
         made = [smoothed(np.sum([scales[part](each[part]) for part in parts], axis=0)) for each in scored]
         spread = intervals(made, labels, 1000, 0)["micro_auc"]
         metrics = frame_metrics(made, labels, names)
