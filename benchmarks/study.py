@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from measure import machine, print_table, write_report
 
-from ramvid_vad.commands.select_recipe import CANDIDATES, SIDES
+from ramvid_vad.commands.select_recipe import BASE, CANDIDATES, SIDES
 from ramvid_vad.detectors.free_parts import BOXES, appearance_memory
 from ramvid_vad.detectors.fusion import HELD_OUT, log_scale
 from ramvid_vad.detectors.infilling import MODES, Infilling
@@ -64,10 +64,9 @@ def main() -> None:
     scales = {part: log_scale(np.concatenate([each[part] for each in usual])) for part in usual[0]}
     smoothed = choose("default", options.sigma, False)
     sums = {part: [part] for part in scales}
-    free = [f"{name} box {side}" for name, side in BOXES.items()]
     infilled = [f"{part.name} box {BOX}" for part in CANDIDATES]
-    sums |= {"sum: read off the maps": free, "sum: all candidates": infilled, "sum: both": [*free, *infilled]}
-    sums |= {f"sum: read off the maps, {part}": [*free, part] for part in infilled}
+    sums |= {"sum: read off the maps": [*BASE], "sum: all candidates": infilled, "sum: both": [*BASE, *infilled]}
+    sums |= {f"sum: read off the maps, {part}": [*BASE, part] for part in infilled}
     if options.select:
         log = json.loads(Path(options.select).read_text(encoding="utf-8"))
         sums |= {"sum: chosen without labels": log["chosen"]}
