@@ -39,8 +39,8 @@ def space() -> FeatureSpace:
     """With statistics that do not matter for the speed."""
     network = FrozenFeatures()
     axes = torch.linalg.qr(torch.randn(network.channels, 24, generator=torch.Generator().manual_seed(0)))[0]
-    ones = torch.ones(network.channels)
-    fitted = [0 * ones, ones, axes.contiguous(), torch.ones(24), torch.zeros(5), torch.ones(5)]
+    appearance = [torch.ones(network.channels), axes.contiguous(), torch.ones(24), torch.zeros(24, 1, 1)]
+    fitted = [*appearance, torch.ones(5), torch.zeros(5, 1, 1)]
     return FeatureSpace((HEIGHT, WIDTH), LITE0, network.digest, *fitted, network=network)
 
 

@@ -46,7 +46,7 @@ from ramvid_vad.video.writer import write_video
 
 NORMAL, REST = 500, 295  # frames of vtest.avi
 FROM, TO = 226, 262  # of the others: what is changed; the unchanged video is quiet there and for a GAP before
-PED2_RATES, FOLDS = (30.0, 60.0, 120.0), 4
+PED2_RATES, FOLDS = (30.0, 60.0, 120.0, 240.0), 4
 SECONDS = 0.5  # the default of --min_seconds
 RATES = (0.5, 60.0)  # alarms per hour: the default, and one that fifty seconds of normal video say something about
 
