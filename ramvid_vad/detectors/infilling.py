@@ -49,17 +49,18 @@ PARTS = (
 )
 RECIPE_PARTS = (Part("motion_given_appearance", None, "motion"),)
 RECIPE_BOXES = (*BOXES.items(), ("motion_given_appearance motion", 7))
-"""What scripts/select_recipe.py chose on normal video (docs/results/ped2_appearance/select_recipe.json)."""
+"""What scripts/select_recipe.py chose on normal video (docs/results/ped2_sum/select_recipe.json)."""
 GROUPS = {"model": ModelOptions, "diffusion": DiffusionOptions, "anchors": AnchorOptions, "space": SpaceOptions}
 
 
 class Infilling(Detector):
     """Of a model that was trained in the feature space, and what can be read off the same maps without a model.
 
-    config: its options by section, and ``seq_len``.  state: its weights.  parts: of the model.  memory: what "nearest"
-    compares with.  boxes: (residual map, side of the box in cells) of each score that is summed; a map is a part's or
-    one of ``free_parts.BOXES``; () takes every part with a box of BOX.  scales: of all scores, by name, ``{}`` before
-    it is calibrated.  held_out: names of the normal videos that set them.  mode: of MODES.
+    config: its options by section, and ``seq_len``.  state: its weights, rounded to half precision, in which they are
+    kept.  parts: of the model.  memory: what "nearest" compares with.  boxes: (residual map, side of the box in cells)
+    of each score that is summed; a map is a part's or one of ``free_parts.BOXES``; () takes every part with a box of
+    BOX.  scales: of all scores, by name, ``{}`` before it is calibrated.  held_out: names of the normal videos that set
+    them.  mode: of MODES.
     """
 
     name, title, needs = "infilling", "infilling of features", ("normal video", "features")
@@ -90,7 +91,7 @@ class Infilling(Detector):
         groups = tuple(space.groups.values())
         self.model = create_model(sections["model"], groups=groups).eval().requires_grad_(False)
         check_state(self.model, state, "infilling")
-        self.model.load_state_dict(state)
+        self.model.load_state_dict({name: value.half() for name, value in state.items()})
         sampler, spacing = MODES[mode]
         self.draws = Draws(sampler, draws, join)
         self.diffusion = create_diffusion(replace(sections["diffusion"], timestep_respacing=spacing))
@@ -277,7 +278,7 @@ class Infilling(Detector):
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        model = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        model = {f"model.{name}": value.half() for name, value in self.model.state_dict().items()}
         known = {f"memory.{name}": value for name, value in self.memory.tensors().items()} if self.memory else {}
         return model | known | {f"space.{name}": value for name, value in self.space.tensors().items()}
 
@@ -289,7 +290,7 @@ class Infilling(Detector):
         found = cls(
             FeatureSpace(**settings["space"], **of("space.")),
             settings["config"],
-            of("model."),
+            {name: value.float() if value.dtype == torch.float16 else value for name, value in of("model.").items()},
             parts=[Part(**part) for part in settings["parts"]],
             memory=PatchMemory.restore(of("memory.")) if "memory.centres" in tensors else None,
             boxes=[(name, side) for name, side in settings["boxes"]],

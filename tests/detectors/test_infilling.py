@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from clips import write_video
+from safetensors.torch import load_file
 from stand_ins import PooledColours, texture
 
 from ramvid_vad.__main__ import main
@@ -52,6 +53,9 @@ def test_frames_in_memory_score_as_a_file_does(made, monkeypatch):
 def test_stored_and_loaded_it_scores_the_same(made, tmp_path):
     folder, detector = made
     detector.save(str(tmp_path / "detector"))
+    weights = load_file(tmp_path / "detector" / "detector.safetensors")
+    assert {value.dtype for name, value in weights.items() if name.startswith("model.")} == {torch.float16}
+    assert all(value.dtype == torch.float32 for name, value in weights.items() if name.startswith("space."))
     loaded = load(str(tmp_path / "detector"))
     video = str(folder / "videos" / "01.mkv")
     np.testing.assert_array_equal(loaded.score(video).frames, detector.score(video).frames)
@@ -69,7 +73,7 @@ def test_the_averaged_weights_are_taken(made):
 
     folder, detector = made
     averaged, _ = load_weights(str(folder / "run" / "ema_0.5_000002.safetensors"))
-    assert all(torch.equal(value, averaged[name]) for name, value in detector.model.state_dict().items())
+    assert all(torch.equal(value, averaged[name].half().float()) for name, value in detector.model.state_dict().items())
 
 
 def test_a_run_in_pixels_is_refused(made, tmp_path):
