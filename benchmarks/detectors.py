@@ -31,7 +31,7 @@ from ramvid_vad.video.writer import write_video
 def untrained(video: str) -> Infilling:
     """The recipe ``full`` as it is before its first step, calibrated on the video."""
     run = with_anchor_kind(run_of_recipe("full", (*GROUPS, "video")))
-    space = FeatureSpace.fit([video])
+    space = FeatureSpace.fit([video], centre=run.space.space_centre)
     torch.manual_seed(0)
     state = create_model(run.model, groups=tuple(space.groups.values())).state_dict()
     config = {name: asdict(getattr(run, name)) for name in GROUPS} | {"seq_len": run.video.seq_len}

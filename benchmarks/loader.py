@@ -27,7 +27,8 @@ import torch
 from measure import alternate, machine, print_table, write_report
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
-from ramvid_vad.commands import train as train_command
+from ramvid_vad.commands.train import train
+from ramvid_vad.training import data as data_module
 from ramvid_vad.video import cache as cache_module
 from ramvid_vad.video.cache import FrameCache, resize_frame
 from ramvid_vad.video.datasets import VideoWindows, to_float, training_batches
@@ -104,8 +105,8 @@ def waiting_share(data: str, folder: str, steps: int) -> float:
             marks.append(time.perf_counter())
             yield batch
 
-    with mock.patch.object(train_command, "training_batches", timed), redirect_stdout(io.StringIO()):
-        train_command.train(parse_command("video_train", COMMAND_SECTIONS["video_train"], arguments))
+    with mock.patch.object(data_module, "training_batches", timed), redirect_stdout(io.StringIO()):
+        train(parse_command("video_train", COMMAND_SECTIONS["video_train"], arguments))
     return sum(waited[3:]) / (marks[-1] - marks[2])
 
 

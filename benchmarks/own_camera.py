@@ -67,10 +67,10 @@ def events_of(path: Path) -> list[tuple[int, int]]:
 
 
 def alarm_frames(path: Path) -> np.ndarray:
-    """Frames whose level is 1 or more, from the table of scores."""
+    """Frames whose level is 1 or more, from the table of scores; where the picture is at fault there is none."""
     with path.open() as file:
         rows = csv.DictReader(line for line in file if not line.startswith("#"))
-        return np.array([int(row["frame"]) for row in rows if float(row["level"]) >= 1])
+        return np.array([int(row["frame"]) for row in rows if float(row["level"] or 0) >= 1])
 
 
 def touches(one: tuple[int, int], other: tuple[int, int]) -> bool:

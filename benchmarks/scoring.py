@@ -60,10 +60,11 @@ def main() -> None:
     if not error < 1e-9:
         raise SystemExit(f"the two WMSE differ by {error:.1e}: nothing was timed")
     functions = {"wmse": wmse_scores, PEER: wmse_by_skimage} | {k: f for k, f in MEASURES.items() if k != "wmse"}
-    counts = {name: len(x) if name == "wmse" else len(x[few]) for name in functions}
+    unit = [(frames[few] / 255).astype(np.float32) for frames in (x, x_hat)]  # as the evaluation gives it to the others
+    given = dict.fromkeys(functions, unit) | {"wmse": (x, x_hat), PEER: (x[few], x_hat[few])}
 
     def timed(name: str) -> float:
-        return seconds(partial(functions[name], x[: counts[name]], x_hat[: counts[name]])) / counts[name]
+        return seconds(partial(functions[name], *given[name])) / len(given[name][0])
 
     medians = alternate({name: partial(timed, name) for name in functions}, arguments.repeats)
     rows = [{"measure": name, "frames/s": 1 / s, "time / wmse": s / medians["wmse"]} for name, s in medians.items()]

@@ -51,8 +51,11 @@ def main() -> None:
     write_arrays(out / "pixels.npz", "pixels", {names[path]: frames.frames(path) for path in paths}, held_out)
 
     if not (out / SPACE).exists():
+        chosen = run_of_recipe("full", ("space",)).space
+        asked = {"kept": chosen.space_channels, "lines": chosen.lines, "centre": chosen.space_centre}
         with progress_bar("fitting the space", "frame") as bar:
-            save_space(FeatureSpace.fit(paths[:-HELD_OUT], tick=bar.update), str(out / SPACE))
+            space = FeatureSpace.fit(paths[:-HELD_OUT], backbone=chosen.backbone, tick=bar.update, **asked)
+        save_space(space, str(out / SPACE))
     maps = EncodedVideos(str(Path(cache_folder(arguments.cache_dir)) / MAPS), load_space(str(out / SPACE)))
     with progress_bar("encoding", "frame") as bar:
         for path in paths:

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from victims import BEGUN, HOOK, Run, digests, generation, sampling, training
+from victims import HOOK, Run, digests, generation, sampling, training
 
 from ramvid_vad.demo.street import generate
 
@@ -58,16 +58,14 @@ def draw_plan(kills: int, seed: int, ranks: int) -> list[dict]:
 
 def where(what: str, run: Run, folder: Path) -> str:
     """The stage that a command has reached, from what it has printed and the temporary files it has begun."""
-    printed = run.printed()
-    if BEGUN[what] not in printed:
-        return "start: data and checkpoint" if IMPORTED[what] in printed else "start: imports"
-    writing = any(path.stat().st_mtime > run.started_at for path in folder.rglob("*.tmp"))
-    return "inside a write" if writing else "steps" if what == "train" else "windows"
+    if not run.working(what, folder):
+        return "start: data and checkpoint" if IMPORTED[what] in run.printed() else "start: imports"
+    return "inside a write" if run.wrote(folder, "*.tmp") else "steps" if what == "train" else "windows"
 
 
 def kill_once(what: str, arguments: list[str], top: Path, folder: Path, ranks: int, kill: dict, pace: dict) -> dict:
     """One run with one kill; what happened. ``pace``: see ``unbroken``."""
-    told, begun = top / "told", BEGUN[what]
+    told = top / "told"
     told.unlink(missing_ok=True)
     hook = {}
     if kill["kind"] == "write":
@@ -87,7 +85,7 @@ def kill_once(what: str, arguments: list[str], top: Path, folder: Path, ranks: i
             run.wait_for(IMPORTED[what])
             time.sleep(kill["share"] * pace["data"])
         else:
-            run.wait_for(begun)
+            run.wait_until(lambda: run.working(what, folder))
             time.sleep(kill["share"] * SPAN[what] * pace["unit"])
         if run.alive():
             landed = where(what, run, folder)
@@ -103,12 +101,12 @@ def kill_once(what: str, arguments: list[str], top: Path, folder: Path, ranks: i
     return kill | {"landed": landed, "rank": rank, "seconds_until_all_ended": others}
 
 
-def unbroken(what: str, arguments: list[str], top: Path, ranks: int, units: int) -> dict:
+def unbroken(what: str, arguments: list[str], top: Path, folder: Path, ranks: int, units: int) -> dict:
     """Run to the end; its pace: seconds of start-up, of the data's part of it, and of one step or window."""
     run = Run(arguments, top / "whole.txt", ranks)
     run.wait_for(IMPORTED[what])
     imported = time.monotonic() - run.started
-    run.wait_for(BEGUN[what])
+    run.wait_until(lambda: run.working(what, folder))
     start = time.monotonic() - run.started
     code = run.end()
     if code:
@@ -133,7 +131,7 @@ def campaign(what: str, top: Path, ranks: int, plan: list[dict]) -> dict:
             return training(top, folder, "--max_steps", steps)
         return sampling(top, top / "model", folder)
 
-    pace = unbroken(what, command(whole), top, ranks, units)
+    pace = unbroken(what, command(whole), top, whole, ranks, units)
     kills = []
     for kill in plan:
         made = kill_once(what, command(broken[-1]), top, broken[-1], ranks, kill, pace)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 from kills import prepare
-from victims import BEGUN, Run, digests, generation, sampling, training
+from victims import Run, digests, generation, sampling, training
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from measure import machine, write_report
@@ -72,13 +72,13 @@ def empty(folder: Path) -> None:
         path.unlink()
 
 
-def kill_at(run: Run, begun: str, share: float, seconds: float) -> tuple[str, int]:
+def kill_at(run: Run, what: str, folder: Path, share: float, seconds: float) -> tuple[str, int]:
     """Kill everything at a share of the start-up and the first ``seconds`` of work; where, and how many live on."""
     if share < 0.3:
         time.sleep(share / 0.3 * 2.0)
-    elif run.wait_for(begun):
+    elif run.wait_until(lambda: run.working(what, folder)):
         time.sleep((share - 0.3) / 0.7 * seconds)
-    where = "work" if begun in run.printed() else "start"
+    where = "work" if run.working(what, folder) else "start"
     family = run.family()
     run.kill()
     time.sleep(0.2)
@@ -91,7 +91,7 @@ def turn(top: Path, number: int, rng: np.random.Generator, environment: dict[str
     arguments = training(top, top / "model", "--max_steps", target)
     empty(top / "model_cache") if (top / "model_cache").exists() else None
     found["train_killed"], orphans = kill_at(
-        Run(arguments, top / "out.txt", **environment), BEGUN["train"], rng.random(), 1.0
+        Run(arguments, top / "out.txt", **environment), "train", top / "model", rng.random(), 1.0
     )
     run, seen = Run(arguments, top / "out.txt", **environment), None
     while run.alive():
@@ -105,7 +105,7 @@ def turn(top: Path, number: int, rng: np.random.Generator, environment: dict[str
     arguments = sampling(top, top / "model", filled, "--stride", 6)
     empty(top / "filled_cache") if (top / "filled_cache").exists() else None
     found["sample_killed"], more = kill_at(
-        Run(arguments, top / "out.txt", **environment), BEGUN["sample"], rng.random(), 1.5
+        Run(arguments, top / "out.txt", **environment), "sample", filled, rng.random(), 1.5
     )
     run, peak = Run(arguments, top / "out.txt", **environment), None
     while run.alive():
@@ -141,7 +141,7 @@ def main() -> None:
         environment = {"TMPDIR": str(top / "tmp")}
         hours = ["--max_hours", arguments.minutes / 60, "--save_interval", 50, "--max_steps", 0]
         long = Run(training(top, top / "long", *hours), top / "long.txt", **environment)
-        long.wait_for(BEGUN["train"])
+        long.wait_until(lambda: long.working("train", top))
         try:
             untouched, turns = loop(top, long, end, arguments.minutes, rng, environment)
             code = long.end()

@@ -12,14 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ramvid_vad.runtime.ranks.launchers import LAUNCHERS
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "--image_size 8x12 --num_channels 32 --channel_mult 1 --num_res_blocks 1 --attention_resolutions 8 --d_state 2"
-BEGUN = {"train": " M parameters", "sample": "infilling:"}
-"""What a command prints when its start-up is over."""
 PATIENCE = 200.0
 """Seconds after which a command that does not end counts as hanging; the tests have 300, so that it ends with them."""
 
@@ -136,6 +135,18 @@ class Run:
     def wait_for(self, text: str) -> bool:
         """Until it has printed ``text``; False: it ended first."""
         return self.wait_until(lambda: text in self.printed())
+
+    def working(self, what: str, folder: Path) -> bool:
+        """Whether the start-up is over: "train" has told its size, "sample" has begun to write its first window."""
+        return " M parameters" in self.printed() if what == "train" else self.wrote(folder, "window*")
+
+    def wrote(self, folder: Path, pattern: str) -> bool:
+        """Whether such a file in ``folder`` is newer than the start."""
+        for path in folder.rglob(pattern):
+            with suppress(FileNotFoundError):  # a temporary file that has its name by now
+                if path.stat().st_mtime > self.started_at:
+                    return True
+        return False
 
     def end(self, timeout: float = PATIENCE) -> int:
         """Wait for the end: the exit code."""
