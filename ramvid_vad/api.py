@@ -1,6 +1,7 @@
 """The Python interface: fit a detector on normal video, load it, score video; load a diffusion model, infill video."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
@@ -16,11 +17,11 @@ from ramvid_vad.detectors.detector import MINUTES, SCENES_FILE, SEED, Detector
 from ramvid_vad.detectors.registry import FITTED, RECIPES, SAVED
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
-from ramvid_vad.events.calibration import add_normal, camera_of
+from ramvid_vad.events.calibration import add_normal, camera_of, check_one_camera
 from ramvid_vad.events.camera import FILE as ALARM
 from ramvid_vad.events.camera import Camera
 from ramvid_vad.events.light import NIGHT, two_lights
-from ramvid_vad.events.zones import check_zone
+from ramvid_vad.events.zones import zone_of
 from ramvid_vad.infill_videos import FolderInfilling, sampling_settings
 from ramvid_vad.loading import anchor_pattern, frame_cache, weights_in, with_anchor_kind
 from ramvid_vad.loading import load_model as load_weights_and_options
@@ -32,6 +33,9 @@ from ramvid_vad.options.option import convert_all, nearest
 from ramvid_vad.reconstructions import Reconstruction, load_reconstruction
 from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.runtime.logger import result_dir
+from ramvid_vad.runtime.progress import say
+from ramvid_vad.runtime.text import plain_name
+from ramvid_vad.video.files import content_digest
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
 
@@ -78,8 +82,10 @@ def fit(
         if os.path.exists(os.path.join(out, SCENES_FILE)):
             raise InputError(f"{out}: has a detector for each scene: give another folder, or that of one scene in it")
         if zone:
-            check_zone(zone, paths[0])
+            zone_of(zone, paths[0])  # before minutes of work, as what follows
     alarms = out is not None and FITTED[name].streams()
+    if alarms:
+        check_one_camera(paths)
     light, dark = (two_lights(paths, progress) if alarms else None) or (None, [])
     bright = [path for path in paths if path not in dark]
     training = {"minutes": minutes, "seed": seed}
@@ -90,7 +96,7 @@ def fit(
             os.remove(os.path.join(out, ALARM))  # of an earlier detector
         found.save(out)
     if alarms:
-        alarm = (os.path.basename(os.path.abspath(out)), alarms_per_hour, zone, min_seconds, progress)
+        alarm = (plain_name(os.path.basename(os.path.abspath(out))), alarms_per_hour, zone, min_seconds, progress)
         camera = camera_of(found, bright, *alarm)
         if night:
             night.save(os.path.join(out, NIGHT))
@@ -107,7 +113,7 @@ def _fitted(name: str, paths: list[str], out: str | None, progress: bool, **trai
         "recipe": name,
         "version": __version__,
         "fitted": date.today().isoformat(),
-        "normal_videos": [os.path.basename(path.rstrip("/")) for path in paths],
+        "normal_videos": [plain_name(os.path.basename(path.rstrip("/"))) for path in paths],
     }
     return found
 
@@ -115,19 +121,30 @@ def _fitted(name: str, paths: list[str], out: str | None, progress: bool, **trai
 def add(normal: str | Sequence[str], camera: str, progress: bool = True) -> Camera:
     """Take more normal video ("this is normal") into the folder of a camera of recipe fast, without starting over.
 
-    What is kept and what is new: ``events.calibration.add_normal``. InputError: no such video or camera, another
-    recipe."""
+    What is kept and what is new: ``events.calibration.add_normal``. A video with the content of one that was added
+    before is passed over, which a line says. InputError: no such video or camera, another recipe."""
     places = [normal] if isinstance(normal, str | os.PathLike) else list(normal)
     found = Camera.load(camera)
-    paths = [path for place in places for path in find_videos(os.fspath(place))]
-    lights = {path: found.light.of_video(path) if found.light else "" for path in paths}
+    known = {digest for each in (found, found.night) if each for digest in each.detector.card.get("added", [])}
+    contents: dict[str, str] = {}
+    for path in (path for place in places for path in find_videos(os.fspath(place))):
+        content = content_digest(path)
+        if content in known:
+            say(f"{plain_name(path)}: was added before: passed over", sys.stderr)
+        else:
+            known.add(content)
+            contents[path] = content
+    lights = {path: found.light.of_video(path) if found.light else "" for path in contents}
     for light in sorted(set(lights.values())):
-        chosen, lit = [path for path in paths if lights[path] == light], found.under(light)
+        chosen, lit = [path for path in contents if lights[path] == light], found.under(light)
         add_normal(lit, chosen, progress)
-        lit.detector.card["normal_videos"] += [os.path.basename(path.rstrip("/")) for path in chosen]
+        card = lit.detector.card
+        card["normal_videos"] += [plain_name(os.path.basename(path.rstrip("/"))) for path in chosen]
+        card["added"] = card.get("added", []) + [contents[path] for path in chosen]
     for light in sorted(set(lights.values())):  # nothing is written before all were read
         found.under(light).detector.save(os.path.join(camera, NIGHT) if light == NIGHT else camera)
-    found.save(camera)
+    if lights:
+        found.save(camera)
     return found
 
 

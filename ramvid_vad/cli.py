@@ -1,6 +1,7 @@
 """Options <-> command line and YAML; how a command is run and how it ends."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
@@ -14,6 +15,7 @@ from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.allocator import keep_freed_memory
 from ramvid_vad.runtime.output import unfailing_output
 from ramvid_vad.runtime.signals import Terminated, ending
+from ramvid_vad.runtime.text import hide
 
 COMMAND_SECTIONS = {
     "video_train": ("model", "diffusion", "video", "anchors", "space", "train"),
@@ -109,7 +111,10 @@ def run_command(
             with ending():
                 command(parse_command(description or name, COMMAND_SECTIONS[name], argv))
         except (InputError, RunError) as error:
-            processes.fail(f"{shown or name}: error: {error}", 2 if isinstance(error, InputError) else 1)
+            words = sys.argv[1:] if argv is None else argv
+            addresses = [part for word in words for part in word.split() if "://" in part]
+            said = hide(str(error), *addresses) if addresses else str(error)  # a log may keep it
+            processes.fail(f"{shown or name}: error: {said}", 2 if isinstance(error, InputError) else 1)
         except KeyboardInterrupt as signal:
             code = 143 if isinstance(signal, Terminated) else 130
             usual = "begins again" if name in BEGIN_AGAIN else "goes on from what is finished"

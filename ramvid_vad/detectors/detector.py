@@ -241,7 +241,7 @@ def gathered(
 
 def key_of(video: str | Iterable[Frame]) -> int:
     """Of a video, for its noise: its name, wherever it lies; 0 for frames in memory."""
-    return zlib.crc32(os.path.basename(video.rstrip("/")).encode()) if isinstance(video, str) else 0
+    return zlib.crc32(os.fsencode(os.path.basename(video.rstrip("/")))) if isinstance(video, str) else 0
 
 
 def colour(video: str | Iterable[Frame]) -> Iterator[np.ndarray]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 
 import numpy as np
 
@@ -13,9 +13,9 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.events.camera import Camera
 from ramvid_vad.events.events import GAP, smoothed, window
 from ramvid_vad.events.examples import ADDED, EXAMPLES, Examples, keeping
-from ramvid_vad.events.health import Normal, learn
+from ramvid_vad.events.health import Normal, learn, look
 from ramvid_vad.events.threshold import SEEN, Threshold, alarm_threshold
-from ramvid_vad.events.zones import zone_mask
+from ramvid_vad.events.zones import watched_cells, zone_of
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.video.decoding.frame_rate import about_how_many, frame_rate
 from ramvid_vad.video.finding import evenly_spread
@@ -38,17 +38,29 @@ def camera_of(
     """paths: the normal videos that the detector was just fitted on. Its held-out ones set the threshold; where they
     are shorter than FRAMES, and too short to measure the rate, more is held out by turns (``cross_fitted``)."""
     fps = next((rate for rate in map(frame_rate, paths) if rate), FPS)
+    watched = zone_of(zone, paths[0]) if zone else None
     if isinstance(detector, CalibratedSum) and not zone:
         curves = list(detector.normal)
     else:
-        curves = curves_of([(detector, clip) for clip in split(paths)[1]], zone, progress)
+        curves = curves_of([(detector, clip) for clip in split(paths)[1]], watched, progress)
     more = min(FRAMES, SEEN * 3600 * fps / alarms_per_hour) - sum(map(len, curves))
     if more > 0:
-        curves += curves_of(detector.cross_fitted(round(more)), zone, progress)
+        curves += curves_of(detector.cross_fitted(round(more)), watched, progress)
     threshold = threshold_of(curves, fps, alarms_per_hour, min_seconds)
     examples = Examples()
     normal = health_of(evenly_spread(paths, VIDEOS), examples, detector, EXAMPLES, progress)
-    return Camera(name, detector, threshold, normal, curves, fps, min_seconds, zone, examples)
+    return Camera(name, detector, threshold, normal, curves, fps, min_seconds, zone, examples, watched=watched)
+
+
+def check_one_camera(paths: Sequence[str]) -> None:
+    """InputError: pictures of two proportions are of two cameras; found in the first frame of each video."""
+    first: tuple[int, ...] = ()
+    for path in evenly_spread(paths, VIDEOS):
+        frame = next(read_frames(path, rgb=False))
+        first = first or frame.shape
+        if look(frame).grey.shape != look(np.zeros(first, np.uint8)).grey.shape:
+            sizes = f"pictures of {frame.shape[1]}x{frame.shape[0]}, others of {first[1]}x{first[0]}"
+            raise InputError(f"{path}: {sizes}: these are two cameras: fit each by itself")
 
 
 def threshold_of(curves: Sequence[np.ndarray], fps: float, alarms_per_hour: float, min_seconds: float) -> Threshold:
@@ -57,8 +69,9 @@ def threshold_of(curves: Sequence[np.ndarray], fps: float, alarms_per_hour: floa
     return alarm_threshold(levels, fps, alarms_per_hour, round(GAP * fps))
 
 
-def curves_of(clips: Sequence[tuple[Detector, Clip]], zone: str, progress: bool) -> list[np.ndarray]:
-    """Scores (n,) of the zone of each clip, by the detector beside it. Clips of one video in order are read at once."""
+def curves_of(clips: Sequence[tuple[Detector, Clip]], zone: np.ndarray | None, progress: bool) -> list[np.ndarray]:
+    """Scores (n,) of the zone of each clip, by the detector beside it. Clips of one video in order are read at once.
+    zone: its cells; None: the whole picture."""
     about, curves = sum(clip.about_how_many() for _, clip in clips), []
     runs: list[list[tuple[Detector, Clip]]] = []
     for detector, clip in clips:
@@ -79,17 +92,12 @@ def _in_any(clips: Sequence[Clip], number: int) -> bool:
     return any(number in clip for clip in clips)
 
 
-def _curve(detector: Detector, frames: Iterator[tuple[np.ndarray, np.ndarray]], zone: str) -> np.ndarray:
+def _curve(detector: Detector, frames: Iterator[tuple[np.ndarray, np.ndarray]], zone: np.ndarray | None) -> np.ndarray:
     """Scores (n,) of the zone of a video."""
-    first = next(frames)
-    scored = detector.stream_ahead(chain([first], frames), maps=bool(zone))
-    if not zone:
+    scored = detector.stream_ahead(frames, maps=zone is not None)
+    if zone is None:
         return np.array([each.score for each in scored])
-    watched, maxima = None, []
-    for each in scored:
-        watched = zone_mask(zone, first[0].shape[:2], each.map.shape) if watched is None else watched
-        maxima.append(float(each.map[watched].max()))
-    return np.array(maxima)
+    return np.array([float(each.map[watched_cells(zone, each.map.shape)].max()) for each in scored])
 
 
 def health_of(
@@ -126,7 +134,7 @@ def add_normal(camera: Camera, paths: Sequence[str], progress: bool = True) -> i
         if detector.appearance is not None:
             usual = float(np.exp(detector.scales["features"].mean))
             added += detector.appearance.learn(read_frames(path), usual)
-        (found,) = curves_of([(detector, Clip(path))], camera.zone, progress)
+        (found,) = curves_of([(detector, Clip(path))], camera.watched, progress)
         camera.curves.append(found)
         detector.held_out.append(f"{os.path.basename(path.rstrip('/'))} (added)")
         detector.normal.append(found)

@@ -23,9 +23,10 @@ from ramvid_vad.events.examples import Examples, Search
 from ramvid_vad.events.health import SETTLE, Health, Monitor, Normal
 from ramvid_vad.events.light import NIGHT, Light
 from ramvid_vad.events.threshold import Threshold
-from ramvid_vad.events.zones import zone_mask
+from ramvid_vad.events.zones import watched_cells
 from ramvid_vad.runtime.beside import never
 from ramvid_vad.runtime.files import replacing_together, sha256_of, write_text
+from ramvid_vad.runtime.text import plain_name
 from ramvid_vad.spaces.space import LINES
 
 FORMAT = 1
@@ -56,11 +57,11 @@ class Moment(NamedTuple):
 
 @dataclass
 class Camera:
-    """name: of its folder.  fps: of the normal video.  min_seconds: whose median makes the level.  zone: as
-    ``zones.zone_mask`` reads it, "" the whole picture.  normal: of the picture's health.  curves: raw scores of
-    held-out normal videos, from which the threshold was set.  examples: pictures of what was learned from.
-    night: the same camera at night, with all of these of its own; None: it knows one light.  light: how day and night
-    are told apart."""
+    """name: of its folder.  fps: of the normal video.  min_seconds: whose median makes the level.  zone: as it was
+    given, "" the whole picture.  normal: of the picture's health.  curves: raw scores of held-out normal videos, from
+    which the threshold was set.  examples: pictures of what was learned from.  night: the same camera at night, with
+    all of these of its own; None: it knows one light.  light: how day and night are told apart.  watched: cells of the
+    zone, bool (h, w); None: all."""
 
     name: str
     detector: Detector
@@ -73,6 +74,7 @@ class Camera:
     examples: Examples = field(default_factory=Examples)
     night: "Camera | None" = None
     light: Light | None = None
+    watched: np.ndarray | None = None
 
     def under(self, light: str) -> "Camera":
         """What knows the normal of a light, "day", "night" or, of a camera that knows one, ""."""
@@ -116,7 +118,7 @@ class Camera:
         """In one light."""
         monitor = Monitor(self.normal, self.fps)
         length, gap = window(self.min_seconds, self.fps), round(GAP * self.fps)
-        tracker = EventTracker(self.name, length, gap, self.zone)
+        tracker = EventTracker(self.name, length, gap, self.fps, self.zone)
         search = Search(self.examples, self.detector)
         waiting: deque[tuple[float, np.ndarray, Health]] = deque()
 
@@ -141,8 +143,8 @@ class Camera:
         last: Moment | None = None
         for number, scored in enumerate(self.detector.stream_ahead(seen(), ready=ready)):
             seconds, frame, health = waiting.popleft()
-            if self.zone and watched is None:
-                watched = zone_mask(self.zone, frame.shape[:2], scored.map.shape)
+            if self.watched is not None and watched is None:
+                watched = watched_cells(self.watched, scored.map.shape)
             changes: list[tuple[str, Event]] = []
             if faulty and faulty.fault != health.fault:
                 changes.append(("end", faulty))
@@ -157,7 +159,7 @@ class Camera:
                     faulty.end, faulty.end_seconds = number, seconds
             else:
                 score = scored.score if watched is None else float(scored.map[watched].max())
-                level = tracker.level(self.level_of(score))
+                level = tracker.level(self.level_of(score), seconds)
                 field = scored.map if watched is None else np.where(watched, scored.map, -np.inf)
                 box = self._box(field, frame.shape[:2]) if level >= 1 else None
                 stepped = tracker.step(number, seconds, level, box, self._fired(scored.parts), health.suspected)
@@ -208,7 +210,7 @@ class Camera:
         }
         tensors = {f"curve.{i:04d}": torch.from_numpy(np.ascontiguousarray(c)) for i, c in enumerate(self.curves)}
         tensors |= {name: torch.from_numpy(getattr(self.normal, name)) for name in ("references", "sharp")}
-        tensors |= self.examples.tensors()
+        tensors |= self.examples.tensors() | ({"zone": torch.from_numpy(self.watched)} if self.zone else {})
         try:
             with replacing_together(folder, last=FILE) as place:
                 learned = os.path.join(place, "alarm.safetensors")
@@ -233,7 +235,7 @@ class Camera:
             if sha256_of([learned]) != about["tensors_sha256"]:
                 raise ValueError("alarm.safetensors is of another fit, or damaged")
             tensors = load_file(learned)
-            light, name = about.get("light"), os.path.basename(os.path.abspath(folder))
+            light, name = about.get("light"), plain_name(os.path.basename(os.path.abspath(folder)))
             night = replace(cls.load(os.path.join(folder, NIGHT)), name=name) if light else None
             arrays = {name: tensors[name].numpy() for name in ("references", "sharp")}
             return cls(
@@ -248,6 +250,7 @@ class Camera:
                 Examples.restore(tensors),
                 night,
                 Light(**light) if light else None,
+                tensors["zone"].numpy() if about["zone"] else None,
             )
         except OSError as error:
             raise InputError(f"{folder}: no alarm is fitted there ({error}): fit it again") from None

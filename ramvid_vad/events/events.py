@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -11,6 +12,8 @@ from scipy.ndimage import median_filter
 LOW = 0.8  # an event goes on while the level is above this part of the threshold
 GAP = 2.0  # seconds below it that end an event: shorter gaps are bridged
 UPDATE = 1.0  # seconds between two updates of an event
+PACES = 25  # frames whose distance tells at what rate they come
+FASTEST = 4  # times the rate of the normal video, up to which the level's seconds are whole
 
 
 @dataclass
@@ -74,20 +77,31 @@ def alarms(levels: np.ndarray, gap: int) -> list[tuple[int, int]]:
 
 class EventTracker:
     """Levels frame by frame -> events. One begins where the median level of the last ``length`` frames reaches 1, so
-    more than half of them must be unusual, and ends when it has been below LOW for ``gap`` frames."""
+    more than half of them must be unusual, and ends when it has been below LOW for ``gap`` frames.
 
-    def __init__(self, camera: str, length: int, gap: int, zone: str = "") -> None:
-        self.camera, self.gap, self.zone = camera, gap, zone
-        self.last = deque([0.0] * length, maxlen=length)
+    Both count frames at ``fps``, the rate of the normal video; where frames come at another one, as many as come in the
+    same time.
+    """
+
+    def __init__(self, camera: str, length: int, gap: int, fps: float, zone: str = "") -> None:
+        self.camera, self.length, self.zone, self.fps = camera, length, zone, fps
+        self.gap = (gap + 0.5) / fps  # seconds: half a frame for what their differences are rounded by
+        self.last = deque([0.0] * FASTEST * length, maxlen=FASTEST * length)
+        self.times: deque[float] = deque(maxlen=PACES)
         self.event: Event | None = None
         self.told = False  # of the event
         self.updated = 0.0  # seconds
         self.number = 0  # of the next event
 
-    def level(self, level: float) -> float:
+    def level(self, level: float, seconds: float) -> float:
         """The median of this level and those before it."""
         self.last.append(level)
-        return sorted(self.last)[len(self.last) // 2]
+        self.times.append(seconds)
+        pace = float(np.median(np.diff(self.times))) * self.fps if len(self.times) > 1 else 1.0
+        count = self.length  # of rates that are alike: what was calibrated
+        if not 0.8 <= pace <= 1.25:
+            count = min(window(self.length / self.fps, self.fps / max(pace, 1 / FASTEST)), len(self.last))
+        return sorted(islice(reversed(self.last), count))[count // 2]
 
     def step(
         self,
@@ -104,7 +118,7 @@ class EventTracker:
         """
         changes: list[tuple[str, Event]] = []
         event = self.event
-        if event and frame - event.end > self.gap:
+        if event and seconds - event.end_seconds > self.gap:
             changes = self.finish()
             event = None
         if level >= LOW:

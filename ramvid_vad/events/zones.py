@@ -35,11 +35,18 @@ def zone_mask(text: str, size: tuple[int, int], cells: tuple[int, int]) -> np.nd
     return found
 
 
-def check_zone(text: str, video: str) -> None:
-    """InputError: no zone of the video's first frame; said before minutes of work."""
+def zone_of(text: str, video: str) -> np.ndarray:
+    """Watched cells, bool (h, w), of the video's first frame. InputError: as ``zone_mask``."""
     frame = next(read_frames(video, rgb=False))
     height, width = reduced(frame).shape[:2]
-    zone_mask(text, frame.shape[:2], (-(-height // CELL), -(-width // CELL)))
+    return zone_mask(text, frame.shape[:2], (-(-height // CELL), -(-width // CELL)))
+
+
+def watched_cells(zone: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
+    """The zone on a map of ``cells`` (h, w), which has others where the stream is smaller than the normal video."""
+    if zone.shape == cells:
+        return zone
+    return cv2.resize(zone.astype(np.uint8), cells[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
 
 
 def _polygon(text: str) -> np.ndarray:

@@ -1,14 +1,19 @@
-"""Text that others wrote or will read: file content, names, lines on a terminal, cells of a table."""
+"""Text that others wrote or will read: file content, names, addresses, lines on a terminal, cells of a table."""
 
 import codecs
 import re
 import unicodedata
 import zlib
+from urllib.parse import unquote
 
 # control characters, line and paragraph separators, overrides of the writing direction, bytes that are no UTF-8
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _FORMULA = re.compile("'*[=+@-]")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_USER = re.compile(r"([a-z][a-z0-9+.-]*://)\S*@", re.IGNORECASE)
+_QUERY = re.compile(r"([a-z][a-z0-9+.-]*://[^\s?]*\?)[^\s'\"]+", re.IGNORECASE)
+_NAMED = re.compile(r"((?:pass|pwd|token|secret|auth|key)[a-z]*=)[^&\s/'\"]+", re.IGNORECASE)
+SHORTEST = 4  # characters of a password that is sought in any text: a shorter one is in half of all words
 LONGEST_NAME = 240  # bytes of one part of a path that leave room for an ending
 
 
@@ -43,6 +48,28 @@ def _escaped(part: str) -> str:
 def _bytes(character: str) -> bytes:
     kind = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
     return character.encode("utf-8", kind)
+
+
+def hide(text: str, *addresses: str) -> str:
+    """``text`` without user names, passwords and queries of the addresses in it.
+
+    Everything up to the last @ of an address goes (a password may hold any sign), everything after its first ?, and
+    the values of ``password=`` and the like, which some cameras have in their paths. addresses: those whose passwords
+    are sought in all of the text, as they stand and decoded.
+    """
+    for address in addresses:
+        for password in _passwords(address):
+            text = text.replace(password, "***")
+    text = _USER.sub(r"\1***@", text)
+    return _NAMED.sub(r"\1***", _QUERY.sub(r"\1***", text))
+
+
+def _passwords(address: str) -> list[str]:
+    """Passwords of SHORTEST characters or more, as written and decoded, the longest first."""
+    user, at, _ = address.rpartition("@")
+    found = {user.partition("://")[2].partition(":")[2]} if at else set()
+    found |= {match[0].partition("=")[2] for match in _NAMED.finditer(address)}
+    return sorted((p for p in found | set(map(unquote, found)) if len(p) >= SHORTEST), key=len, reverse=True)
 
 
 def csv_cell(text: str) -> str:

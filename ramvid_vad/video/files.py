@@ -1,9 +1,11 @@
 """Fetching files from local disks or from anything blobfile opens."""
 
+import hashlib
 import io
 import os
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.runtime.remote import is_remote, reaching
 from ramvid_vad.video.names import IMAGE_EXTENSIONS, extension, frames_of
 
@@ -23,6 +25,13 @@ def list_frames(folder: str) -> list[str]:
     else:
         names = os.listdir(folder)
     return frames_of(folder, [name for name in names if extension(name) in IMAGE_EXTENSIONS and name[0] != "."])[0]
+
+
+def content_digest(path: str) -> str:
+    """SHA-256 of a video's file, or of its frames' files; of one that is remote, of its fingerprint without address."""
+    if is_remote(path):
+        return hashlib.sha256(repr(fingerprint(path)[1:]).encode()).hexdigest()
+    return sha256_of([os.path.join(path, name) for name in list_frames(path)] if os.path.isdir(path) else [path])
 
 
 def fingerprint(path: str) -> list:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.remote import is_remote, reaching
-from ramvid_vad.runtime.text import one_line, plain_name
+from ramvid_vad.runtime.text import hide, one_line, plain_name
 from ramvid_vad.video.files import is_folder
 from ramvid_vad.video.names import (
     IMAGE_EXTENSIONS,
@@ -152,7 +152,7 @@ def _say(line: str) -> None:
 
 def _refuse_streams(address: str) -> None:
     """One line of advice for cameras and web addresses."""
-    shown = re.sub(r"//[^/@]*@", "//***@", address)  # no password in logs
+    shown = hide(address, address)
     scheme = address.partition("://")[0].lower() if is_remote(address) else ""
     camera = re.fullmatch(r"(/dev/video)?\d+|webcam|camera", address) and not os.path.isdir(address)
     if camera or scheme in ("rtsp", "rtsps", "rtmp", "rtp", "udp", "srt", "mms", "tcp", "onvif"):

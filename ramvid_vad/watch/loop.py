@@ -32,6 +32,7 @@ CALM = 0.5  # level below which, without an event, what came before is no event'
 PATIENCE = 20.0  # seconds at the end for clips and receivers
 Pair = tuple[np.ndarray, np.ndarray]
 """A frame as RGB, uint8 (H, W, 3), and as luma, uint8 (H, W, 1)."""
+CLOCK_SET = 2.0  # seconds between two clocks from which on the machine's was set
 SETTLE = 1.0  # seconds after a source was opened again until scores count
 LOST = "lost"  # fault of a stream from which nothing comes
 
@@ -185,7 +186,7 @@ class Watch:
                 each.clip.add(still)
         if LOST in self._open and moment.seconds >= self._lost_since:
             record = self._open.pop(LOST).record
-            self._tell("end", record | {"end": moment_text(moment.seconds), "end_frame": base + moment.number})
+            self._tell("end", record | {"end": self._text(moment.seconds), "end_frame": base + moment.number})
         if not any(each.clip for each in self._open.values()) and moment.level < CALM:
             self._highest = None
         elif not self._highest or moment.level > self._highest.level:
@@ -200,7 +201,7 @@ class Watch:
             self._open[event.id] = Open({"id": self._number()}, None if event.fault else self._recent.clip())
         opened = self._open[event.id]
         higher = not event.fault and event.severity > opened.record.get("severity", 0)
-        opened.record |= record_of(event, base)
+        opened.record |= record_of(event, base, self._text)
         if higher:
             peak = self._highest if self._highest and self._highest.number == event.peak else moment
             normal = event.normal_example
@@ -227,7 +228,7 @@ class Watch:
         """The event of a stream from which nothing comes: no anomaly, and the camera does not know it."""
         self._lost_since = seconds
         record = {"id": self._number(), "kind": "health", "fault": LOST}
-        record |= {"start": moment_text(seconds), "start_frame": self.counters.scored}
+        record |= {"start": self._text(seconds), "start_frame": self.counters.scored}
         self._open[LOST] = Open(record)
         self._tell("new", record)
 
@@ -242,6 +243,12 @@ class Watch:
             self._swept = now
             with contextlib.suppress(OSError):  # in an hour again
                 self.folder.sweep(date.today())
+
+    def _text(self, seconds: float) -> str:
+        """Local time of seconds of the watch's clock, which never jumps; where the machine's own was set since, or went
+        on while it slept, by that one."""
+        set_since = time.time() - self.clock()
+        return moment_text(seconds + (set_since if abs(set_since) > CLOCK_SET else 0.0))
 
     def _number(self) -> int:
         self._next += 1
@@ -286,7 +293,7 @@ class Watch:
         seconds = self.clock()
         for key in list(self._open):
             opened = self._open.pop(key)
-            opened.record |= {"end": moment_text(seconds), "end_frame": self.counters.scored, "stopped": True}
+            opened.record |= {"end": self._text(seconds), "end_frame": self.counters.scored, "stopped": True}
             self._write_clip(opened)
             self._tell("end", opened.record)
         patience = time.monotonic() + PATIENCE

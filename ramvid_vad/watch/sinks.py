@@ -17,8 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.text import one_line
-from ramvid_vad.watch.addresses import hide
+from ramvid_vad.runtime.text import hide, one_line
 from ramvid_vad.watch.worker import Worker
 
 TRIES, FIRST_WAIT = 3, 1.0

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
+import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ from ramvid_vad.detectors.detector import Detector
 from ramvid_vad.detectors.motion import FrameDifference
 from ramvid_vad.detectors.registry import PEERS
 from ramvid_vad.events.camera import Camera
+from ramvid_vad.events.zones import watched_cells
 from ramvid_vad.runtime import beside
 from ramvid_vad.video.reader import read_colour_and_grey, read_frames, read_image
 from ramvid_vad.video.writer import write_video
@@ -119,8 +123,6 @@ def test_events_pictures_and_clips_and_again(top, tmp_path, capsys):
 
 
 def test_more_normal_video_makes_it_normal(top, tmp_path, capsys):
-    import shutil
-
     shutil.copytree(top / "cam", tmp_path / "cam")
     main(["fit", "--add", str(top / NAME), "--out", str(tmp_path / "cam")])
     assert "held-out normal video" in capsys.readouterr().out
@@ -167,8 +169,6 @@ def test_day_and_night_are_two_normals_of_one_camera(tmp_path, capsys):
 
 
 def test_a_detector_without_an_alarm_still_scores(top, tmp_path):
-    import shutil
-
     shutil.copytree(top / "cam", tmp_path / "cam", ignore=shutil.ignore_patterns("alarm.*"))
     main(["score", str(top / NAME), "--model", str(tmp_path / "cam"), "--out", str(tmp_path)])
     with open(tmp_path / f"{NAME.removesuffix('.mp4')}.scores.csv", newline="") as file:
@@ -214,3 +214,57 @@ def test_a_bad_zone_is_said_before_anything_is_fitted(top, tmp_path, capsys):
     said = capsys.readouterr().err
     assert end.value.code == 2 and "--zone '0,0 1,1'" in said and said.count("\n") == 1
     assert not (tmp_path / "cam").exists()
+
+
+@pytest.mark.parametrize("kind", ["polygon in pixels", "picture"])
+def test_a_zone_stays_where_it_was_at_another_size_and_without_its_file(top, tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    mask = np.zeros((48, 64), np.uint8)
+    mask[:, :32] = 255
+    cv2.imwrite("door.png", mask)
+    zone = "door.png" if kind == "picture" else "0,0 32,0 32,48 0,48"
+    main(["fit", str(top / "normal"), "--out", "cam", "--zone", zone, "--detector", "frame_difference"])
+    (tmp_path / "door.png").unlink()
+    camera = Camera.load("cam")
+    left = np.zeros((6, 8), bool)
+    left[:, :4] = True
+    np.testing.assert_array_equal(camera.watched, left)
+    np.testing.assert_array_equal(watched_cells(camera.watched, (12, 16)), left.repeat(2, 0).repeat(2, 1))
+    for column, inside in ((44, False), (4, True)):  # a blinking square beside what is watched, and in it
+        odd = street(0)
+        odd[30:40, 4:16, column : column + 12] = np.arange(10)[:, None, None, None] % 2 * 255
+        levels = [moment.level for moment in camera.stream((n / 10, frame) for n, frame in enumerate(odd))]
+        assert (max(levels) >= 1) == inside
+
+
+def test_what_was_added_counts_once(top, tmp_path, capsys):
+    cam = str(tmp_path / "cam")
+    shutil.copytree(top / "cam", cam)
+    more = tmp_path / "more"
+    more.mkdir()
+    write_video(str(more / "a.mp4"), iter(street(30)), 10)
+    shutil.copy(more / "a.mp4", more / "b.mp4")
+    main(["fit", "--add", str(more), "--out", cam])
+    once, files = Camera.load(cam), {path.name: path.read_bytes() for path in (tmp_path / "cam").iterdir()}
+    assert len(once.curves) == len(Camera.load(str(top / "cam")).curves) + 1
+    assert f"{more}/b.mp4: was added before: passed over" in capsys.readouterr().err
+    main(["fit", "--add", str(more), "--out", cam])
+    assert {path.name: path.read_bytes() for path in (tmp_path / "cam").iterdir()} == files
+
+
+def test_pictures_of_two_proportions_are_refused_before_the_work(top, tmp_path, capsys):
+    write_video(str(tmp_path / "wide.mp4"), iter(np.concatenate([street(0)] * 2, axis=2)), 10)
+    with pytest.raises(SystemExit) as end:
+        main(["fit", str(top / "normal"), str(tmp_path / "wide.mp4"), "--out", str(tmp_path / "cam")])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.count("\n") == 1
+    assert "wide.mp4: pictures of 128x48, others of 64x48: these are two cameras" in said
+    assert not (tmp_path / "cam").exists()
+
+
+def test_a_name_that_is_no_utf8_is_scored_and_shown_in_bytes(top, tmp_path):
+    source = os.path.join(os.fsencode(tmp_path), b"Eingang_\xfc.mp4")
+    shutil.copy(top / NAME, source)
+    main(["score", os.fsdecode(source), "--model", str(top / "cam"), "--out", str(tmp_path / "out")])
+    assert "Eingang_%FC.mp4" in (tmp_path / "out" / "Eingang_%FC.report.html").read_text()
+    assert (tmp_path / "out" / "Eingang_%FC.scores.csv").exists()

@@ -1,14 +1,15 @@
 """Levels -> events: hand-made curves, and the tracker against the one-liner over whole curves."""
 
 import numpy as np
+import pytest
 
-from ramvid_vad.events.events import EventTracker, alarms, peak_box, smoothed, window
+from ramvid_vad.events.events import GAP, EventTracker, alarms, peak_box, smoothed, window
 
 
 def tracked(scores, length, gap, hold=()):
-    tracker, changes, levels = EventTracker("c", length, gap), [], []
+    tracker, changes, levels = EventTracker("c", length, gap, 10), [], []
     for frame, score in enumerate(scores):
-        levels.append(tracker.level(score))
+        levels.append(tracker.level(score, frame / 10))
         changes += tracker.step(frame, frame / 10, levels[-1], hold=frame in hold)
     return changes + tracker.finish(), levels
 
@@ -38,8 +39,8 @@ def test_what_is_held_back_is_told_later_or_dropped():
     scores = np.full(20, 2.0)
     changes, _ = tracked(scores, 1, 2, hold=range(8))
     assert changes[0][0] == "new" and changes[0][1].start == 0
-    tracker = EventTracker("c", 1, 2)
-    assert tracker.step(0, 0.0, tracker.level(2), hold=True) == [] and tracker.pause() == []
+    tracker = EventTracker("c", 1, 2, 10)
+    assert tracker.step(0, 0.0, tracker.level(2, 0.0), hold=True) == [] and tracker.pause() == []
 
 
 def test_the_tracker_finds_what_alarms_finds_and_levels_are_the_smoothed_scores():
@@ -51,6 +52,31 @@ def test_the_tracker_finds_what_alarms_finds_and_levels_are_the_smoothed_scores(
         ended = [(event.start, event.end) for kind, event in changes if kind == "end"]
         assert ended == alarms(np.array(levels), gap) and len(ended) > (3 if length < 9 else -1)
         assert [event.id for kind, event in changes if kind == "new"] == list(range(len(ended)))
+
+
+def unusual_for(seconds, rate, min_seconds=10.0, fps=25):
+    """When an unusual thing that stays ``seconds`` is told, and when it ends, at ``rate`` frames a second."""
+    tracker, changes = EventTracker("c", window(min_seconds, fps), round(GAP * fps), fps), []
+    for frame in range(round(90 * rate)):
+        now = frame / rate
+        level = tracker.level(2.0 if 20 <= now < 20 + seconds else 0.0, now)
+        changes += [(kind, now) for kind, _ in tracker.step(frame, now, level)]
+    return [now for kind, now in changes if kind in ("new", "end")]
+
+
+@pytest.mark.parametrize("rate", [5, 10, 25, 60])
+def test_seconds_are_seconds_at_any_rate(rate):
+    told, ended = unusual_for(40, rate)
+    assert told == pytest.approx(25, abs=0.3) and ended == pytest.approx(67, abs=0.6)
+    assert unusual_for(4, rate) == []
+    assert len(unusual_for(7, rate)) == 2
+
+
+def test_a_frame_that_comes_late_changes_no_rate():
+    tracker = EventTracker("c", 5, 50, 25)
+    times = [frame / 25 for frame in range(30)] + [4 + frame / 25 for frame in range(5)]
+    assert [tracker.level(1.0, now) for now in times][:5] == [0, 0, 1, 1, 1]
+    assert tracker.level(0.0, 4.2) == 1  # still the median of five
 
 
 def test_window_is_odd_and_about_as_long():

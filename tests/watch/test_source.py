@@ -4,6 +4,7 @@ import io
 import json
 import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler
 
 import av
@@ -97,7 +98,7 @@ def test_the_queue_drops_the_oldest_and_counts_it():
 class Clockwork:
     """A source whose own clock goes on, and a reader that is kept waiting now and then."""
 
-    lasts = False
+    lasts = segments = False
 
     def __init__(self, times, arrivals, clock):
         self.times, self.arrivals, self.clock = times, arrivals, clock
@@ -241,3 +242,48 @@ def test_a_playlist_from_the_net_opens_no_file(tmp_path, capsys):
 
 def test_the_waits_are_bounded():
     assert list(WAITS) == sorted(WAITS) and max(WAITS) <= 60
+
+
+def test_a_live_playlist_is_played_at_its_rate(tmp_path, monkeypatch):
+    """HLS brings a second of frames at once; a new segment stands in the list every second."""
+    monkeypatch.chdir(tmp_path)
+    with av.open("all.m3u8", "w", format="hls", options={"hls_time": "1", "hls_list_size": "0"}) as made:
+        stream = made.add_stream("libx264", rate=25, options={"g": "25"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for value in range(250):
+            picture = np.full((48, 64, 3), value % 100 + 50, np.uint8)
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        made.mux(stream.encode())
+    began = time.monotonic()
+
+    class Live(BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = os.path.basename(self.path)
+            if name == "live.m3u8":
+                first = int(time.monotonic() - began)
+                head = f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:{first}\n"
+                there = range(first, min(first + 4, 10))
+                content = (head + "".join(f"#EXTINF:1.0,\nall{number}.ts\n" for number in there)).encode()
+            else:
+                content = (tmp_path / name).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    counters, ending = Counters(), threading.Event()
+    queue = FrameQueue(250, counters)
+    with served(Live) as server:
+        address = f"http://127.0.0.1:{server.server_address[1]}/live.m3u8"
+        reader = Reader(find_source(address), queue, counters, ending, time.monotonic, timeout=5.0)
+        reader.start()
+        time.sleep(5)
+        ending.set()
+        reader.join(10)
+    frames = [queue.get(0) for _ in range(len(queue))]
+    steps = np.diff([frame.seconds for frame in frames])
+    assert len(frames) > 50 and steps.max() < 0.5 and np.median(steps) == pytest.approx(0.04, abs=0.01)
+    assert {frame.before for frame in frames[1:]} == {Before.NOTHING}

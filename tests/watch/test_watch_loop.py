@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import time
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -207,3 +208,12 @@ def test_passwords_are_in_nothing_that_is_written(tmp_path, capsys):
         texts += [Path(root, name).read_bytes().decode("latin-1") for name in names]
     assert "webhook: " in said.err and "***@" in said.err and len(texts) > 6
     assert not [text for text in texts if secret in text]
+
+
+def test_a_clock_that_is_set_while_it_watches_is_that_of_the_events(film, tmp_path, monkeypatch, capsys):
+    """A board without a battery begins in the past; events of then must not be swept as old ones."""
+    watched, real, later = watch(film, tmp_path), time.time, (date.today() + timedelta(399)).isoformat()
+    monkeypatch.setattr(time, "time", lambda: real() + 400 * 86400)
+    watched.run(lambda: False)
+    told = lines(capsys)
+    assert told and all(line[name] >= later for line in told for name in ("start", "peak", "end"))

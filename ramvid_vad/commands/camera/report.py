@@ -15,6 +15,7 @@ from ramvid_vad.events.peaks import Peak
 from ramvid_vad.events.recording import Recorder
 from ramvid_vad.page.pictures import decoded, jpeg
 from ramvid_vad.runtime.files import write_text
+from ramvid_vad.runtime.text import plain_name
 from ramvid_vad.video.finding import evenly_spread
 
 HOT = 2.0  # times the threshold: the hottest that heat shows
@@ -32,7 +33,7 @@ def write_report(camera: Camera, path: str, recorder: Recorder, out: str) -> Non
     lights = [camera, *([camera.night] if camera.night else [])]
     pictures = [each for light in lights for each in light.examples.jpegs]
     page = camera_page(
-        os.path.basename(path.rstrip("/")),
+        plain_name(os.path.basename(path.rstrip("/"))),
         camera.name,
         levels,
         recorder.known,

@@ -19,6 +19,7 @@ from ramvid_vad.runtime.beside import always
 from ramvid_vad.runtime.files import sha256_of, write_text
 from ramvid_vad.runtime.logger import result_dir
 from ramvid_vad.runtime.progress import counted, progress_bar, say, warn
+from ramvid_vad.runtime.text import plain_name
 from ramvid_vad.video.decoding.frame_rate import about_how_many, frame_rate
 from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.reader import find_videos, read_colour_and_grey, video_name
@@ -52,7 +53,7 @@ def score(run: RunOptions) -> None:
             if len(places) > 1:
                 warn(str(error))
     if len(finished) > 1 and all(isinstance(model, Camera) for model, _ in models.values()):
-        name = os.path.basename(os.path.abspath(options.model))
+        name = plain_name(os.path.basename(os.path.abspath(options.model)))
         say(write_index(name, finished, result_dir(options.out or ".", flag="--out")), sys.stdout)
     if failures and len(places) > 1:
         raise InputError(f"{len(failures)} of {len(places)} videos could not be scored: see the warnings above")

@@ -8,7 +8,7 @@ from ramvid_vad.events.camera import Camera
 from ramvid_vad.options import RunOptions
 from ramvid_vad.runtime.progress import say, warn
 from ramvid_vad.runtime.signals import finishing
-from ramvid_vad.watch.addresses import hide
+from ramvid_vad.runtime.text import hide
 from ramvid_vad.watch.folder import days_to_keep
 from ramvid_vad.watch.input.source import find_source
 from ramvid_vad.watch.loop import Settings, Watch

@@ -87,7 +87,10 @@ class Reader:
     def _play(self, connection: Connection) -> None:
         began, last = self._clock(), None
         for seconds, rgb, luma in connection.pictures():
-            if connection.lasts and (early := began + seconds - self._clock()) > 0:
+            early = began + seconds - self._clock()
+            if connection.segments and early < -LATE:
+                began -= early  # the next segment came late: the picture stood still, and goes on from here
+            if (connection.lasts or connection.segments) and early > 0:
                 self._ending.wait(early)
             if self._ending.is_set():
                 self._counters.dropped += 1

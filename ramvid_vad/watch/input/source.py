@@ -9,10 +9,9 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.text import one_line, plain_name
+from ramvid_vad.runtime.text import hide, one_line, plain_name
 from ramvid_vad.video.decoding.damage import MAX_PIXELS, errors_said, reason
 from ramvid_vad.video.reader import rgb_and_luma
-from ramvid_vad.watch.addresses import hide
 from ramvid_vad.watch.counters import Counters
 
 _NETWORK = {  # scheme -> FFmpeg's options: what it may open for it, and nothing else (a playlist may not name files)
@@ -65,7 +64,8 @@ class Connection:
     """A source while it is open.
 
     lasts: it has an end and comes as fast as it is read (a file, a video on a web server), and is to be played at its
-    rate; else it is live. Lost: it cannot be opened within ``timeout`` seconds.
+    rate; else it is live.  segments: it is live and comes some seconds at once (HLS), which are to be played at their
+    rate too.  Lost: it cannot be opened within ``timeout`` seconds.
     """
 
     def __init__(self, source: Source, timeout: float, counters: Counters) -> None:
@@ -105,6 +105,7 @@ class Connection:
         # RTSP is paced by its server; some tell a length of what is live
         on_the_web = source.address[:4].lower() == "http" and self._container.duration is not None
         self.lasts = source.kind == "file" or (source.kind == "stream" and on_the_web)
+        self.segments = not self.lasts and self._container.format.name == "hls"
 
     def __enter__(self) -> "Connection":
         return self

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ramvid_vad.watch.addresses import hide
+from ramvid_vad.__main__ import main
+from ramvid_vad.runtime.text import hide
 
 SECRET = "s3cret-w0rd"
 
@@ -28,3 +29,21 @@ def test_a_password_alone_is_found_as_written_and_decoded():
     address = "rtsp://admin:pa%20ss%2Fw0rd@cam/"
     for spelling in ("pa%20ss%2Fw0rd", "pa ss/w0rd"):
         assert hide(f"login with {spelling} refused", address) == "login with *** refused"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["watch", "--model", "camera", f"rtsp://admin:{SECRET}@cam/live"],
+        ["watch", "0", "--model", "camera", f"--webhok=https://u:{SECRET}@h/"],
+        ["watch", "0", "--model", "camera", "--timeout", f"rtsp://u:{SECRET}@h/"],
+        ["fit", f"rtsp://admin:pa@{SECRET}@cam/live", "--out", "camera"],
+        ["score", f"rtsp://cam/live?user=a&password={SECRET}", "--model", "camera"],
+    ],
+)
+def test_a_mistyped_command_does_not_tell_its_password(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    said = capsys.readouterr()
+    assert end.value.code == 2 and SECRET not in said.err + said.out and said.err.count("\n") == 1
