@@ -17,7 +17,7 @@ from ramvid_vad.detectors.detector import MINUTES, SCENES_FILE, SEED, Detector
 from ramvid_vad.detectors.registry import FITTED, RECIPES, SAVED
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.errors import InputError
-from ramvid_vad.events.calibration import add_normal, camera_of, check_one_camera
+from ramvid_vad.events.calibration import add_normal, camera_of, check_adds, check_one_camera
 from ramvid_vad.events.camera import FILE as ALARM
 from ramvid_vad.events.camera import Camera
 from ramvid_vad.events.light import NIGHT, two_lights
@@ -81,8 +81,7 @@ def fit(
         result_dir(out, make=False, flag="out")  # before minutes of work
         if os.path.exists(os.path.join(out, SCENES_FILE)):
             raise InputError(f"{out}: has a detector for each scene: give another folder, or that of one scene in it")
-        if zone:
-            zone_of(zone, paths[0])  # before minutes of work, as what follows
+    watched = zone_of(zone, paths[0]) if zone and out is not None else None
     alarms = out is not None and FITTED[name].streams()
     if alarms:
         check_one_camera(paths)
@@ -96,7 +95,14 @@ def fit(
             os.remove(os.path.join(out, ALARM))  # of an earlier detector
         found.save(out)
     if alarms:
-        alarm = (plain_name(os.path.basename(os.path.abspath(out))), alarms_per_hour, zone, min_seconds, progress)
+        alarm = (
+            plain_name(os.path.basename(os.path.abspath(out))),
+            alarms_per_hour,
+            zone,
+            min_seconds,
+            progress,
+            watched,
+        )
         camera = camera_of(found, bright, *alarm)
         if night:
             night.save(os.path.join(out, NIGHT))
@@ -125,25 +131,23 @@ def add(normal: str | Sequence[str], camera: str, progress: bool = True) -> Came
     before is passed over, which a line says. InputError: no such video or camera, another recipe."""
     places = [normal] if isinstance(normal, str | os.PathLike) else list(normal)
     found = Camera.load(camera)
-    known = {digest for each in (found, found.night) if each for digest in each.detector.card.get("added", [])}
+    check_adds(found)
     contents: dict[str, str] = {}
     for path in (path for place in places for path in find_videos(os.fspath(place))):
         content = content_digest(path)
-        if content in known:
+        if content in (*found.added, *contents.values()):
             say(f"{plain_name(path)}: was added before: passed over", sys.stderr)
         else:
-            known.add(content)
             contents[path] = content
     lights = {path: found.light.of_video(path) if found.light else "" for path in contents}
     for light in sorted(set(lights.values())):
         chosen, lit = [path for path in contents if lights[path] == light], found.under(light)
         add_normal(lit, chosen, progress)
-        card = lit.detector.card
-        card["normal_videos"] += [plain_name(os.path.basename(path.rstrip("/"))) for path in chosen]
-        card["added"] = card.get("added", []) + [contents[path] for path in chosen]
+        lit.detector.card["normal_videos"] += [plain_name(os.path.basename(path.rstrip("/"))) for path in chosen]
     for light in sorted(set(lights.values())):  # nothing is written before all were read
         found.under(light).detector.save(os.path.join(camera, NIGHT) if light == NIGHT else camera)
     if lights:
+        found.added += contents.values()
         found.save(camera)
     return found
 

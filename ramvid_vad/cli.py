@@ -112,7 +112,7 @@ def run_command(
                 command(parse_command(description or name, COMMAND_SECTIONS[name], argv))
         except (InputError, RunError) as error:
             words = sys.argv[1:] if argv is None else argv
-            addresses = [part for word in words for part in word.split() if "://" in part]
+            addresses = [each for word in words for each in (word, *word.split()) if "://" in each]
             said = hide(str(error), *addresses) if addresses else str(error)  # a log may keep it
             processes.fail(f"{shown or name}: error: {said}", 2 if isinstance(error, InputError) else 1)
         except KeyboardInterrupt as signal:

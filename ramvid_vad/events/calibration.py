@@ -15,7 +15,7 @@ from ramvid_vad.events.events import GAP, smoothed, window
 from ramvid_vad.events.examples import ADDED, EXAMPLES, Examples, keeping
 from ramvid_vad.events.health import Normal, learn, look
 from ramvid_vad.events.threshold import SEEN, Threshold, alarm_threshold
-from ramvid_vad.events.zones import watched_cells, zone_of
+from ramvid_vad.events.zones import watched_cells
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.video.decoding.frame_rate import about_how_many, frame_rate
 from ramvid_vad.video.finding import evenly_spread
@@ -34,11 +34,12 @@ def camera_of(
     zone: str = "",
     min_seconds: float = 0.5,
     progress: bool = True,
+    watched: np.ndarray | None = None,
 ) -> Camera:
     """paths: the normal videos that the detector was just fitted on. Its held-out ones set the threshold; where they
-    are shorter than FRAMES, and too short to measure the rate, more is held out by turns (``cross_fitted``)."""
+    are shorter than FRAMES, and too short to measure the rate, more is held out by turns (``cross_fitted``).
+    zone, watched: its text and its cells."""
     fps = next((rate for rate in map(frame_rate, paths) if rate), FPS)
-    watched = zone_of(zone, paths[0]) if zone else None
     if isinstance(detector, CalibratedSum) and not zone:
         curves = list(detector.normal)
     else:
@@ -117,6 +118,13 @@ def health_of(
     return normal
 
 
+def check_adds(camera: Camera) -> CalibratedSum:
+    """Its detector, which can take more normal video. InputError: of another recipe."""
+    if not isinstance(camera.detector, CalibratedSum):
+        raise InputError("--add: takes more normal video into a camera of recipe fast alone: fit this one again")
+    return camera.detector
+
+
 def add_normal(camera: Camera, paths: Sequence[str], progress: bool = True) -> int:
     """Take more normal video into a ``fast`` camera, and give the number of new centres.
 
@@ -126,9 +134,7 @@ def add_normal(camera: Camera, paths: Sequence[str], progress: bool = True) -> i
     the new video's, of which some become examples. The new curves are of patches that were just learned:
     only their motion is held out.  InputError: of another recipe.
     """
-    detector = camera.detector
-    if not isinstance(detector, CalibratedSum):
-        raise InputError("--add: takes more normal video into a camera of recipe fast alone: fit this one again")
+    detector = check_adds(camera)
     added = 0
     for path in paths:
         if detector.appearance is not None:

@@ -61,7 +61,7 @@ class Camera:
     given, "" the whole picture.  normal: of the picture's health.  curves: raw scores of held-out normal videos, from
     which the threshold was set.  examples: pictures of what was learned from.  night: the same camera at night, with
     all of these of its own; None: it knows one light.  light: how day and night are told apart.  watched: cells of the
-    zone, bool (h, w); None: all."""
+    zone, bool (h, w); None: all.  added: digests of the videos that were added after the fit, to both lights."""
 
     name: str
     detector: Detector
@@ -75,6 +75,7 @@ class Camera:
     night: "Camera | None" = None
     light: Light | None = None
     watched: np.ndarray | None = None
+    added: list[str] = field(default_factory=list)
 
     def under(self, light: str) -> "Camera":
         """What knows the normal of a light, "day", "night" or, of a camera that knows one, ""."""
@@ -206,6 +207,7 @@ class Camera:
             "fps": self.fps,
             "min_seconds": self.min_seconds,
             "zone": self.zone,
+            "added": self.added,
             "light": asdict(self.light) if self.light else None,
         }
         tensors = {f"curve.{i:04d}": torch.from_numpy(np.ascontiguousarray(c)) for i, c in enumerate(self.curves)}
@@ -235,6 +237,8 @@ class Camera:
             if sha256_of([learned]) != about["tensors_sha256"]:
                 raise ValueError("alarm.safetensors is of another fit, or damaged")
             tensors = load_file(learned)
+            if about["zone"] and "zone" not in tensors:
+                raise InputError(f"{path}: of a version that kept a zone as text: fit it again")
             light, name = about.get("light"), plain_name(os.path.basename(os.path.abspath(folder)))
             night = replace(cls.load(os.path.join(folder, NIGHT)), name=name) if light else None
             arrays = {name: tensors[name].numpy() for name in ("references", "sharp")}
@@ -251,6 +255,7 @@ class Camera:
                 night,
                 Light(**light) if light else None,
                 tensors["zone"].numpy() if about["zone"] else None,
+                [str(digest) for digest in about.get("added", [])],
             )
         except OSError as error:
             raise InputError(f"{folder}: no alarm is fitted there ({error}): fit it again") from None

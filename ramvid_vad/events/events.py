@@ -12,7 +12,8 @@ from scipy.ndimage import median_filter
 LOW = 0.8  # an event goes on while the level is above this part of the threshold
 GAP = 2.0  # seconds below it that end an event: shorter gaps are bridged
 UPDATE = 1.0  # seconds between two updates of an event
-PACES = 25  # frames whose distance tells at what rate they come
+PACE = 4.0  # seconds that tell at what rate frames come; half of them must have passed
+FEWEST = 3  # frames whose median makes a level, at whatever rate
 FASTEST = 4  # times the rate of the normal video, up to which the level's seconds are whole
 
 
@@ -87,7 +88,7 @@ class EventTracker:
         self.camera, self.length, self.zone, self.fps = camera, length, zone, fps
         self.gap = (gap + 0.5) / fps  # seconds: half a frame for what their differences are rounded by
         self.last = deque([0.0] * FASTEST * length, maxlen=FASTEST * length)
-        self.times: deque[float] = deque(maxlen=PACES)
+        self.times: deque[float] = deque(maxlen=round(FASTEST * PACE * fps) + 1)  # of the last PACE seconds
         self.event: Event | None = None
         self.told = False  # of the event
         self.updated = 0.0  # seconds
@@ -97,11 +98,21 @@ class EventTracker:
         """The median of this level and those before it."""
         self.last.append(level)
         self.times.append(seconds)
-        pace = float(np.median(np.diff(self.times))) * self.fps if len(self.times) > 1 else 1.0
-        count = self.length  # of rates that are alike: what was calibrated
-        if not 0.8 <= pace <= 1.25:
-            count = min(window(self.length / self.fps, self.fps / max(pace, 1 / FASTEST)), len(self.last))
+        while seconds - self.times[0] > PACE:
+            self.times.popleft()
+        count = self._count()
         return sorted(islice(reversed(self.last), count))[count // 2]
+
+    def _count(self) -> int:
+        """Frames that come in the time of ``length`` of the normal video. Frames may come in bursts: what counts is the
+        mean of their distances, but for gaps in which nothing came at all."""
+        steps = np.diff(self.times)
+        steps = steps[(steps >= 0) & (steps <= GAP)]
+        pace = self.fps * steps.mean() if steps.sum() >= PACE / 2 else 1.0
+        if 0.8 <= pace <= 1.25:  # what was calibrated
+            return self.length
+        count = window(self.length / self.fps, self.fps / max(pace, 1 / FASTEST))
+        return max(min(count, len(self.last)), min(FEWEST, self.length))
 
     def step(
         self,

@@ -46,7 +46,8 @@ def watched_cells(zone: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
     """The zone on a map of ``cells`` (h, w), which has others where the stream is smaller than the normal video."""
     if zone.shape == cells:
         return zone
-    return cv2.resize(zone.astype(np.uint8), cells[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
+    shares = cv2.resize(zone.astype(np.float32), cells[::-1], interpolation=cv2.INTER_AREA)
+    return shares >= 0.5 if (shares >= 0.5).any() else shares > 0
 
 
 def _polygon(text: str) -> np.ndarray:

@@ -28,10 +28,14 @@ def list_frames(folder: str) -> list[str]:
 
 
 def content_digest(path: str) -> str:
-    """SHA-256 of a video's file, or of its frames' files; of one that is remote, of its fingerprint without address."""
+    """SHA-256 of a video's file, or of its frames' files; of one that is remote, of its fingerprint without address.
+    InputError: it cannot be read."""
     if is_remote(path):
         return hashlib.sha256(repr(fingerprint(path)[1:]).encode()).hexdigest()
-    return sha256_of([os.path.join(path, name) for name in list_frames(path)] if os.path.isdir(path) else [path])
+    try:
+        return sha256_of([os.path.join(path, name) for name in list_frames(path)] if os.path.isdir(path) else [path])
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
 
 
 def fingerprint(path: str) -> list:

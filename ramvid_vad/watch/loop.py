@@ -52,10 +52,16 @@ class Camera(Protocol):
 
 @dataclass
 class Open:
-    """An event that has not ended: its last record, and for an anomaly the clip that grows."""
+    """An event that has not ended: its last record, for an anomaly the clip that grows, and what ``text`` adds to
+    seconds of the watch's clock, which never jumps: an event keeps the day on which it began."""
 
     record: dict[str, Any]
     clip: Clip | None = None
+    clock_set: float = 0.0
+
+    def text(self, seconds: float) -> str:
+        """As local time."""
+        return moment_text(seconds + self.clock_set)
 
 
 @dataclass
@@ -185,8 +191,8 @@ class Watch:
             if each.clip:
                 each.clip.add(still)
         if LOST in self._open and moment.seconds >= self._lost_since:
-            record = self._open.pop(LOST).record
-            self._tell("end", record | {"end": self._text(moment.seconds), "end_frame": base + moment.number})
+            lost = self._open.pop(LOST)
+            self._tell("end", lost.record | {"end": lost.text(moment.seconds), "end_frame": base + moment.number})
         if not any(each.clip for each in self._open.values()) and moment.level < CALM:
             self._highest = None
         elif not self._highest or moment.level > self._highest.level:
@@ -198,10 +204,11 @@ class Watch:
 
     def _event(self, change: str, event: Any, moment: Any, base: int) -> None:
         if change == "new":
-            self._open[event.id] = Open({"id": self._number()}, None if event.fault else self._recent.clip())
+            clip = None if event.fault else self._recent.clip()
+            self._open[event.id] = Open({"id": self._number()}, clip, self._clock_set())
         opened = self._open[event.id]
         higher = not event.fault and event.severity > opened.record.get("severity", 0)
-        opened.record |= record_of(event, base, self._text)
+        opened.record |= record_of(event, base, opened.text)
         if higher:
             peak = self._highest if self._highest and self._highest.number == event.peak else moment
             normal = event.normal_example
@@ -227,10 +234,10 @@ class Watch:
     def _begin_lost(self, seconds: float) -> None:
         """The event of a stream from which nothing comes: no anomaly, and the camera does not know it."""
         self._lost_since = seconds
-        record = {"id": self._number(), "kind": "health", "fault": LOST}
-        record |= {"start": self._text(seconds), "start_frame": self.counters.scored}
-        self._open[LOST] = Open(record)
-        self._tell("new", record)
+        lost = Open({"id": self._number(), "kind": "health", "fault": LOST}, clock_set=self._clock_set())
+        lost.record |= {"start": lost.text(seconds), "start_frame": self.counters.scored}
+        self._open[LOST] = lost
+        self._tell("new", lost.record)
 
     def _housekeeping(self, nothing: bool) -> None:
         """Between two frames, or where ``nothing`` came."""
@@ -244,11 +251,10 @@ class Watch:
             with contextlib.suppress(OSError):  # in an hour again
                 self.folder.sweep(date.today())
 
-    def _text(self, seconds: float) -> str:
-        """Local time of seconds of the watch's clock, which never jumps; where the machine's own was set since, or went
-        on while it slept, by that one."""
-        set_since = time.time() - self.clock()
-        return moment_text(seconds + (set_since if abs(set_since) > CLOCK_SET else 0.0))
+    def _clock_set(self) -> float:
+        """Seconds by which the machine's clock was set since the watch began, or went on while the machine slept."""
+        seconds = time.time() - self.clock()
+        return seconds if abs(seconds) > CLOCK_SET else 0.0
 
     def _number(self) -> int:
         self._next += 1
@@ -293,7 +299,7 @@ class Watch:
         seconds = self.clock()
         for key in list(self._open):
             opened = self._open.pop(key)
-            opened.record |= {"end": self._text(seconds), "end_frame": self.counters.scored, "stopped": True}
+            opened.record |= {"end": opened.text(seconds), "end_frame": self.counters.scored, "stopped": True}
             self._write_clip(opened)
             self._tell("end", opened.record)
         patience = time.monotonic() + PATIENCE

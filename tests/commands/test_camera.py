@@ -230,6 +230,9 @@ def test_a_zone_stays_where_it_was_at_another_size_and_without_its_file(top, tmp
     left[:, :4] = True
     np.testing.assert_array_equal(camera.watched, left)
     np.testing.assert_array_equal(watched_cells(camera.watched, (12, 16)), left.repeat(2, 0).repeat(2, 1))
+    thin = np.zeros((6, 8), bool)
+    thin[3, 3] = True
+    assert watched_cells(thin, (3, 4)).any()  # a small zone is there in a small stream too
     for column, inside in ((44, False), (4, True)):  # a blinking square beside what is watched, and in it
         odd = street(0)
         odd[30:40, 4:16, column : column + 12] = np.arange(10)[:, None, None, None] % 2 * 255

@@ -72,6 +72,16 @@ def test_seconds_are_seconds_at_any_rate(rate):
     assert len(unusual_for(7, rate)) == 2
 
 
+@pytest.mark.parametrize("burst", [2, 5, 25])
+def test_frames_that_arrive_in_bursts_are_as_many_a_second(burst):
+    tracker, changes = EventTracker("c", 13, 50, 25), []
+    for frame in range(1000):
+        now = frame // burst * burst / 25
+        level = tracker.level(2.0 if 500 <= frame < 525 else 0.0, now)
+        changes += [(kind, frame) for kind, _ in tracker.step(frame, now, level)]
+    assert changes[0] == ("new", 506) and [kind for kind, _ in changes].count("end") == 1
+
+
 def test_a_frame_that_comes_late_changes_no_rate():
     tracker = EventTracker("c", 5, 50, 25)
     times = [frame / 25 for frame in range(30)] + [4 + frame / 25 for frame in range(5)]

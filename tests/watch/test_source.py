@@ -120,6 +120,18 @@ def test_what_is_read_late_is_told_from_a_source_that_paused():
     assert before == [Before.CLOSED, 0, 0, Before.MISSED, 0, 0, 0]
 
 
+def test_a_live_list_whose_clock_jumps_goes_on():
+    """An encoder that begins anew: neither a wait of hours nor a rush."""
+    clock, counters = Clock(), Counters()
+    times = [0.0, 0.04, 36000.0, 36000.04, 0.0, 0.04]
+    source = Clockwork(times, times, clock)
+    source.segments = True
+    source.pictures = lambda: ((t, np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 1), np.uint8)) for t in times)
+    queue = FrameQueue(10, counters)
+    Reader(find_source("rtsp://cam/"), queue, counters, clock, clock)._play(source)
+    assert len(queue) == 6 and clock.now == pytest.approx(0.12)
+
+
 def test_a_stream_cut_three_times_is_opened_again(tmp_path, capsys):
     pictures = jpegs([DARK] * 10 + [BRIGHT] * 10 + [DARK] * 5)
     with motion_jpeg([pictures] * 4) as server:

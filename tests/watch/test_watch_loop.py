@@ -17,6 +17,7 @@ from ramvid_vad.video.reader import read_frames, read_image
 from ramvid_vad.video.writer import write_video
 from ramvid_vad.watch.clips import Recent
 from ramvid_vad.watch.folder import Folder, days_to_keep
+from ramvid_vad.watch.loop import Watch
 from ramvid_vad.watch.page.picture import marked
 
 
@@ -217,3 +218,18 @@ def test_a_clock_that_is_set_while_it_watches_is_that_of_the_events(film, tmp_pa
     watched.run(lambda: False)
     told = lines(capsys)
     assert told and all(line[name] >= later for line in told for name in ("start", "peak", "end"))
+
+
+def test_an_event_keeps_its_day_when_the_clock_is_set_while_it_lasts(film, tmp_path, monkeypatch, capsys):
+    watched, real, tell = watch(film, tmp_path), time.time, Watch._tell
+
+    def then_set(self, change, record):
+        tell(self, change, record)
+        monkeypatch.setattr(time, "time", lambda: real() + 400 * 86400)
+
+    monkeypatch.setattr(Watch, "_tell", then_set)
+    watched.run(lambda: False)
+    told = lines(capsys)
+    assert len({line["start"] for line in told}) == 1 and told[-1]["change"] == "end"
+    assert told[-1]["start"] <= told[-1]["end"] < (date.today() - timedelta(390)).isoformat()
+    assert (tmp_path / told[-1]["thumbnail"]).exists()

@@ -17,6 +17,7 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 LATE = (
     0.5  # seconds between two frames, beyond their distance by the source's own clock, that the reader is to blame for
 )
+JUMP = 5.0  # seconds ahead of its time from which on a frame of a live stream is one of a clock that was set
 
 
 class Reader:
@@ -88,8 +89,8 @@ class Reader:
         began, last = self._clock(), None
         for seconds, rgb, luma in connection.pictures():
             early = began + seconds - self._clock()
-            if connection.segments and early < -LATE:
-                began -= early  # the next segment came late: the picture stood still, and goes on from here
+            if connection.segments and not -LATE <= early <= JUMP:
+                began, early = began - early, 0.0  # the next segment came late, or its clock began anew: on from here
             if (connection.lasts or connection.segments) and early > 0:
                 self._ending.wait(early)
             if self._ending.is_set():
