@@ -48,7 +48,7 @@ def fit(
     minutes: float = MINUTES,
     detector: str | None = None,
     seed: int = SEED,
-    alarms_per_hour: float = 0.5,
+    alarms_per_hour: float | None = 0.5,
     zone: str = "",
     min_seconds: float = 0.5,
 ) -> Detector:
@@ -62,7 +62,8 @@ def fit(
     in ``detectors.registry``.  seed: of what is trained.  With ``out``, normal videos of two lights (``events.light``)
     make two detectors, each trained for ``minutes``: the day's is returned and lies in ``out``, the night's lies in
     ``out/night``; ``Camera`` chooses between them.  alarms_per_hour, zone, min_seconds: of the alarm that is
-    saved beside the detector (``events.camera.Camera``), as the options of ``ramvid-vad fit``.
+    saved beside the detector (``events.camera.Camera``), as the options of ``ramvid-vad fit``; alarms_per_hour None:
+    no alarm, and one detector whatever the light.
     InputError: no such video, too little of it, an unknown recipe or detector.  RunError: training has
     diverged.  KeyboardInterrupt: a signal ended it, after a checkpoint.
     """
@@ -82,7 +83,7 @@ def fit(
         if os.path.exists(os.path.join(out, SCENES_FILE)):
             raise InputError(f"{out}: has a detector for each scene: give another folder, or that of one scene in it")
     watched = zone_of(zone, paths[0]) if zone and out is not None else None
-    alarms = out is not None and FITTED[name].streams()
+    alarms = out is not None and alarms_per_hour is not None and FITTED[name].streams()
     if alarms:
         check_one_camera(paths)
     light, dark = (two_lights(paths, progress) if alarms else None) or (None, [])

@@ -5,6 +5,7 @@ A folder per detector holds its fit, its evaluation and what it costs; what is f
 
 import json
 import os
+import shutil
 import time
 import traceback
 from collections.abc import Sequence
@@ -30,7 +31,8 @@ from ramvid_vad.runtime.progress import warn
 from ramvid_vad.runtime.text import one_line
 from ramvid_vad.video.benchmarks import name_label_set
 from ramvid_vad.video.files import fingerprint
-from ramvid_vad.video.reader import find_videos
+from ramvid_vad.video.reader import find_videos, video_name
+from ramvid_vad.video.truth.labels import read_labels
 
 REPORT = "report"
 LOGS = (LOG, "progress.jsonl")  # of train_network, and of the training loop of the diffusion model
@@ -54,6 +56,7 @@ def compare(run: RunOptions) -> None:
     if options.benchmark and known not in ("", options.benchmark):
         raise InputError(f"--benchmark {options.benchmark}: the labels in {options.labels} are those of {known}")
     normal, test = find_videos(options.normal_dir), find_videos(options.data_dir)
+    read_labels(options.labels, [video_name(path, options.data_dir) for path in test])  # before hours of training
     out_dir = result_dir(options.out_dir)
     claim_folder(out_dir, _claim(options, normal, test), "a comparison")
     done: dict[str, dict[str, Any]] = {}
@@ -82,13 +85,13 @@ def _claim(options: CompareOptions, normal: Sequence[str], test: Sequence[str]) 
     """What every figure of the folder depends on. The list of detectors may grow."""
     kept = ("benchmark", "minutes", "sigma", "bootstrap", "seed")
     paths = [options.labels] if os.path.isfile(options.labels) else _files(options.labels)
-    videos = {"normal": normal, "test": test}
+    videos = {"normal": (options.normal_dir, normal), "test": (options.data_dir, test)}
     return {
         **{name: getattr(options, name) for name in kept},
         "labels_sha256": sha256_of(paths),
         **{
-            f"{kind}_videos": {os.path.basename(path): repr(fingerprint(path)[1:]) for path in paths}
-            for kind, paths in videos.items()
+            f"{kind}_videos": {video_name(path, folder): repr(fingerprint(path)[1:]) for path in paths}
+            for kind, (folder, paths) in videos.items()
         },
     }
 
@@ -105,8 +108,9 @@ def _contestant(
     if not os.path.exists(os.path.join(fitted, "detector.json")):
         _fit(name, folder, fitted, options, normal)
     evaluated = os.path.join(folder, "evaluation")
-    _evaluate(fitted, evaluated, options)
     cost = os.path.join(folder, "cost.json")
+    _forget_of_another(fitted, evaluated, cost)
+    _evaluate(fitted, evaluated, options)
     if not os.path.exists(cost):
         write_text(cost, as_json(measured_cost(fitted, test[0])))
     curve = _curve(folder, fitted, options, normal) if options.curve else {}
@@ -125,10 +129,20 @@ def _fit(name: str, folder: str, fitted: str, options: CompareOptions, normal: S
     before = read_settings(spent)["seconds"] if os.path.exists(spent) else 0.0
     began = time.monotonic()
     try:
-        api.fit(normal, fitted, minutes=options.minutes, detector=name, seed=options.seed)
+        api.fit(normal, fitted, minutes=options.minutes, detector=name, seed=options.seed, alarms_per_hour=None)
     finally:
         os.makedirs(folder, exist_ok=True)
         write_text(spent, as_json({"seconds": before + time.monotonic() - began}))
+
+
+def _forget_of_another(fitted: str, evaluated: str, cost: str) -> None:
+    """Remove what was measured of a detector that is not this one: it was fitted again."""
+    metrics = os.path.join(evaluated, "metrics.json")
+    files = [os.path.join(fitted, f"detector.{ending}") for ending in ("json", "safetensors")]
+    if os.path.exists(metrics) and read_settings(metrics)["detector_sha256"] != sha256_of(files):
+        shutil.rmtree(evaluated)
+        with suppress(FileNotFoundError):
+            os.remove(cost)
 
 
 def _evaluate(detector: str, out_dir: str, options: CompareOptions) -> None:

@@ -1,5 +1,6 @@
 """``study_features.py``: the study of the feature diffusion paper: range of noise, starting level, threshold."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from ramvid_vad.detectors.feature_diffusion.model import LEVELS, Noise, VectorDiffusion, flagged
 from ramvid_vad.detectors.feature_diffusion.preconditioning import noise_range
 from ramvid_vad.errors import InputError
+from ramvid_vad.infill_videos import claim_folder
 from ramvid_vad.options import FeatureStudyOptions, RunOptions
 from ramvid_vad.runtime.files import write_text
 from ramvid_vad.runtime.logger import result_dir
@@ -56,6 +58,8 @@ def study_features(run: RunOptions) -> None:
     labels = np.concatenate(truth)
     if len(np.unique(labels)) < 2:
         raise InputError(f"--labels {options.labels}: all frames are {'ab' if labels.all() else ''}normal: no AUC")
+    digest = hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest()
+    claim_folder(out, {"train_sha256": digest, "minutes": options.minutes, "seed": options.seed}, "a study")
     rows = []
     for p_mean, p_std in product(p_means, p_stds):
         work = os.path.join(out, f"mean{p_mean:g}_std{p_std:g}")

@@ -17,8 +17,7 @@ from ramvid_vad.diffusion.samplers import SAMPLERS
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.randomness import standard_normal
 from ramvid_vad.spaces.cache import EncodedVideos
-from ramvid_vad.video.datasets import read_window
-from ramvid_vad.video.windows import covering_starts, in_video
+from ramvid_vad.video.windows import covering_starts, in_video, mirrored, window_anchors
 
 BOX = 5  # cells
 _BATCH = 4  # windows per network call
@@ -92,9 +91,11 @@ def residual_maps(
     times = {name: np.zeros(len(maps), np.int64) for name in hidden}
     for done in range(0, len(starts), _BATCH):
         batch = starts[done : done + _BATCH]
-        clean = EncodedVideos.model_input(np.stack([read_window(maps, start, length) for start in batch]))
+        windows = [maps[mirrored(np.arange(start, start + length), len(maps))] for start in batch]
+        seen = torch.cat([_but_mirrored(given, everywhere, start, len(maps)) for start in batch])
+        places = [(key, first + start) for start in batch]
         errors = _squared_errors(
-            clean, given, model, diffusion, level, draws, [(key, first + start) for start in batch]
+            EncodedVideos.model_input(np.stack(windows)), seen, model, diffusion, level, draws, places
         )
         for start, error in zip(batch, errors, strict=True):  # (C, T, h, w)
             inside = in_video(start, length, len(maps))
@@ -103,6 +104,15 @@ def residual_maps(
                 total[name][start + positions] += error[ranges[name]].mean(0)[positions].numpy()
                 times[name][start + positions] += 1
     return {name: total[name] / times[name][:, None, None].astype(np.float32) for name in hidden}
+
+
+def _but_mirrored(given: torch.Tensor, everywhere: np.ndarray, start: int, frames: int) -> torch.Tensor:
+    """``given`` (1, C, T, 1, 1) of one window, without the frames beyond the video's ends that show one which is to be
+    generated. everywhere (T,): frames that are given in all groups that the pattern hides."""
+    kept = window_anchors(start, everywhere, frames)
+    if (kept == everywhere).all():
+        return given
+    return given & torch.from_numpy(kept | ~everywhere)[:, None, None]
 
 
 @torch.inference_mode()
@@ -131,7 +141,7 @@ def _squared_errors(
             diffusion,
             model,
             clean,
-            given.expand(len(clean), -1, -1, -1, -1),
+            given,
             noise,
             clip_denoised=False,
             start_level=level,

@@ -10,9 +10,11 @@ from ramvid_vad.detectors.registry import SAVED
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.from_reconstructions import check_measures, chosen_nulls
 from ramvid_vad.evaluation.from_videos import null_scores
+from ramvid_vad.evaluation.inputs.ground_truth import folder_of_labels, labels_of_videos
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
 from ramvid_vad.evaluation.results import Evaluation
 from ramvid_vad.evaluation.rows import assemble, chosen_protocol
+from ramvid_vad.events.light import NIGHT
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.runtime.beside import in_threads
 from ramvid_vad.runtime.files import sha256_of
@@ -35,10 +37,17 @@ def evaluate_detector(options: EvalOptions, progress: bool = True) -> Evaluation
     names = [video_name(path, options.data_dir) for path in paths]
     folders = [folder_for(options.detector, name) for name in names]
     loaded = {folder: load(folder, SAVED) for folder in dict.fromkeys(folders)}
+    for folder in loaded:
+        if os.path.isdir(os.path.join(folder, NIGHT)):
+            raise InputError(
+                f"{folder}: knows day and night, two detectors, and an evaluation is of one: give {folder}/{NIGHT}, or "
+                "what ramvid-vad compare has fitted on all videos"
+            )
     used = [loaded[folder] for folder in folders]  # by each video
     kinds = list(dict.fromkeys(detector.name for detector in used))
     if len(kinds) > 1:
         raise InputError(f"{options.detector}: has {' and '.join(kinds)} for its scenes: fit all with one command")
+    read_labels(folder_of_labels(options.labels, options.label_set), names)  # before everything is scored
     with progress_bar(f"scoring with {kinds[0]}", "frame", shown=progress) as bar:
 
         def score(path_and_detector: tuple[str, Detector]) -> Scores:
@@ -46,7 +55,8 @@ def evaluate_detector(options: EvalOptions, progress: bool = True) -> Evaluation
             return detector.score(path, maps=False, tick=bar.update)
 
         scored = in_threads(score, list(zip(paths, used, strict=True)))
-    truth = read_labels(options.labels, names, [len(each.frames) for each in scored])
+    lengths = [len(each.frames) for each in scored]
+    truth = labels_of_videos(options.labels, options.benchmark, options.label_set, names, lengths)
     raw = {(kinds[0], ""): [each.frames for each in scored]}
     for part in scored[0].parts:
         scales = [getattr(detector, "scales", {}).get(part, np.asarray) for detector in used]

@@ -13,6 +13,7 @@ import numpy as np
 from ramvid_vad.detectors.fusion import CalibratedSum
 from ramvid_vad.detectors.registry import DETECTORS
 from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation.inputs.ground_truth import folder_of_labels, labels_of_videos
 from ramvid_vad.evaluation.normal_reconstructions import normal_scores
 from ramvid_vad.evaluation.nulls.registry import BLIND, choose, chosen_names
 from ramvid_vad.evaluation.provenance import frames_sha256, joined_sha256
@@ -31,7 +32,6 @@ from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import find_videos, video_name
 from ramvid_vad.video.rows import on_disk
-from ramvid_vad.video.truth.labels import read_labels
 
 # of one video: (measure, null) -> scores; frames never reconstructed; null -> regions; SHA-256 of its frames
 Scored = tuple[dict[tuple[str, str], np.ndarray], int, dict[str, VideoRegions], str]
@@ -54,7 +54,7 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
     names = [video_name(path, options.data_dir) for path in paths]
     files = find_reconstructions(options.reconstructions, names, partial=bool(options.only))
     settings, lengths = common_settings(files)
-    truth = read_labels(options.labels, names, lengths)
+    truth = labels_of_videos(options.labels, options.benchmark, options.label_set, names, lengths)
     cache = FrameCache(
         cache_dir, tuple(settings["image_size"]), rgb=settings["rgb"], keep_aspect=settings["keep_aspect"]
     )
@@ -64,8 +64,9 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
         if found != length:
             raise InputError(f"{files[name]}: made from a video of {length} frames, but {path} has {found}")
 
-    full_labels = [np.asarray(y) for y in truth.values]
-    places = find_truth(options.labels, names, full_labels)
+    full_labels = [np.asarray(y) for y in truth.labels.values]
+    labels = folder_of_labels(options.labels, options.label_set)
+    places = find_truth(labels, names, full_labels)
     scorer = make_scorer(options, measures, null_names, progress)
     normal, normal_about = normal_scores(options, settings, scorer, cache, progress)
     with _bar(scorer, files, places is not None, progress) as bar:

@@ -59,7 +59,7 @@ def evaluate_scores(
     method = given.method or stem
     rows: dict[tuple[str, str], PerVideo] = {(method, ""): raw}
     null_names, left_out, seen, made_from = _nulls(given, truth, protocol, progress)
-    provenance = {"scores_sha256": found.sha256, "label_notes": truth.notes, "nulls_left_out": left_out, **made_from}
+    provenance = {"scores_sha256": found.sha256, "nulls_left_out": left_out, **made_from}
     normal_scores = None
     if isinstance(normal, str) and normal:
         normal_file = read_scores(normal, given.method, "normal_scores")
@@ -73,12 +73,11 @@ def evaluate_scores(
     return assemble(
         given,
         truth.names,
-        truth.labels._replace(values=full_labels),
+        truth._replace(labels=truth.labels._replace(values=full_labels)),
         rows | seen,
         protocol,
         null_names,
         provenance,
-        truth.published,
         normal_scores,
     )
 

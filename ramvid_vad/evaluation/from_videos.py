@@ -14,6 +14,7 @@ import numpy as np
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.from_reconstructions import check_measures, chosen_nulls, make_scorer, residual_settings
+from ramvid_vad.evaluation.inputs.ground_truth import labels_of_videos
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
 from ramvid_vad.evaluation.provenance import frames_sha256, joined_sha256
 from ramvid_vad.evaluation.results import Evaluation
@@ -25,7 +26,6 @@ from ramvid_vad.runtime.beside import in_threads
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.video.reader import find_videos, read_frames, video_name
 from ramvid_vad.video.rows import RecentFrames
-from ramvid_vad.video.truth.labels import read_labels
 
 SIZE = 128  # pixels, both sides, of the frames that a blend or the previous frame stands in for
 SEQ_LEN, STRIDE = 30, 15
@@ -49,7 +49,7 @@ def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
     if options.reconstructions:
         raise InputError("--reconstructions: not read with --nulls_only True; give one of the two")
     names, lengths, raw, made_from = null_scores(options, null_names, measures, progress)
-    truth = read_labels(options.labels, names, lengths)
+    truth = labels_of_videos(options.labels, options.benchmark, options.label_set, names, lengths)
     provenance = {"nulls_left_out": left_out, **made_from, **residual_settings(options)}
     return assemble(options, names, truth, raw, protocol, null_names, provenance)
 

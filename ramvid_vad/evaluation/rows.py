@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation.inputs.ground_truth import GroundTruth
 from ramvid_vad.evaluation.nulls.registry import BLIND, NULLS, STAND_INS, blind_draws
 from ramvid_vad.evaluation.provenance import code, environment, last_name, settings
 from ramvid_vad.evaluation.results import SCHEMA, Evaluation, Row
@@ -14,9 +15,8 @@ from ramvid_vad.evaluation.statistics.metrics import PerVideo, frame_metrics
 from ramvid_vad.evaluation.statistics.operating_points import AlarmRules, operating_points
 from ramvid_vad.evaluation.statistics.protocols import Protocol, choose
 from ramvid_vad.options import EvalOptions
-from ramvid_vad.video.benchmarks import BENCHMARKS, LabelSetName, name_label_set
+from ramvid_vad.video.benchmarks import BENCHMARKS
 from ramvid_vad.video.benchmarks.scenes import scene_of
-from ramvid_vad.video.truth.labels import Labels
 
 FPS = {"ped1": 10.0, "ped2": 10.0, "avenue": 25.0}  # frames per second: Avenue's files say it, UCSD's is a convention
 
@@ -24,22 +24,20 @@ FPS = {"ped1": 10.0, "ped2": 10.0, "avenue": 25.0}  # frames per second: Avenue'
 def assemble(
     options: EvalOptions,
     names: list[str],
-    truth: Labels,
+    truth: GroundTruth,
     raw: dict[tuple[str, str], PerVideo],
     protocol: Protocol,
     null_names: list[str],
     provenance: dict[str, Any],
-    published: LabelSetName | None = None,
     normal: dict[str, PerVideo] | None = None,
 ) -> Evaluation:
     """Raw scores of every row that looks at the video, and the blind rows -> the evaluation.
 
-    truth: labels of the scored frames.  published: the label set's name, None: as its folder and content say.
+    truth: labels of the scored frames.
     normal: measure -> raw scores of normal training videos, which calibrate the model's rows.
     """
     check(options)
-    full_labels = [np.asarray(y) for y in truth.values]
-    published = name_label_set(options.labels) if published is None else published
+    full_labels, published = [np.asarray(y) for y in truth.labels.values], truth.published
     benchmark = options.benchmark or published.benchmark
     found = [scene_of(benchmark, name) for name in names]
     scenes = None if None in found else found
@@ -67,10 +65,11 @@ def assemble(
             "benchmark": benchmark,
             "set": published.name,
             "set_known_by_content": published.by_content,
-            "sha256": truth.sha256,
-            "files_without_a_video": len(truth.unused),
-            **({"without_a_video": list(truth.unused)} if truth.unused else {}),
+            "sha256": truth.labels.sha256,
+            "files_without_a_video": len(truth.labels.unused),
+            **({"without_a_video": list(truth.labels.unused)} if truth.labels.unused else {}),
         },
+        "label_notes": truth.notes,
         "settings": settings(options),
         "environment": environment(),
         "intervals": {"level": 0.95, "of": "videos, drawn with replacement", "draws": options.bootstrap},

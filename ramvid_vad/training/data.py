@@ -1,7 +1,10 @@
 """What a run is trained on: windows of videos, decoded, or encoded in the feature space that was fitted for the run."""
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +15,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.loading import SPACE_FILE, cache_folder, frame_cache
 from ramvid_vad.options import RunOptions
 from ramvid_vad.runtime import processes
+from ramvid_vad.runtime.files import write_text
 from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.script_util import NUM_CLASSES
@@ -24,8 +28,12 @@ from ramvid_vad.training.quarantine import decode_or_leave_out
 from ramvid_vad.video.cache_folder import MAPS
 from ramvid_vad.video.datasets import VideoWindows, to_float, training_batches
 from ramvid_vad.video.decoding.frame_rate import about_how_many
+from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import Clip, find_videos, read_frames, video_name
+
+FITTED_FILE = "space.json"  # in the log directory: what the space was fitted with
+HELD_OUT_FILE = "held_out.json"  # and which videos are kept back
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,9 @@ def training_data(parsed: RunOptions, logger: Logger) -> TrainingData:
             )
         classes = torch.tensor([known.index(prefixes[path]) for path in paths])
     names = [video_name(path, video.data_dir) for path in paths]
+    if kept_back:
+        kept_names = [video_name(path, video.data_dir) for path in kept_back]
+        processes.from_rank_0(lambda: _as_begun(logger.dir, HELD_OUT_FILE, {"held_out": kept_names}))
     if parsed.space.space == "features":
         cache = encoded_videos(parsed, [*map(Clip, paths)], [*map(Clip, kept_back)], logger)
     return _windows(parsed, paths, kept_back, names, cache, logger, classes=classes, left_out=left_out)
@@ -123,6 +134,27 @@ def _windows(
     return TrainingData(batches, names, left_out or {}, tuple(dataset[0][0].shape[-2:]), held_out)
 
 
+def _sizes(path: str) -> Any:
+    """Of a video's file, or of its frames', without their times: a copy of the data is the same data."""
+    (state, *_) = fingerprint(path)[1:]
+    return state if isinstance(state, int) else [entry[:2] for entry in state]
+
+
+def _as_begun(log_dir: str, name: str, now: dict[str, Any]) -> None:
+    """Note in the log directory what its run was begun with. InputError: it was begun with other things."""
+    path = os.path.join(log_dir, name)
+    try:
+        if not os.path.exists(path):
+            write_text(path, json.dumps(now, indent=1) + "\n")
+        with open(path, encoding="utf-8") as file:
+            before = json.load(file)
+        different = ", ".join(sorted(key for key in now if before.get(key) != now[key]))
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: cannot be written and read ({error}): give another --log_dir") from None
+    if different:
+        raise InputError(f"{path}: the run was begun with other {different}: keep these, or give another --log_dir")
+
+
 def read_all(paths: Sequence[str], failures: dict[str, str] | None) -> None:
     """Read every frame of every video. failures: damaged videos are noted there; None: the first is an InputError."""
     for path in paths:
@@ -144,9 +176,18 @@ def encoded_videos(
     """
     path = os.path.join(logger.dir, SPACE_FILE)
     options = parsed.space
+    sizes = {str(clip): _sizes(clip.path) for clip in clips}
+    fitted_with = {
+        "lines": options.lines,
+        "space_centre": options.space_centre,
+        "videos": hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest(),
+    }
 
     def fit() -> None:
         if not os.path.exists(path):
+            with suppress(FileNotFoundError):
+                os.remove(os.path.join(logger.dir, FITTED_FILE))
+            _as_begun(logger.dir, FITTED_FILE, fitted_with)
             with progress_bar("fitting the space", "frame") as bar:
                 space = FeatureSpace.fit(
                     clips,
@@ -171,6 +212,8 @@ def encoded_videos(
         raise InputError(
             f"--space_channels {options.space_channels}: {path} has {kept}: use that, or another --log_dir"
         )
+    if os.path.exists(os.path.join(logger.dir, FITTED_FILE)):  # an earlier version noted nothing
+        processes.from_rank_0(lambda: _as_begun(logger.dir, FITTED_FILE, fitted_with))
     cache = EncodedVideos(os.path.join(cache_folder(parsed.video.cache_dir), MAPS), space)
 
     def encode() -> None:

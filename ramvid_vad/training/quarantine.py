@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import write_text
@@ -11,8 +11,9 @@ from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.names import video_name
 
 RECORD = "quarantine.json"
-"""In the log directory: the number of videos, and of each that was left out its fault and the state of its file."""
+"""In the log directory: the videos' names, and of each that was left out its fault and the state of its file."""
 
+SHOWN = 10  # names in a line
 Record = dict[str, dict[str, str]]
 
 
@@ -34,7 +35,7 @@ def decode_or_leave_out(
     Raises InputError when more are damaged; RunError when a decoding process was killed, which is no video's fault.
     """
     names = {path: video_name(path, data_dir) for path in paths}
-    before = _read(log_dir)
+    before, names_before = _read(log_dir)
     failures: dict[str, str] = {}
     if max_share > 0:
         for path in paths:
@@ -53,16 +54,26 @@ def decode_or_leave_out(
             f"{first}), more than --max_damaged_share {max_share:g} allows; mend or remove them, or allow more"
         )
     record = {names[path]: {"fault": fault, "state": _state(path)} for path, fault in left_out.items()}
-    if before is not None and set(before) != set(record):
-        added, gone = sorted(set(record) - set(before)), sorted(set(before) - set(record))
-        changes = [f"{what} {', '.join(which)}" for what, which in (("without", added), ("again with", gone)) if which]
+    changes = [] if before is None else _changes(before, record, ("without", "again with"))
+    changes += [] if names_before is None else _changes(names_before, names.values(), ("new:", "gone:"))
+    if changes:
         warn(
             f"the list of videos is not that of the run so far ({'; '.join(changes)}): from here on the data come in "
             "another order, and the result is not that of an unbroken run"
         )
-    if record != before:
-        _write(log_dir, record, len(paths))
+    if record != before or names_before != sorted(names.values()):
+        _write(log_dir, record, sorted(names.values()))
     return left_out
+
+
+def _changes(before: Iterable[str], now: Iterable[str], words: tuple[str, str]) -> list[str]:
+    """What came and what went, after its word."""
+    came_and_went = sorted(set(now) - set(before)), sorted(set(before) - set(now))
+    return [f"{word} {_some(names)}" for word, names in zip(words, came_and_went, strict=True) if names]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def report(left_out: dict[str, str], log: Callable[[str], None]) -> None:
@@ -81,25 +92,29 @@ def _state(path: str) -> str:
         return "unreadable"
 
 
-def _read(log_dir: str) -> Record | None:
-    """The record of the run so far; None: there is none."""
+def _read(log_dir: str) -> tuple[Record | None, list[str] | None]:
+    """The record of the run so far, and the names of its videos; None: there is none."""
     path = os.path.join(log_dir, RECORD)
     try:
         with open(path, encoding="utf-8") as file:
-            videos = json.load(file)["left_out"]
-        return {
-            str(name): {"fault": str(known["fault"]), "state": str(known["state"])} for name, known in videos.items()
+            content = json.load(file)
+        record = {
+            str(name): {"fault": str(known["fault"]), "state": str(known["state"])}
+            for name, known in content["left_out"].items()
         }
+        names = content.get("names")  # an earlier version kept none
+        return record, None if names is None else [str(name) for name in names]
     except FileNotFoundError:
-        return None
+        return None, None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(
             f"{path}: cannot be read as the list of videos that the run left out; delete it to try every video again"
         ) from None
 
 
-def _write(log_dir: str, record: Record, videos: int) -> None:
+def _write(log_dir: str, record: Record, names: list[str]) -> None:
+    content = {"videos": len(names), "left_out": record, "names": names}
     try:
-        write_text(os.path.join(log_dir, RECORD), json.dumps({"videos": videos, "left_out": record}, indent=1) + "\n")
+        write_text(os.path.join(log_dir, RECORD), json.dumps(content, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"--log_dir {log_dir}: cannot be written ({error}); free or grant space there") from error

@@ -58,9 +58,15 @@ def find_resumed(run: RunOptions, logger: Logger) -> Loaded | None:
     folder = source.log_dir if isinstance(source, Checkpoint) else os.path.dirname(source)
     origin = folder if isinstance(source, Checkpoint) else source
     check_config(run, resumed.config or {}, origin)
-    if changes := _changes(resumed.config or {}, run_config(run)):
+    same = os.path.realpath(folder) == os.path.realpath(logger.dir)
+    if not same:
+        resumed.extra.pop("seconds", None)  # of --max_minutes: those were another run's
+    now = run_config(run)
+    if "ema_warmup" not in run.given:
+        del now["train"]["ema_warmup"]  # the run's own, see ``warms_up``
+    if changes := _changes(resumed.config or {}, now):
         said = ", ".join(f"--{name} {now!r} in place of {before!r}" for name, before, now in changes)
-        if os.path.realpath(folder) == os.path.realpath(logger.dir):
+        if same:
             raise InputError(
                 f"{said}: the run in {logger.dir} was begun otherwise: keep that, or begin another with its weights "
                 f"(--resume_checkpoint {os.path.join(folder, f'model{resumed.step:06d}.safetensors')} --log_dir NEW)"
@@ -69,9 +75,10 @@ def find_resumed(run: RunOptions, logger: Logger) -> Loaded | None:
     return resumed
 
 
-def begun_without_warm_up(resumed: Loaded | None) -> bool:
-    """By version 0.1 or RaMViD, whose averages have no warm-up; such a run keeps to that."""
-    return resumed is not None and "train" not in (resumed.config or {})
+def warms_up(resumed: Loaded | None) -> bool:
+    """Whether the averages of a run go on with a warm-up: as it was begun. Version 0.1 and RaMViD had none."""
+    known = {} if resumed is None else (resumed.config or {}).get("train", {"ema_warmup": False})
+    return known.get("ema_warmup", True)
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:

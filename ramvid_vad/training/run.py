@@ -13,7 +13,7 @@ from ramvid_vad.script_util import create_diffusion, create_model
 from ramvid_vad.training.data import TrainingData
 from ramvid_vad.training.held_out import HeldOut
 from ramvid_vad.training.loop import TrainLoop
-from ramvid_vad.training.resume import begun_without_warm_up, find_resumed, run_config
+from ramvid_vad.training.resume import find_resumed, run_config, warms_up
 
 
 def run_training(parsed: RunOptions, data: TrainingData, logger: Logger, note: str = "") -> TrainLoop:
@@ -44,7 +44,7 @@ def run_training(parsed: RunOptions, data: TrainingData, logger: Logger, note: s
         held_out = HeldOut(data.held_out.to(processes.dev()), pattern, groups, options.seed)
 
     resumed = find_resumed(parsed, logger)
-    if begun_without_warm_up(resumed) and "ema_warmup" not in parsed.given:
+    if "ema_warmup" not in parsed.given and not warms_up(resumed):
         parsed = parsed.but("train", ema_warmup=False)
         options = parsed.train
     if resumed is not None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.remote import is_remote, reaching
-from ramvid_vad.runtime.text import hide, one_line, plain_name
+from ramvid_vad.runtime.text import decode_text, hide, one_line, plain_name
 from ramvid_vad.video.files import is_folder
 from ramvid_vad.video.names import (
     IMAGE_EXTENSIONS,
@@ -101,8 +101,12 @@ def only_these(only: str, names: Sequence[str], where: str) -> list[str]:
     if not only.strip():
         return in_order(names)
     if os.path.isfile(only):
-        with open(only, encoding="utf-8-sig") as file:
-            wanted = [line.strip() for line in file if line.strip()]
+        with open(only, "rb") as file:
+            content = file.read()
+        try:
+            wanted = [line.strip() for line in decode_text(content).splitlines() if line.strip()]
+        except UnicodeDecodeError:
+            raise InputError(f"--only {only}: is not text in UTF-8: save it as that, one name a line") from None
     else:
         wanted = [part.strip() for part in only.split(",") if part.strip()]
     chosen = set()

@@ -191,6 +191,83 @@ def test_mistakes_are_one_line_before_anything_is_done(top, tmp_path, more, mess
     assert end.value.code == 2 and message in said and said.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("labels", ["labls", "others"])
+def test_labels_are_looked_at_before_hours_of_training(top, tmp_path, labels, capsys):
+    (top / "others").mkdir(exist_ok=True)
+    np.save(top / "others" / "Test001.npy", np.zeros(20, np.uint8))
+    with pytest.raises(SystemExit) as end:
+        main(words(top, tmp_path / "out", "--labels", str(top / labels)))
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and labels in said and said.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_detector_that_was_fitted_again_is_measured_again(top, tmp_path):
+    out = tmp_path / "out"
+    main(words(top, out, "--detectors", "frame_difference"))
+    detector = out / "frame_difference" / "detector"
+    about = json.loads((detector / "detector.json").read_text())
+    about["card"]["version"] = "another"
+    (detector / "detector.json").write_text(json.dumps(about))
+    before = (out / "frame_difference" / "evaluation" / "metrics.json").stat().st_mtime_ns
+    (out / "frame_difference" / "cost.json").write_text("{}")
+    main(words(top, out, "--detectors", "frame_difference"))
+    assert (out / "frame_difference" / "evaluation" / "metrics.json").stat().st_mtime_ns > before
+    assert json.loads((out / "frame_difference" / "cost.json").read_text())
+
+
+def test_all_normal_videos_make_one_detector_whatever_the_light(top, tmp_path, capsys):
+    """A fit for a camera parts them; a comparison has one detector for all, and an evaluation is of one."""
+    normal = tmp_path / "normal"
+    normal.mkdir()
+    for i in range(6):
+        clip = texture(60, 36, 52, speed=1, seed=i)
+        write_video(normal / f"{i}.mkv", clip if i < 3 else (clip // 6))
+    main(words(top, tmp_path / "out", "--normal_dir", str(normal), "--detectors", "frame_difference"))
+    fitted = tmp_path / "out" / "frame_difference" / "detector"
+    assert not (fitted / "night").exists()
+    assert len(ramvid_vad.load(str(fitted)).card["normal_videos"]) == 6
+    main(["fit", str(normal), "--out", str(tmp_path / "camera"), "--detector", "frame_difference"])
+    given = [
+        "--detector",
+        str(tmp_path / "camera"),
+        "--data_dir",
+        str(top / "testing"),
+        "--labels",
+        str(top / "labels"),
+    ]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["evaluate", *given, "--out_dir", str(tmp_path / "evaluation")])
+    assert "knows day and night, two detectors" in capsys.readouterr().err
+
+
+def test_a_null_beside_a_detector_of_its_name_keeps_its_own_scores(top, tmp_path):
+    main(["fit", str(top / "normal"), "--out", str(tmp_path / "flow"), "--detector", "optical_flow"])
+    out = tmp_path / "evaluation"
+    given = ["--data_dir", str(top / "testing"), "--labels", str(top / "labels"), "--out_dir", str(out)]
+    main(["evaluate", "--detector", str(tmp_path / "flow"), *given, "--nulls", "optical_flow,frame_difference"])
+    with np.load(out / "scores.npz") as arrays:
+        rows = dict.fromkeys(key.split("/raw/")[0] for key in arrays if "/raw/" in key)
+        assert list(rows) == ["optical_flow", "frame_difference", "null.optical_flow"]
+
+
+def test_a_detectors_labels_are_checked_as_those_of_scores_are(top, tmp_path, capsys):
+    """A data set's folder is searched for them, and they are what the options say they are."""
+    main(["fit", str(top / "normal"), "--out", str(tmp_path / "flow"), "--detector", "optical_flow"])
+    places = ["--detector", str(tmp_path / "flow"), "--data_dir", str(top / "testing"), "--nulls", "ramp"]
+
+    def evaluate(*more):
+        main(["evaluate", *places, "--labels", str(top), "--out_dir", str(tmp_path / "evaluation"), *more])
+        return json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+
+    assert evaluate()["label_notes"] == []
+    assert "12 are published" in evaluate("--benchmark", "ped2")["label_notes"][0]
+    for more, said in ((["--label_set", "vollabel"], "--label_set vollabel: the labels in"),):
+        with pytest.raises(SystemExit) as end:
+            evaluate(*more)
+        assert end.value.code == 2 and said in capsys.readouterr().err
+
+
 def test_names_cannot_break_the_markdown():
     document = {
         "reference": "fast",

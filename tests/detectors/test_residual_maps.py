@@ -106,6 +106,24 @@ def test_what_is_given_is_seen_and_what_is_hidden_is_not():
     np.testing.assert_allclose(found, expected, atol=1e-2)
 
 
+@pytest.mark.parametrize("frames", [6, 7, 12, 20])
+@pytest.mark.parametrize("kind", ["prediction", "infill", "selective"])
+def test_no_window_is_given_a_copy_of_a_frame_that_it_generates(kind, frames):
+    """Of white noise, whoever repeats a given frame is as wrong as any frame is from another."""
+
+    def nearest_given(x_t, timesteps, y=None, anchors=None):
+        shown = anchors.expand(len(x_t), -1, x_t.shape[2], -1, -1).all(1)[:, :, 0, 0]
+        made = torch.zeros_like(x_t)
+        for window, frame in np.ndindex(*shown.shape):
+            given = torch.nonzero(shown[window])[:, 0]
+            if len(given):
+                made[window, :, frame] = x_t[window, :, given[(given - frame).abs().argmin()]]
+        return made
+
+    found = residual_maps(video(frames), GROUPS, pattern(kind), nearest_given, diffusion())
+    assert all((residual.mean((1, 2)) > 0.3).all() for residual in found.values())
+
+
 def test_frames_that_several_windows_hide_take_their_mean():
     """Of 9 frames the windows of 6 begin at 0 and 3; the network says 0 in the first and 1 in the second."""
     maps = video(9)

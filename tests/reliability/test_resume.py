@@ -3,12 +3,14 @@
 from dataclasses import fields
 
 import pytest
+import torch
 from tiny_runs import one_video, run_train
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.options import TrainOptions
 from ramvid_vad.training.checkpoints import Loaded, find_latest, load_checkpoint
-from ramvid_vad.training.resume import MAY_CHANGE, begun_without_warm_up
+from ramvid_vad.training.resume import MAY_CHANGE, warms_up
+from ramvid_vad.training.weights import load_weights
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,17 @@ def test_what_may_change_may_change(top, tmp_path, capfd):
 
 def test_only_a_run_of_ours_since_warm_ups_has_one(top):
     loaded = load_checkpoint(find_latest(str(top / "run")), ["0.5"])
-    assert not begun_without_warm_up(None) and not begun_without_warm_up(loaded)
+    assert warms_up(None) and warms_up(loaded)
     for config in (None, {"model": {}}):  # of RaMViD, of version 0.1
-        assert begun_without_warm_up(Loaded(100, {}, {}, None, {}, config))
+        assert not warms_up(Loaded(100, {}, {}, None, {}, config))
+
+
+def test_the_same_command_goes_on_with_a_run_that_had_no_warm_up(top, tmp_path):
+    """Weights alone, as RaMViD's are: the first call keeps to no warm-up, and so must the second."""
+    given = tmp_path / "model000002.pt"
+    torch.save(load_weights(str(top / "run/model000002.safetensors"))[0], given)
+    flags = ["--resume_checkpoint", given]
+    assert run_train(top, tmp_path / "run", "--max_steps", 3, *flags)
+    assert run_train(top, tmp_path / "run", "--max_steps", 4, *flags)
+    assert find_latest(str(tmp_path / "run")).step == 4
+    assert not warms_up(load_checkpoint(find_latest(str(tmp_path / "run")), ["0.5"]))

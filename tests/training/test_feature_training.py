@@ -18,6 +18,7 @@ from ramvid_vad.options import TrainOptions
 from ramvid_vad.runtime.randomness import standard_normal
 from ramvid_vad.spaces import features as features_module
 from ramvid_vad.spaces.stored import load_space
+from ramvid_vad.training import loop as train_loop
 from ramvid_vad.training.held_out import HeldOut
 from ramvid_vad.training.schedules import learning_rate
 from ramvid_vad.training.weights import load_weights
@@ -112,6 +113,43 @@ def test_a_checkpoint_of_another_space_is_refused_in_one_line(videos, tmp_path):
 def test_what_does_not_fit_the_space_is_refused(videos, tmp_path, flags, message):
     with pytest.raises(InputError, match=message):
         run(videos, tmp_path / "run", "--max_steps", "1", *flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--space_centre", "place"], "other space_centre"),
+        (["--lines", "16"], "other lines"),
+        (["--held_out", "1"], "other videos"),
+        (["--only", "00,01"], "other videos"),
+    ],
+)
+def test_a_space_that_was_left_behind_is_not_taken_for_another(videos, tmp_path, flags, says):
+    """Stopped before its first checkpoint, a run has a space and nothing else."""
+    run(videos, tmp_path / "run", "--max_steps", "1")
+    for path in tmp_path.glob("run/*000001*"):
+        path.unlink()
+    with pytest.raises(InputError, match=f"space.json: the run was begun with {says}: keep these") as error:
+        run(videos, tmp_path / "run", "--max_steps", "1", *flags)
+    assert "\n" not in str(error.value)
+    run(videos, tmp_path / "run", "--max_steps", "1")
+
+
+def test_what_is_held_out_stays_held_out(videos, tmp_path):
+    run(videos, tmp_path / "run", "--max_steps", "1", "--held_out", "1")
+    write_video(videos / "03.mkv", texture(10, 36, 52, speed=1, seed=9))
+    with pytest.raises(InputError, match=r"held_out\.json: the run was begun with other held_out"):
+        run(videos, tmp_path / "run", "--max_steps", "2", "--held_out", "1")
+
+
+def test_a_run_from_the_weights_of_another_has_all_its_minutes(videos, tmp_path, monkeypatch):
+    run(videos, tmp_path / "first", "--max_steps", "2", "--max_minutes", "1")
+    (path,) = tmp_path.glob("first/checkpoint*2.json")
+    monkeypatch.setattr(train_loop.TrainLoop, "_share_of_time", lambda loop: loop.seconds / 1e-9)
+    flags = ["--seed", "7", "--resume_checkpoint", str(tmp_path / "first" / "model000002.safetensors")]
+    run(videos, tmp_path / "second", "--max_steps", "4", "--max_minutes", "1", *flags)
+    assert weights(tmp_path / "second", 3)
+    assert path.exists()
 
 
 def test_a_damaged_video_is_left_out(videos, tmp_path):

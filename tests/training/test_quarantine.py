@@ -132,6 +132,14 @@ def test_a_list_that_changes_is_said_clearly(look, data):
     assert len(look()[1]) == 1
 
 
+def test_videos_that_came_or_went_are_said(look, data):
+    assert look() == ([], [])
+    write_video(data / "9.mkv", pictures(8))
+    (data / "0.mkv").unlink()
+    ((line,), again) = look()[1], look()[1]
+    assert "new: 9; gone: 0" in line and "another order" in line and again == []
+
+
 def test_damage_that_appears_after_a_run_without_any(look, data):
     assert look() == ([], [])
     damage(data / "0.mkv")

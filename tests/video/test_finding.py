@@ -12,7 +12,7 @@ from clips import LENGTH, pictures, write_video
 from PIL import Image
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.finding import find_videos
+from ramvid_vad.video.finding import find_videos, only_these
 from ramvid_vad.video.names import video_name
 from ramvid_vad.video.reader import read_frames
 
@@ -209,3 +209,13 @@ def test_the_commands_say_what_they_pass_over(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=100)
     said = f"note: {tmp_path}: 1 videos; passed over: 1 files that are neither video nor picture (1 .txt)\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, "", said)
+
+
+def test_a_list_of_names_in_utf_16_is_read_and_one_in_latin_1_refused(tmp_path):
+    """PowerShell's ``>`` writes the first, an old editor the second."""
+    path = tmp_path / "only.txt"
+    path.write_text("cam\u00fc\r\n02\r\n", encoding="utf-16")
+    assert only_these(str(path), ["01", "02", "cam\u00fc"], "there") == ["02", "cam\u00fc"]
+    path.write_text("cam\u00fc\n", encoding="latin-1")
+    with pytest.raises(InputError, match=f"--only {path}: is not text in UTF-8"):
+        only_these(str(path), ["cam\u00fc"], "there")

@@ -59,7 +59,8 @@ def read_run(folder: str, row: str = "") -> FinishedRun:
         raise InputError(
             f"{where}: scores.npz cannot be read ({error.strerror}): give an --out_dir of vad_eval.py"
         ) from None
-    rows = list(dict.fromkeys(key.split("/processed/")[0] for key in arrays if "/processed/" in key))
+    keys = [key for key in arrays if "/processed/" in key and not key.startswith("labels/")]
+    rows = list(dict.fromkeys(key.split("/processed/")[0] for key in keys))
     if not rows:
         raise InputError(f"{where}: no scores in it: blind baselines alone are not saved; name a run with scores")
     row = row or rows[0]

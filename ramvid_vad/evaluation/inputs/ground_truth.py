@@ -1,8 +1,10 @@
 """Labels without videos: a file or a folder of label files, a prepared data set, or a benchmark as offered."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import sha256_of
@@ -38,19 +40,46 @@ def ground_truth(folder: str, benchmark: str, label_set: str, lengths: Mapping[s
         published = name_label_set(inner)
         if not benchmark:
             return GroundTruth(names, labels, published, [])
-        known = BENCHMARKS[benchmark]
-        by_name = {known.standard_name(n): y for n, y in zip(names, labels.values, strict=True)}
+        by_name = {BENCHMARKS[benchmark].standard_name(n): y for n, y in zip(names, labels.values, strict=True)}
         by_name = {name: by_name[name] for name in in_order(list(by_name))}
-        found, notes = check_labels(known, published.name or next(iter(known.label_sets), "own"), by_name)
-        _asked(found, label_set, inner)
-        by_content = published.by_content and published.benchmark == benchmark
-        published = LabelSetName(benchmark, found, by_content)
+        published, notes = _checked(published, by_name, benchmark, label_set, inner)
         return GroundTruth(list(by_name), labels._replace(values=list(by_name.values())), published, notes)
     if not benchmark:
         raise InputError(
             f"--labels {folder}: no label file per video in it (NAME.npy, .txt or .csv); a known data set: --benchmark"
         )
     return _released(folder, BENCHMARKS[benchmark], label_set, lengths)
+
+
+def labels_of_videos(
+    folder: str, benchmark: str, label_set: str, names: Sequence[str], lengths: Sequence[int]
+) -> GroundTruth:
+    """Labels of the videos that were read, as ``ground_truth`` has them where there are none; names as they are."""
+    inner = folder_of_labels(folder, label_set)
+    labels, published = read_labels(inner, names, lengths), name_label_set(inner)
+    if not benchmark:
+        _asked(published.name, label_set, inner)
+        return GroundTruth(list(names), labels, published, [])
+    by_name = {BENCHMARKS[benchmark].standard_name(n): np.asarray(y) for n, y in zip(names, labels.values, strict=True)}
+    published, notes = _checked(published, by_name, benchmark, label_set, inner)
+    return GroundTruth(list(names), labels, published, notes)
+
+
+def folder_of_labels(folder: str, label_set: str) -> str:
+    """The folder with a label file per video: this one, or the one of a prepared data set; a file as it is."""
+    return (_label_folder(folder, label_set, False) if os.path.isdir(folder) else "") or folder
+
+
+def _checked(
+    published: LabelSetName, labels: Mapping[str, np.ndarray], benchmark: str, label_set: str, folder: str
+) -> tuple[LabelSetName, list[str]]:
+    """The benchmark's label set that these are, and what is not as published. InputError: of another one, inverted."""
+    if published.benchmark not in ("", benchmark):
+        raise InputError(f"--benchmark {benchmark}: the labels in {folder} are those of {published.benchmark}")
+    known = BENCHMARKS[benchmark]
+    found, notes = check_labels(known, published.name or next(iter(known.label_sets), "own"), dict(labels))
+    _asked(found, label_set, folder)
+    return LabelSetName(benchmark, found, published.by_content), notes
 
 
 def _label_folder(folder: str, label_set: str, published: bool) -> str:

@@ -183,7 +183,7 @@ def arrays_in(path: str, content: bytes) -> dict[str, np.ndarray]:
 
 def _own(arrays: dict[str, np.ndarray], method: str, path: str) -> dict[str, np.ndarray]:
     """Of this project's scores.npz, the raw scores of one method; any other npz as it is."""
-    methods = list(dict.fromkeys(key.split("/raw/")[0] for key in arrays if "/raw/" in key))
+    methods = list(dict.fromkeys(key.split("/raw/")[0] for key in arrays if "/raw/" in key and key[:7] != "labels/"))
     if not methods or not any(key.startswith("labels/") for key in arrays):
         return arrays
     if method not in methods:

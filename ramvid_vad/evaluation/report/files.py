@@ -72,14 +72,15 @@ def metrics_document(evaluation: Evaluation) -> dict[str, Any]:
 def score_arrays(evaluation: Evaluation) -> Iterator[tuple[str, np.ndarray]]:
     """Arrays of scores.npz: ``about`` (provenance as JSON), ``labels/VIDEO``, and per row that looks at the video
     ``ROW/raw/VIDEO`` for all frames and ``ROW/processed/VIDEO`` for those the protocol keeps. ROW is a measure, NULL,
-    or MEASURE.NULL."""
+    MEASURE.NULL, or null.NULL where a measure has the null's name."""
     yield "about", np.array(json.dumps(evaluation.provenance, sort_keys=True))
     for name, labels in zip(evaluation.names, evaluation.full_labels, strict=True):
         yield f"labels/{name}", labels
     for row in _saved(evaluation):
+        key = row_key(row, evaluation.rows)
         for name, raw, processed in zip(evaluation.names, row.raw, row.processed, strict=True):
-            yield f"{row_key(row)}/raw/{name}", raw
-            yield f"{row_key(row)}/processed/{name}", processed
+            yield f"{key}/raw/{name}", raw
+            yield f"{key}/processed/{name}", processed
 
 
 def _saved(evaluation: Evaluation) -> list[Row]:
@@ -97,7 +98,7 @@ def _write_csv(evaluation: Evaluation, path: str) -> None:
     rows, skipped = _saved(evaluation), evaluation.first_processed - evaluation.first_raw
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        headings = [f"{row_key(row)} {kind}" for row in rows for kind in ("raw", "processed")]
+        headings = [f"{row_key(row, evaluation.rows)} {kind}" for row in rows for kind in ("raw", "processed")]
         writer.writerow(["video", "frame", "label", *headings])
         for video, name in enumerate(evaluation.names):
             columns = []

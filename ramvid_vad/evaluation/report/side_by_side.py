@@ -75,7 +75,7 @@ class Scene:
         self.made = VideoFrames(source, self.name)
         self.length = len(self.made.real)
         self.infilled = set(self.made.numbers.tolist())
-        self.title = row_key(row)
+        self.title = row_key(row, evaluation.rows)
         self.scores = np.full(self.length, np.nan)  # of frames that the protocol drops there is none
         first = evaluation.first_processed
         self.scores[first : first + len(row.processed[video])] = row.processed[video]

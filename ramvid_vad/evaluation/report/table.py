@@ -148,7 +148,7 @@ def _interval_lines(evaluation: Evaluation) -> list[str]:
     lines = ["", _line(title, [name for name, _ in INTERVALS], 18, 72)]
     for row in rows:
         ends = [_interval(row, key, "undefined") for _, key in INTERVALS]
-        lines.append(_line(f"  {row_key(row)}", ends, 18, 72))
+        lines.append(_line(f"  {row_key(row, evaluation.rows)}", ends, 18, 72))
     return lines
 
 

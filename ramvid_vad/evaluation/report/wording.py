@@ -1,6 +1,7 @@
 """How rows and figures are called, and what a result says in a sentence: alike in the table, the files and the page."""
 
 import textwrap
+from collections.abc import Sequence
 
 from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.results import Evaluation, Row
@@ -32,8 +33,11 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def row_key(row: Row) -> str:
-    """Name of a row in files: "wmse", "wmse.linear_blend", "optical_flow"."""
+def row_key(row: Row, rows: Sequence[Row]) -> str:
+    """Name of a row in files: "wmse", "wmse.linear_blend", "optical_flow"; "null.optical_flow" where the null is beside
+    a detector, a part or a method of its name. rows: all."""
+    if not row.measure and any(other.measure == row.null for other in rows):
+        return f"null.{row.null}"
     return ".".join(part for part in (row.measure, row.null) if part)
 
 

@@ -173,6 +173,9 @@ def test_the_study(files, tmp_path, capsys, monkeypatch):
     first = (tmp_path / "study_features.json").read_bytes()
     study(*flags)  # the trainings are finished: nothing changes
     assert (tmp_path / "study_features.json").read_bytes() == first
+    for other in (["--seed", 7], ["--train", files / "test"]):  # whose networks would be those of the first
+        with pytest.raises(InputError, match="holds a study made with another"):
+            study(*flags, *other)
 
 
 def test_the_study_never_reads_labels_before_it_scores(files, tmp_path, monkeypatch):
