@@ -261,8 +261,10 @@ def test_a_detectors_labels_are_checked_as_those_of_scores_are(top, tmp_path, ca
         return json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
 
     assert evaluate()["label_notes"] == []
-    assert "12 are published" in evaluate("--benchmark", "ped2")["label_notes"][0]
-    for more, said in ((["--label_set", "vollabel"], "--label_set vollabel: the labels in"),):
+    for more, said in (
+        (["--label_set", "vollabel"], "--label_set vollabel: the labels in"),
+        (["--benchmark", "ped2"], "20 of test video 01, which has 180 frames in UCSD Ped2"),
+    ):
         with pytest.raises(SystemExit) as end:
             evaluate(*more)
         assert end.value.code == 2 and said in capsys.readouterr().err
