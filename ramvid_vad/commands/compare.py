@@ -19,6 +19,7 @@ from ramvid_vad.detectors.registry import FITTED
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.from_detector import evaluate_detector
 from ramvid_vad.evaluation.inputs.finished_runs import read_run
+from ramvid_vad.evaluation.inputs.ground_truth import look_at_labels
 from ramvid_vad.evaluation.nulls.registry import BLIND, chosen_names
 from ramvid_vad.evaluation.report.contest import REFERENCE, as_markdown, as_text, contest_document, contestant
 from ramvid_vad.evaluation.report.files import as_json, write_results
@@ -32,7 +33,6 @@ from ramvid_vad.runtime.text import one_line
 from ramvid_vad.video.benchmarks import name_label_set
 from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.reader import find_videos, video_name
-from ramvid_vad.video.truth.labels import read_labels
 
 REPORT = "report"
 LOGS = (LOG, "progress.jsonl")  # of train_network, and of the training loop of the diffusion model
@@ -56,7 +56,9 @@ def compare(run: RunOptions) -> None:
     if options.benchmark and known not in ("", options.benchmark):
         raise InputError(f"--benchmark {options.benchmark}: the labels in {options.labels} are those of {known}")
     normal, test = find_videos(options.normal_dir), find_videos(options.data_dir)
-    read_labels(options.labels, [video_name(path, options.data_dir) for path in test])  # before hours of training
+    look_at_labels(
+        options.labels, "", [video_name(path, options.data_dir) for path in test]
+    )  # before hours of training
     out_dir = result_dir(options.out_dir)
     claim_folder(out_dir, _claim(options, normal, test), "a comparison")
     done: dict[str, dict[str, Any]] = {}
@@ -90,7 +92,7 @@ def _claim(options: CompareOptions, normal: Sequence[str], test: Sequence[str]) 
         **{name: getattr(options, name) for name in kept},
         "labels_sha256": sha256_of(paths),
         **{
-            f"{kind}_videos": {video_name(path, folder): repr(fingerprint(path)[1:]) for path in paths}
+            f"{kind}_videos": {os.path.relpath(path, folder): repr(fingerprint(path)[1:]) for path in paths}
             for kind, (folder, paths) in videos.items()
         },
     }
@@ -141,6 +143,7 @@ def _forget_of_another(fitted: str, evaluated: str, cost: str) -> None:
     files = [os.path.join(fitted, f"detector.{ending}") for ending in ("json", "safetensors")]
     if os.path.exists(metrics) and read_settings(metrics)["detector_sha256"] != sha256_of(files):
         shutil.rmtree(evaluated)
+        shutil.rmtree(os.path.join(os.path.dirname(evaluated), "steps"), ignore_errors=True)
         with suppress(FileNotFoundError):
             os.remove(cost)
 

@@ -1,6 +1,5 @@
 """``study_features.py``: the study of the feature diffusion paper: range of noise, starting level, threshold."""
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -58,8 +57,10 @@ def study_features(run: RunOptions) -> None:
     labels = np.concatenate(truth)
     if len(np.unique(labels)) < 2:
         raise InputError(f"--labels {options.labels}: all frames are {'ab' if labels.all() else ''}normal: no AUC")
-    digest = hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest()
-    claim_folder(out, {"train_sha256": digest, "minutes": options.minutes, "seed": options.seed}, "a study")
+    clips = {name: len(each) for name, (_, each) in train.items()}
+    claim_folder(
+        out, {"train": clips} | {name: getattr(options, name) for name in ("features", "minutes", "seed")}, "a study"
+    )
     rows = []
     for p_mean, p_std in product(p_means, p_stds):
         work = os.path.join(out, f"mean{p_mean:g}_std{p_std:g}")

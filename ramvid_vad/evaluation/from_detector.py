@@ -10,17 +10,17 @@ from ramvid_vad.detectors.registry import SAVED
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.from_reconstructions import check_measures, chosen_nulls
 from ramvid_vad.evaluation.from_videos import null_scores
-from ramvid_vad.evaluation.inputs.ground_truth import folder_of_labels, labels_of_videos
+from ramvid_vad.evaluation.inputs.ground_truth import labels_of_videos, look_at_labels
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
 from ramvid_vad.evaluation.results import Evaluation
 from ramvid_vad.evaluation.rows import assemble, chosen_protocol
+from ramvid_vad.events.camera import has_night
 from ramvid_vad.events.light import NIGHT
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.runtime.beside import in_threads
 from ramvid_vad.runtime.files import sha256_of
-from ramvid_vad.runtime.progress import progress_bar
+from ramvid_vad.runtime.progress import progress_bar, warn
 from ramvid_vad.video.reader import find_videos, video_name
-from ramvid_vad.video.truth.labels import read_labels
 
 
 def evaluate_detector(options: EvalOptions, progress: bool = True) -> Evaluation:
@@ -38,16 +38,15 @@ def evaluate_detector(options: EvalOptions, progress: bool = True) -> Evaluation
     folders = [folder_for(options.detector, name) for name in names]
     loaded = {folder: load(folder, SAVED) for folder in dict.fromkeys(folders)}
     for folder in loaded:
-        if os.path.isdir(os.path.join(folder, NIGHT)):
-            raise InputError(
-                f"{folder}: knows day and night, two detectors, and an evaluation is of one: give {folder}/{NIGHT}, or "
-                "what ramvid-vad compare has fitted on all videos"
+        if has_night(folder):
+            warn(
+                f"{folder}: has a detector for the day, which is evaluated here; that of the night is {folder}/{NIGHT}"
             )
     used = [loaded[folder] for folder in folders]  # by each video
     kinds = list(dict.fromkeys(detector.name for detector in used))
     if len(kinds) > 1:
         raise InputError(f"{options.detector}: has {' and '.join(kinds)} for its scenes: fit all with one command")
-    read_labels(folder_of_labels(options.labels, options.label_set), names)  # before everything is scored
+    look_at_labels(options.labels, options.label_set, names)
     with progress_bar(f"scoring with {kinds[0]}", "frame", shown=progress) as bar:
 
         def score(path_and_detector: tuple[str, Detector]) -> Scores:

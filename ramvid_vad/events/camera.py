@@ -34,6 +34,15 @@ FILE = "alarm.json"
 FIRED = 2.58  # standard deviations of a part's logarithm: 0.5 % of normal frames lie beyond
 
 
+def has_night(folder: str) -> bool:
+    """Whether the folder of a detector is that of a camera with a night."""
+    try:
+        with open(os.path.join(folder, FILE), encoding="utf-8") as file:
+            return bool(json.load(file)["light"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 class Moment(NamedTuple):
     """One frame.
 

@@ -98,17 +98,23 @@ class EventTracker:
         """The median of this level and those before it."""
         self.last.append(level)
         self.times.append(seconds)
-        while seconds - self.times[0] > PACE:
+        while seconds - self.times[0] > PACE and len(self.times) > FEWEST + 1:
             self.times.popleft()
         count = self._count()
         return sorted(islice(reversed(self.last), count))[count // 2]
 
     def _count(self) -> int:
-        """Frames that come in the time of ``length`` of the normal video. Frames may come in bursts: what counts is the
-        mean of their distances, but for gaps in which nothing came at all."""
+        """Frames that come in the time of ``length`` of the normal video, at least FEWEST. Frames may come in bursts:
+        what counts is the mean of their distances, but for gaps in which nothing came at all; where there are gaps
+        alone, these."""
         steps = np.diff(self.times)
-        steps = steps[(steps >= 0) & (steps <= GAP)]
-        pace = self.fps * steps.mean() if steps.sum() >= PACE / 2 else 1.0
+        steps = steps[steps >= 0]
+        near = steps[steps <= GAP]
+        pace = 1.0
+        if len(steps) >= FEWEST and not len(near):
+            pace = self.fps * steps.mean()
+        elif near.sum() >= PACE / 2 or (len(self.times) == self.times.maxlen and near.any()):
+            pace = self.fps * near.mean()
         if 0.8 <= pace <= 1.25:  # what was calibrated
             return self.length
         count = window(self.length / self.fps, self.fps / max(pace, 1 / FASTEST))

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from ramvid_vad.script_util import NUM_CLASSES
 from ramvid_vad.spaces.cache import EncodedVideos
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.spaces.stored import load_space, save_space
+from ramvid_vad.training.checkpoints import steps_in
 from ramvid_vad.training.held_out import some_windows
 from ramvid_vad.training.loop import Batches
 from ramvid_vad.training.quarantine import decode_or_leave_out
@@ -80,7 +80,7 @@ def training_data(parsed: RunOptions, logger: Logger) -> TrainingData:
     names = [video_name(path, video.data_dir) for path in paths]
     if kept_back:
         kept_names = [video_name(path, video.data_dir) for path in kept_back]
-        processes.from_rank_0(lambda: _as_begun(logger.dir, HELD_OUT_FILE, {"held_out": kept_names}))
+        processes.from_rank_0(lambda: _keep_held_out(logger.dir, kept_names))
     if parsed.space.space == "features":
         cache = encoded_videos(parsed, [*map(Clip, paths)], [*map(Clip, kept_back)], logger)
     return _windows(parsed, paths, kept_back, names, cache, logger, classes=classes, left_out=left_out)
@@ -140,17 +140,30 @@ def _sizes(path: str) -> Any:
     return state if isinstance(state, int) else [entry[:2] for entry in state]
 
 
-def _as_begun(log_dir: str, name: str, now: dict[str, Any]) -> None:
-    """Note in the log directory what its run was begun with. InputError: it was begun with other things."""
-    path = os.path.join(log_dir, name)
+def _keep_held_out(log_dir: str, names: list[str]) -> None:
+    """Note which videos are kept back. InputError: a run that has a checkpoint was begun with others."""
+    note = os.path.join(log_dir, HELD_OUT_FILE)
+    if not steps_in(log_dir):
+        _note(note, {"held_out": names})
+    elif os.path.exists(note):  # an earlier version noted nothing
+        _check_begun(note, {"held_out": names})
+
+
+def _note(path: str, content: dict[str, Any]) -> None:
     try:
-        if not os.path.exists(path):
-            write_text(path, json.dumps(now, indent=1) + "\n")
+        write_text(path, json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); free or grant space there") from None
+
+
+def _check_begun(path: str, now: dict[str, Any]) -> None:
+    """InputError: the note says otherwise, or cannot be read."""
+    try:
         with open(path, encoding="utf-8") as file:
             before = json.load(file)
         different = ", ".join(sorted(key for key in now if before.get(key) != now[key]))
     except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: cannot be written and read ({error}): give another --log_dir") from None
+        raise InputError(f"{path}: cannot be read ({error}): give another --log_dir") from None
     if different:
         raise InputError(f"{path}: the run was begun with other {different}: keep these, or give another --log_dir")
 
@@ -176,18 +189,19 @@ def encoded_videos(
     """
     path = os.path.join(logger.dir, SPACE_FILE)
     options = parsed.space
-    sizes = {str(clip): _sizes(clip.path) for clip in clips}
-    fitted_with = {
-        "lines": options.lines,
-        "space_centre": options.space_centre,
-        "videos": hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest(),
-    }
+    note = os.path.join(logger.dir, FITTED_FILE)
 
     def fit() -> None:
+        sizes = [(str(clip), _sizes(clip.path)) for clip in clips]
+        fitted_with = {
+            "lines": options.lines,
+            "space_centre": options.space_centre,
+            "videos": hashlib.sha256(json.dumps(sizes).encode()).hexdigest(),
+        }
+        if os.path.exists(path) and os.path.exists(note) and not steps_in(logger.dir):
+            _check_begun(note, fitted_with)  # later, the checkpoint knows the options, and videos may come and go
         if not os.path.exists(path):
-            with suppress(FileNotFoundError):
-                os.remove(os.path.join(logger.dir, FITTED_FILE))
-            _as_begun(logger.dir, FITTED_FILE, fitted_with)
+            _note(note, fitted_with)
             with progress_bar("fitting the space", "frame") as bar:
                 space = FeatureSpace.fit(
                     clips,
@@ -212,8 +226,6 @@ def encoded_videos(
         raise InputError(
             f"--space_channels {options.space_channels}: {path} has {kept}: use that, or another --log_dir"
         )
-    if os.path.exists(os.path.join(logger.dir, FITTED_FILE)):  # an earlier version noted nothing
-        processes.from_rank_0(lambda: _as_begun(logger.dir, FITTED_FILE, fitted_with))
     cache = EncodedVideos(os.path.join(cache_folder(parsed.video.cache_dir), MAPS), space)
 
     def encode() -> None:

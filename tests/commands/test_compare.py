@@ -194,7 +194,8 @@ def test_mistakes_are_one_line_before_anything_is_done(top, tmp_path, more, mess
 @pytest.mark.parametrize("labels", ["labls", "others"])
 def test_labels_are_looked_at_before_hours_of_training(top, tmp_path, labels, capsys):
     (top / "others").mkdir(exist_ok=True)
-    np.save(top / "others" / "Test001.npy", np.zeros(20, np.uint8))
+    for name in ("Test001", "Test002"):
+        np.save(top / "others" / f"{name}.npy", np.zeros(20, np.uint8))
     with pytest.raises(SystemExit) as end:
         main(words(top, tmp_path / "out", "--labels", str(top / labels)))
     said = capsys.readouterr().err
@@ -227,18 +228,19 @@ def test_all_normal_videos_make_one_detector_whatever_the_light(top, tmp_path, c
     assert not (fitted / "night").exists()
     assert len(ramvid_vad.load(str(fitted)).card["normal_videos"]) == 6
     main(["fit", str(normal), "--out", str(tmp_path / "camera"), "--detector", "frame_difference"])
-    given = [
-        "--detector",
-        str(tmp_path / "camera"),
-        "--data_dir",
-        str(top / "testing"),
-        "--labels",
-        str(top / "labels"),
-    ]
+    given = ["--data_dir", str(top / "testing"), "--labels", str(top / "labels"), "--out_dir", str(tmp_path / "e")]
     capsys.readouterr()
-    with pytest.raises(SystemExit):
-        main(["evaluate", *given, "--out_dir", str(tmp_path / "evaluation")])
-    assert "knows day and night, two detectors" in capsys.readouterr().err
+    main(["evaluate", "--detector", str(tmp_path / "camera"), *given, "--nulls", "ramp"])
+    assert "has a detector for the day, which is evaluated here" in capsys.readouterr().err
+
+
+def test_labels_end_to_end_are_cut_by_the_lengths_of_what_was_scored(top, tmp_path):
+    main(["fit", str(top / "normal"), "--out", str(tmp_path / "flow"), "--detector", "optical_flow"])
+    np.save(tmp_path / "all.npy", np.concatenate([np.load(top / "labels" / f"{i}.npy") for i in range(2)]))
+    given = ["--data_dir", str(top / "testing"), "--labels", str(tmp_path / "all.npy"), "--nulls", "ramp"]
+    main(["evaluate", "--detector", str(tmp_path / "flow"), *given, "--out_dir", str(tmp_path / "evaluation")])
+    with np.load(tmp_path / "evaluation" / "scores.npz") as arrays:
+        np.testing.assert_array_equal(arrays["labels/1"], np.repeat([0, 1], 10))
 
 
 def test_a_null_beside_a_detector_of_its_name_keeps_its_own_scores(top, tmp_path):

@@ -72,6 +72,15 @@ def test_seconds_are_seconds_at_any_rate(rate):
     assert len(unusual_for(7, rate)) == 2
 
 
+def test_a_frame_every_three_seconds_and_a_stream_eight_times_as_fast_have_their_rates():
+    slow = EventTracker("c", 13, 50, 25)
+    levels = [slow.level(2.0 if frame >= 20 else 0.0, 3.0 * frame) for frame in range(24)]
+    assert levels[20:] == [0, 2, 2, 2]  # two of three
+    fast = EventTracker("c", window(10, 3), round(GAP * 3), 3)
+    levels = [fast.level(2.0 if frame >= 1000 else 0.0, frame / 25) for frame in range(1200)]
+    assert levels[1050] == 0 and levels[1060] == 2  # half of four times the frames, the most that are kept
+
+
 @pytest.mark.parametrize("burst", [2, 5, 25])
 def test_frames_that_arrive_in_bursts_are_as_many_a_second(burst):
     tracker, changes = EventTracker("c", 13, 50, 25), []

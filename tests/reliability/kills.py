@@ -28,6 +28,7 @@ import numpy as np
 from victims import HOOK, Run, digests, generation, sampling, training
 
 from ramvid_vad.demo.street import generate
+from ramvid_vad.runtime.files import GRACE
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from measure import machine, print_table, write_report
@@ -140,6 +141,7 @@ def campaign(what: str, top: Path, ranks: int, plan: list[dict]) -> dict:
             made = kill_once(what, command(broken[-1]), top, broken[-1], ranks, kill, pace)
         kills.append(made)
         print(f"{what}, {ranks} ranks: {kill['kind']} {made['rank']}: {made['landed'] or 'ended before'}", flush=True)
+    time.sleep(GRACE)  # a quick machine comes back sooner than what a killed process left counts as abandoned
     last = Run(command(broken[-1]), top / "last.txt", ranks)
     if code := last.end():
         raise SystemExit(f"the last run ended with exit code {code}:\n{last.printed()}")

@@ -127,7 +127,7 @@ def test_what_does_not_fit_the_space_is_refused(videos, tmp_path, flags, message
 def test_a_space_that_was_left_behind_is_not_taken_for_another(videos, tmp_path, flags, says):
     """Stopped before its first checkpoint, a run has a space and nothing else."""
     run(videos, tmp_path / "run", "--max_steps", "1")
-    for path in tmp_path.glob("run/*000001*"):
+    for path in tmp_path.glob("run/*000001*"):  # all that a checkpoint is
         path.unlink()
     with pytest.raises(InputError, match=f"space.json: the run was begun with {says}: keep these") as error:
         run(videos, tmp_path / "run", "--max_steps", "1", *flags)

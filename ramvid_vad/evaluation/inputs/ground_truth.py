@@ -70,6 +70,13 @@ def folder_of_labels(folder: str, label_set: str) -> str:
     return (_label_folder(folder, label_set, False) if os.path.isdir(folder) else "") or folder
 
 
+def look_at_labels(folder: str, label_set: str, names: Sequence[str]) -> None:
+    """What can be said of the labels before the videos are read. InputError: none there, or none of a video."""
+    inner = folder_of_labels(folder, label_set)
+    if not flat_file(inner, names):  # all videos end to end are cut by their lengths
+        read_labels(inner, names)
+
+
 def _checked(
     published: LabelSetName, labels: Mapping[str, np.ndarray], benchmark: str, label_set: str, folder: str
 ) -> tuple[LabelSetName, list[str]]:
