@@ -30,7 +30,6 @@ from ramvid_vad.runtime.files import sha256_of, write_text
 from ramvid_vad.runtime.logger import result_dir
 from ramvid_vad.runtime.progress import warn
 from ramvid_vad.runtime.text import one_line
-from ramvid_vad.video.benchmarks import name_label_set
 from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.reader import find_videos, video_name
 
@@ -52,13 +51,9 @@ def compare(run: RunOptions) -> None:
         if not getattr(options, name):
             raise InputError(f"--{name}: give the folder")
     names = list(dict.fromkeys([REFERENCE, *chosen_names(options.detectors, list(FITTED), "detectors")]))
-    known = name_label_set(options.labels).benchmark
-    if options.benchmark and known not in ("", options.benchmark):
-        raise InputError(f"--benchmark {options.benchmark}: the labels in {options.labels} are those of {known}")
     normal, test = find_videos(options.normal_dir), find_videos(options.data_dir)
-    look_at_labels(
-        options.labels, "", [video_name(path, options.data_dir) for path in test]
-    )  # before hours of training
+    names_of_test = [video_name(path, options.data_dir) for path in test]
+    look_at_labels(options.labels, options.benchmark, "", names_of_test)  # before hours of training
     out_dir = result_dir(options.out_dir)
     claim_folder(out_dir, _claim(options, normal, test), "a comparison")
     done: dict[str, dict[str, Any]] = {}

@@ -17,7 +17,7 @@ from ramvid_vad.diffusion.samplers import SAMPLERS
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.randomness import standard_normal
 from ramvid_vad.spaces.cache import EncodedVideos
-from ramvid_vad.video.windows import covering_starts, in_video, mirrored
+from ramvid_vad.video.windows import copies, covering_starts, in_video, mirrored
 
 BOX = 5  # cells
 _BATCH = 4  # windows per network call
@@ -109,10 +109,7 @@ def residual_maps(
 def _but_mirrored(given: torch.Tensor, everywhere: np.ndarray, start: int, frames: int) -> torch.Tensor:
     """``given`` (1, C, T, 1, 1) of one window, without the frames beyond the video's ends that show one which is to be
     generated, even if none is left. everywhere (T,): frames that are given in all groups that the pattern hides."""
-    inside = in_video(start, len(everywhere), frames)
-    shown = mirrored(np.arange(start, start + len(everywhere)), frames)
-    copies = everywhere & ~inside & np.isin(shown, shown[inside & ~everywhere])
-    return given & torch.from_numpy(~copies)[:, None, None] if copies.any() else given
+    return given & torch.from_numpy(~copies(start, everywhere, frames))[:, None, None]
 
 
 @torch.inference_mode()

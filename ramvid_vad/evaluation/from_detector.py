@@ -46,7 +46,7 @@ def evaluate_detector(options: EvalOptions, progress: bool = True) -> Evaluation
     kinds = list(dict.fromkeys(detector.name for detector in used))
     if len(kinds) > 1:
         raise InputError(f"{options.detector}: has {' and '.join(kinds)} for its scenes: fit all with one command")
-    look_at_labels(options.labels, options.label_set, names)
+    look_at_labels(options.labels, options.benchmark, options.label_set, names)
     with progress_bar(f"scoring with {kinds[0]}", "frame", shown=progress) as bar:
 
         def score(path_and_detector: tuple[str, Detector]) -> Scores:

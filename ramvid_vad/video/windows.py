@@ -49,10 +49,15 @@ def window_anchors(start: int, anchors: np.ndarray, num_frames: int) -> np.ndarr
     Whoever sees a copy of the frame that it is to generate can hand it back, whatever it shows. Where no anchor would
     be left, in videos of very few frames, all stay.
     """
+    given = anchors & ~copies(start, anchors, num_frames)
+    return given if given.any() else anchors
+
+
+def copies(start: int, anchors: np.ndarray, num_frames: int) -> np.ndarray:
+    """Anchors beyond the video's ends that are mirror images of frames which the window is to generate, bool (T,)."""
     inside = in_video(start, len(anchors), num_frames)
     shown = mirrored(np.arange(start, start + len(anchors)), num_frames)
-    given = anchors & (inside | ~np.isin(shown, shown[inside & ~anchors]))
-    return given if given.any() else anchors
+    return anchors & ~inside & np.isin(shown, shown[inside & ~anchors])
 
 
 def in_video(start: int, seq_len: int, num_frames: int) -> np.ndarray:

@@ -70,19 +70,25 @@ def folder_of_labels(folder: str, label_set: str) -> str:
     return (_label_folder(folder, label_set, False) if os.path.isdir(folder) else "") or folder
 
 
-def look_at_labels(folder: str, label_set: str, names: Sequence[str]) -> None:
-    """What can be said of the labels before the videos are read. InputError: none there, or none of a video."""
+def look_at_labels(folder: str, benchmark: str, label_set: str, names: Sequence[str]) -> None:
+    """What can be said of the labels before the videos are read. InputError: none there, none of a video, or those of
+    another benchmark."""
     inner = folder_of_labels(folder, label_set)
+    _of_benchmark(name_label_set(inner), benchmark, inner)
     if not flat_file(inner, names):  # all videos end to end are cut by their lengths
         read_labels(inner, names)
+
+
+def _of_benchmark(published: LabelSetName, benchmark: str, folder: str) -> None:
+    if benchmark and published.benchmark not in ("", benchmark):
+        raise InputError(f"--benchmark {benchmark}: the labels in {folder} are those of {published.benchmark}")
 
 
 def _checked(
     published: LabelSetName, labels: Mapping[str, np.ndarray], benchmark: str, label_set: str, folder: str
 ) -> tuple[LabelSetName, list[str]]:
     """The benchmark's label set that these are, and what is not as published. InputError: of another one, inverted."""
-    if published.benchmark not in ("", benchmark):
-        raise InputError(f"--benchmark {benchmark}: the labels in {folder} are those of {published.benchmark}")
+    _of_benchmark(published, benchmark, folder)
     known = BENCHMARKS[benchmark]
     found, notes = check_labels(known, published.name or next(iter(known.label_sets), "own"), dict(labels))
     _asked(found, label_set, folder)
