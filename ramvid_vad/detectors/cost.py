@@ -11,6 +11,7 @@ import torch
 
 from ramvid_vad.detectors.detector import colour, load
 from ramvid_vad.detectors.registry import SAVED
+from ramvid_vad.runtime.beside import one_by_one
 
 FRAMES = 64  # of the video, whose floating-point operations are counted
 
@@ -32,7 +33,7 @@ def _measure(folder: str, video: str) -> dict[str, Any]:
 
     detector = load(folder, SAVED)
     head = list(islice(colour(video), FRAMES))
-    with FlopCounterMode(display=False) as counter:  # which also warms up
+    with one_by_one(), FlopCounterMode(display=False) as counter:  # which also warms up
         detector.score(head, maps=False)
     began = time.perf_counter()
     scores = detector.score(video, maps=False)

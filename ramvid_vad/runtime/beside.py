@@ -48,8 +48,8 @@ def in_order(
 
     ahead: further items that are asked for and begun, at most, before an item's results are given; None: as many as
     there are workers.  ready: whether the next item can be had without waiting: where not, results are given first. A
-    call that a worker makes of this function runs all in that worker. What a call raises is raised in its turn, and no
-    other is begun.
+    call that a worker makes of this function, or a thread ``one_by_one``, runs all in that thread. What a call raises is
+    raised in its turn, and no other is begun.
     """
     if getattr(_here, "working", False):
         yield from ([call() for call in item] for item in items)
@@ -71,6 +71,17 @@ def in_order(
 
 def _begin() -> None:
     _here.working = True
+
+
+@contextmanager
+def one_by_one() -> Iterator[None]:
+    """This thread makes all calls itself, for what sees one thread alone: a counter of operations."""
+    before = getattr(_here, "working", False)
+    _here.working = True
+    try:
+        yield
+    finally:
+        _here.working = before
 
 
 @contextmanager

@@ -10,19 +10,21 @@ from ramvid_vad.detectors import cost
 from ramvid_vad.detectors.cost import measured_cost
 from ramvid_vad.detectors.detector import Scores, colour
 from ramvid_vad.detectors.motion import FrameDifference
+from ramvid_vad.runtime.beside import in_threads
 
 
 class Convolving(FrameDifference):
-    """One convolution per frame: 3 -> 5 channels, 3 x 3, and a product of its 5 means with a 5 x 7 matrix."""
+    """One convolution per frame: 3 -> 5 channels, 3 x 3, and a product of its 5 means with a 5 x 7 matrix. In threads,
+    where there is more than one core."""
 
     def score(self, video, maps=True, tick=lambda frames: None):
-        scores = []
-        for frame in colour(video):
-            with torch.inference_mode():
-                x = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
-                y = torch.nn.functional.conv2d(x, torch.ones(5, 3, 3, 3), padding=1).mean((2, 3))
-                scores.append(float((y @ torch.ones(5, 7)).sum()))
-        return Scores(np.array(scores))
+        return Scores(np.array(in_threads(self._score, list(colour(video)))))
+
+    def _score(self, frame):
+        with torch.inference_mode():
+            x = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
+            y = torch.nn.functional.conv2d(x, torch.ones(5, 3, 3, 3), padding=1).mean((2, 3))
+            return float((y @ torch.ones(5, 7)).sum())
 
     def tensors(self):
         return {"a": torch.zeros(5, 3, 3, 3), "b": torch.zeros(5, 7)}

@@ -7,7 +7,7 @@ import cv2
 import pytest
 import torch
 
-from ramvid_vad.runtime.beside import in_order, in_threads
+from ramvid_vad.runtime.beside import in_order, in_threads, one_by_one
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -69,6 +69,13 @@ def test_a_worker_runs_what_it_asks_for_itself():
         return {name for each in names for name in each} == {threading.current_thread().name}
 
     assert in_threads(inner, range(5)) == [True] * 5
+
+
+def test_a_thread_can_make_all_calls_itself():
+    here = threading.get_ident()
+    with one_by_one():
+        assert in_threads(lambda _: threading.get_ident(), [1, 2, 3]) == [here] * 3
+    assert here not in in_threads(lambda _: threading.get_ident(), [1, 2, 3])
 
 
 def test_a_failure_comes_in_its_turn_and_an_abandoned_rest_is_not_begun():
