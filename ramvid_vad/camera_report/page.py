@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.camera_report.moments import Moment, severity
+from ramvid_vad.events.recording import PICTURED
 from ramvid_vad.page.curves import thinned
 from ramvid_vad.page.render import render
 
 BARS = 30  # of the histogram of normal scores
-MOST = 40  # moments with a picture on one page
 
 
 def camera_page(
@@ -33,16 +33,16 @@ def camera_page(
     name, camera: as the owner calls them.  levels: (n,), 0 = usual, 1 = threshold, NaN where scoring paused.
     fps: 0: not known.  events: in order.  worst: shown where there is no event.  normal: levels (m,) of held-out
     normal video, and JPEGs in base64 of some of it.  health: begin, end and what was wrong with the
-    picture.  stands_on: a sentence on what the threshold follows from.  At most some thousand points and MOST pictures,
-    however long the video is.
+    picture.  stands_on: a sentence on what the threshold follows from.  At most some thousand points and PICTURED
+    events, however long the video is.
     """
     step, peaks = thinned(levels)
     points = [None if np.isnan(levels[peak]) else float(f"{levels[peak]:.4g}") for peak in peaks]
-    shown = sorted(events, key=lambda e: (-e.score, e.begin))[:MOST]
+    shown = sorted(events, key=lambda e: (-e.score, e.begin))[:PICTURED]
     data = {
         "title": f"{camera}: {name}",
         "made": date.today().isoformat(),
-        "lead": _lead(levels, fps, events, health),
+        "lead": _lead(len(levels), fps, events, worst, len(health)),
         "video": {
             "name": name,
             "first": 0,
@@ -66,20 +66,24 @@ def camera_page(
 
 def index_page(camera: str, rows: Sequence[dict[str, Any]]) -> str:
     """HTML that links to the reports of several videos. rows: ``name``, ``report`` (its address relative to the index),
-    ``events``, and ``peak`` in multiples of the threshold."""
-    ordered = sorted(rows, key=lambda row: (-row["peak"], row["name"]))
-    listed = [row | {"severity": severity(row["peak"])} for row in ordered]
+    ``events`` and ``faults`` of the picture, how many, and ``peak`` in multiples of the threshold; None: no frame could
+    be scored, which comes first."""
+    ordered = sorted(rows, key=lambda row: (-np.inf if row["peak"] is None else -row["peak"], row["name"]))
+    words = ("no frame could be scored" if row["peak"] is None else severity(row["peak"]) for row in ordered)
+    listed = [row | {"severity": said} for row, said in zip(ordered, words, strict=True)]
     data = {"title": f"{camera}: {len(rows)} videos", "made": date.today().isoformat(), "rows": listed}
     return render(data | {"provenance": {}}, "index", __package__)
 
 
-def _lead(levels: np.ndarray, fps: float, events: Sequence[Moment], health: Sequence[tuple[int, int, str]]) -> str:
+def _lead(frames: int, fps: float, events: Sequence[Moment], worst: Sequence[Moment], faults: int) -> str:
     """What the page says, in a sentence."""
-    seconds = len(levels) / fps if fps else 0.0
+    seconds = frames / fps if fps else 0.0
     spoken = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"
-    length = f"{len(levels)} frames" + (f" ({spoken})" if fps else "")
-    peak = float(np.nanmax(levels, initial=-np.inf))
-    paused = f"; scoring paused {len(health)} times, as the picture itself was at fault" if health else ""
+    length = f"{frames} frames" + (f" ({spoken})" if fps else "")
+    paused = f"; scoring paused {faults} times, as the picture itself was at fault" if faults else ""
+    if not events and not worst:
+        return f"Of {length} no frame could be scored{paused}."
+    peak = max(moment.score for moment in events or worst)
     if not events:
         return (
             f"Nothing in {length} rose above the alarm threshold; the highest frame reached {peak:.2f} of it{paused}."
@@ -89,7 +93,7 @@ def _lead(levels: np.ndarray, fps: float, events: Sequence[Moment], health: Sequ
 
 
 def _moment(moment: Moment) -> dict[str, Any]:
-    return asdict(moment) | {"multiple": float(f"{moment.score:.4g}"), "severity": severity(moment.score)}
+    return asdict(moment) | {"severity": severity(moment.score)}
 
 
 def _histogram(multiples: np.ndarray) -> dict[str, Any]:

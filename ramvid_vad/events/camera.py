@@ -46,10 +46,11 @@ def has_night(folder: str) -> bool:
 class Moment(NamedTuple):
     """One frame.
 
-    number: from 0.  seconds: as given.  frame: uint8 (H, W, 3) RGB.  score, parts, map: the detector's.  level: median
-    of the last scores (of the zone, if there is one), 0 = usual, 1 = threshold; 0 during a fault, when scores pause.
-    health: "" or the fault.  changes: ("new" | "update" | "end", event); an event with ``fault`` is one of health.
-    light: "day" or "night", of a camera that knows both; else "".
+    number: from 0.  seconds: as given.  frame: uint8 (H, W, 3) RGB.  score, parts, map: the detector's, but the map is
+    usual outside of the zone.  level: median of the last scores (of the zone, if there is one), 0 = usual, 1 =
+    threshold; 0 during a fault, when scores pause.  health: "" or the fault.  changes: ("new" | "update" | "end",
+    event); an event with ``fault`` is one of health.  light: "day" or "night", of a camera that knows both; else "".
+    held: a fault is suspected, and no event is told meanwhile.
     """
 
     number: int
@@ -62,6 +63,7 @@ class Moment(NamedTuple):
     health: str
     changes: list[tuple[str, Event]]
     light: str = ""
+    held: bool = False
 
 
 @dataclass
@@ -156,6 +158,7 @@ class Camera:
             if self.watched is not None and watched is None:
                 watched = watched_cells(self.watched, scored.map.shape)
             changes: list[tuple[str, Event]] = []
+            held = False
             if faulty and faulty.fault != health.fault:
                 changes.append(("end", faulty))
                 faulty = None
@@ -170,9 +173,10 @@ class Camera:
             else:
                 score = scored.score if watched is None else float(scored.map[watched].max())
                 level = tracker.level(self.level_of(score), seconds)
+                held = health.suspected
                 field = scored.map if watched is None else np.where(watched, scored.map, -np.inf)
                 box = self._box(field, frame.shape[:2]) if level >= 1 else None
-                stepped = tracker.step(number, seconds, level, box, self._fired(scored.parts), health.suspected)
+                stepped = tracker.step(number, seconds, level, box, self._fired(scored.parts), held)
                 shown([(kind, event) for kind, event in stepped if kind == "end"])  # before another event's peak
                 if tracker.event and tracker.event.peak == number:
                     search.peak(number, frame)
@@ -180,7 +184,10 @@ class Camera:
             if last is not None:
                 yield last
             changes = [(kind, replace(event)) for kind, event in changes]  # what is told does not change later
-            last = Moment(number, seconds, frame, scored.score, level, scored.parts, scored.map, health.fault, changes)
+            heat = scored.map if watched is None else np.where(watched, scored.map, self.threshold.usual)
+            last = Moment(
+                number, seconds, frame, scored.score, level, scored.parts, heat, health.fault, changes, held=held
+            )
         if last is not None:
             ends = shown(tracker.finish()) + ([("end", faulty)] if faulty else [])
             yield last._replace(changes=last.changes + ends)

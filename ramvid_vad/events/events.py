@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-import cv2
 import numpy as np
 from scipy.ndimage import median_filter
+
+from ramvid_vad.page.pictures import highest_place
 
 LOW = 0.8  # an event goes on while the level is above this part of the threshold
 GAP = 2.0  # seconds below it that end an event: shorter gaps are bridged
@@ -185,9 +186,5 @@ def peak_box(field: np.ndarray, level: float, size: tuple[int, int], cell: float
 
     size: (height, width) of the frame.  cell: side of a cell in its pixels.
     """
-    y, x = np.unravel_index(int(field.argmax()), field.shape)
-    active = (field >= min(level, float(field[y, x]))).astype(np.uint8)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(active, connectivity=8)
-    left, top, width, height = (int(v) for v in stats[labels[y, x], :4])
-    x0, y0, x1, y1 = (round(v * cell) for v in (left, top, left + width, top + height))
+    x0, y0, x1, y1 = (round(v * cell) for v in highest_place(field, level))
     return x0, y0, min(x1, size[1]), min(y1, size[0])

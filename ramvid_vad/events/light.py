@@ -1,8 +1,9 @@
 """Day and night: which of two normals a picture belongs to, by how bright or how colourful it is.
 
 Normal videos have two lights where, sorted by their median, there is a place between two of them at which the picture
-jumps: the least of the brighter videos lies RATIO times (or, of the colour that infra-red takes away, twice) above the
-greatest of the darker ones, least and greatest being quantiles over the frames of a video. A video counts as a whole.
+jumps: the least of the brighter videos lies 1.5 times (or, of the colour that infra-red takes away, twice: MEASURES)
+above the greatest of the darker ones, least and greatest being quantiles over the frames of a video. A video counts as
+a whole.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -19,7 +19,7 @@ from ramvid_vad.runtime.files import write_bytes, write_text
 from ramvid_vad.video.writer import QUICK, write_video
 
 BEFORE, AFTER, LONGEST = 3.0, 2.0, 20.0  # seconds of a clip before its event begins, after it ends, and of the event
-PICTURED, WORST, APART = 12, 4, 5.0  # events with a picture; highest moments kept, and the seconds between them
+PICTURED, WORST, APART = 40, 4, 5.0  # events with a picture; highest moments kept, and the seconds between them
 QUALITY = 90  # of the JPEGs
 
 
@@ -35,8 +35,9 @@ class Recorder:
         self._writer, self._writing = ThreadPoolExecutor(1), Future()
         self._writing.set_result(None)
         self.events: list[Event] = []
-        self.rows: list[str] = []
-        self.levels: list[float] = []  # as the rows have them, NaN where the scores pause
+        self.rows: list[tuple[str, str]] = []  # what stands before and after the level
+        self.levels: list[float] = []  # of each row; NaN where the picture is at fault, or was suspected rightly
+        self.held = 0  # of the last rows, for a fault is suspected
         self.parts: list[str] = []
         self.highest = (-np.inf, 0)
         self.open: Event | None = None
@@ -73,9 +74,11 @@ class Recorder:
 
     def table(self, made_from: str) -> str:
         """CSV of a line per frame, as that of a detector without an alarm, and level and health: no level where the
-        scores pause; and of a camera that knows day and night, the light."""
+        picture is at fault, nor where that was rightly suspected; and of a camera that knows two lights, the light."""
         light = ["light"] if self.camera.light else []
-        return table([*self.parts, "level", "health", *light], self.rows, made_from)
+        levels = ("" if np.isnan(level) else f"{level:.4g}" for level in self.levels)
+        rows = (f"{begin},{level},{end}" for (begin, end), level in zip(self.rows, levels, strict=True))
+        return table([*self.parts, "level", "health", *light], rows, made_from)
 
     def address(self, event: Event, kind: str) -> str:
         """Of the event's "jpg", "normal.jpg" or "mp4", relative to the folder of the tables; "": there is none."""
@@ -85,10 +88,9 @@ class Recorder:
     def _row(self, moment: Moment) -> None:
         self.parts = list(moment.parts)
         self.highest = max(self.highest, (moment.score, -moment.number))
-        level = "" if moment.health else f"{moment.level:.4g}"
         figures = frame_row(moment.number, self.known, moment.score, *moment.parts.values())
-        self.rows.append(f"{figures},{level},{moment.health}" + (f",{moment.light}" if self.camera.light else ""))
-        self.levels.append(float(level or "nan"))
+        self.rows.append((figures, moment.health + (f",{moment.light}" if self.camera.light else "")))
+        self.levels.append(float("nan" if moment.health else f"{moment.level:.4g}"))
 
     def _remember(self, moment: Moment, picture: bytes) -> None:
         if self.best and not self.open and moment.number - self.best.number > GAP * self.camera.fps:
@@ -96,7 +98,10 @@ class Recorder:
         peak = self._peak(moment, picture)
         if moment.level >= LOW and (self.best is None or moment.level > self.best.level):
             self.best = peak
-        if not moment.health:
+        if moment.health and self.held:  # what was suspected was so: these levels were the fault's
+            self.levels[-1 - self.held : -1] = [np.nan] * self.held
+        self.held = self.held + 1 if moment.held and not self.open else 0  # an event that goes on keeps its levels
+        if not moment.health and not moment.held:
             self.highest_moments.add(peak)
 
     def _peak(self, moment: Moment, picture: bytes) -> Peak:
@@ -161,12 +166,13 @@ def overlaid(moment: Moment, camera: Camera, event: Event | None) -> np.ndarray:
     return boxed(with_heat(moment.frame, levels / 2), event.box if event else None)
 
 
-def record(recorder: Recorder, moments: Iterable[Moment], overlay: str = "") -> None:
-    """All of a video. overlay: path of an mp4 with heat and boxes; "": none."""
+def record(recorder: Recorder, moments: Iterable[Moment], overlay: str = "", made_from: str = "") -> None:
+    """All of a video. overlay: path of an mp4 with heat and boxes; "": none.  made_from: digest of video and detector,
+    kept in it as a comment."""
     seen = recorder.take(moments)
     if overlay:
         drawn = (overlaid(moment, recorder.camera, recorder.open) for moment in seen)
-        write_video(overlay, drawn, recorder.rate, crf=23, preset=QUICK)
+        write_video(overlay, drawn, recorder.rate, 23, made_from, QUICK)
     else:
         for _ in seen:
             pass

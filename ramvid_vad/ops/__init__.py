@@ -7,5 +7,3 @@
 from ramvid_vad.ops.backends import available_backends
 from ramvid_vad.ops.group_norm import group_norm
 from ramvid_vad.ops.selective_scan import causal_conv1d, selective_scan
-
-__all__ = ["available_backends", "causal_conv1d", "group_norm", "selective_scan"]

@@ -20,31 +20,3 @@ from ramvid_vad.options.sampling import DemoOptions, SampleOptions
 from ramvid_vad.options.space import SpaceOptions
 from ramvid_vad.options.training import TrainOptions
 from ramvid_vad.options.video import CacheOptions, PrepareOptions, VideoOptions
-
-__all__ = [
-    "GROUPS",
-    "AnchorOptions",
-    "CacheOptions",
-    "CompareOptions",
-    "DemoOptions",
-    "DiffusionOptions",
-    "EvalOptions",
-    "ExportOptions",
-    "FeatureStudyOptions",
-    "FitOptions",
-    "ModelOptions",
-    "PrepareOptions",
-    "RunOptions",
-    "SampleOptions",
-    "ScoreOptions",
-    "SelectOptions",
-    "SpaceOptions",
-    "TrainOptions",
-    "VideoOptions",
-    "WatchOptions",
-    "describe",
-    "int_list",
-    "option",
-    "parse_image_size",
-    "str2bool",
-]

@@ -1,6 +1,6 @@
 """The options of one command as it was called: what every command takes and hands on."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import yaml
@@ -19,27 +19,6 @@ from ramvid_vad.options.sampling import DemoOptions, SampleOptions
 from ramvid_vad.options.space import SpaceOptions
 from ramvid_vad.options.training import TrainOptions
 from ramvid_vad.options.video import CacheOptions, PrepareOptions, VideoOptions
-
-GROUPS = {
-    "model": ModelOptions,
-    "diffusion": DiffusionOptions,
-    "video": VideoOptions,
-    "anchors": AnchorOptions,
-    "space": SpaceOptions,
-    "train": TrainOptions,
-    "sample": SampleOptions,
-    "eval": EvalOptions,
-    "demo": DemoOptions,
-    "prepare": PrepareOptions,
-    "cache": CacheOptions,
-    "fit": FitOptions,
-    "score": ScoreOptions,
-    "select": SelectOptions,
-    "compare": CompareOptions,
-    "feature_study": FeatureStudyOptions,
-    "export": ExportOptions,
-    "watch": WatchOptions,
-}
 
 
 @dataclass(frozen=True)
@@ -85,3 +64,7 @@ class RunOptions:
     def as_yaml(self) -> str:
         """What ``--dry_run`` prints and ``--config`` reads."""
         return yaml.safe_dump(self.as_sections(), sort_keys=False).rstrip()
+
+
+GROUPS = {each.name: each.default_factory for each in fields(RunOptions) if isinstance(each.default_factory, type)}
+"""Name of each group of options -> its class."""

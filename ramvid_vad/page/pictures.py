@@ -57,10 +57,15 @@ def boxed(rgb: np.ndarray, box: Sequence[int] | None) -> np.ndarray:
 def worst_place(heat: np.ndarray) -> list[int] | None:
     """Box x0, y0, x1, y1 (ends exclusive) of what hangs together with the highest place of ``heat`` (h, w) >= 0 and has
     at least half of its height; None: there is no heat."""
+    top = float(heat.max())
+    return highest_place(heat, top / 2) if top > 0 else None
+
+
+def highest_place(heat: np.ndarray, level: float) -> list[int]:
+    """Box x0, y0, x1, y1 (ends exclusive) of what hangs together with the highest place of ``heat`` (h, w) and is at
+    least ``level`` there; no place reaches it: of the highest alone."""
     highest = np.unravel_index(np.argmax(heat), heat.shape)
-    if heat[highest] <= 0:
-        return None
-    warm = (heat >= heat[highest] / 2).astype(np.uint8)
+    warm = (heat >= min(level, float(heat[highest]))).astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(warm, connectivity=8)
     x, y, width, height = (int(v) for v in stats[labels[highest]][:4])
     return [x, y, x + width, y + height]

@@ -47,8 +47,8 @@ def in_order(
     """The results of each item's calls, which run beside each other.
 
     ahead: further items that are asked for and begun, at most, before an item's results are given; None: as many as
-    there are workers.  ready: whether the next item can be had without waiting: where not, results are given first. A
-    call that a worker makes of this function, or a thread ``one_by_one``, runs all in that thread. What a call raises is
+    there are workers.  ready: whether the next item can be had without waiting: where not, results are given first.
+    Where a worker, or a thread ``one_by_one``, calls this function, all runs in that thread. What a call raises is
     raised in its turn, and no other is begun.
     """
     if getattr(_here, "working", False):

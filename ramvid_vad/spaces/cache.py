@@ -14,7 +14,7 @@ import torch
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import clear_abandoned
-from ramvid_vad.spaces.space import Space
+from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.reader import Clip, read_frames
 from ramvid_vad.video.row_files import RowFiles, file_name
@@ -29,7 +29,7 @@ class EncodedVideos:
     It stands where a FrameCache stands for pixels: ``frames(path)`` and ``model_input``.
     """
 
-    def __init__(self, cache_dir: str, space: Space):
+    def __init__(self, cache_dir: str, space: FeatureSpace):
         self.cache_dir, self.space = os.path.abspath(cache_dir), space
         self._files = RowFiles("<f2", (space.channels, *space.grid))
 

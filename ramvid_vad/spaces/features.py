@@ -6,9 +6,11 @@ Group ``appearance``: the network's channels, standardised, on their K principal
 has that for appearance alone.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -18,7 +20,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.beside import in_order
 from ramvid_vad.spaces.backbones import LITE0, load_backbone
 from ramvid_vad.spaces.motion import CELL, CHANNELS, motion_cells, with_pairs
-from ramvid_vad.spaces.space import LINES, Space, reduced, resized
+from ramvid_vad.spaces.space import LINES, reduced, resized
 from ramvid_vad.video.finding import evenly_spread
 from ramvid_vad.video.reader import Clip
 
@@ -28,8 +30,8 @@ FRAMES = 512  # of normal video, at least, evenly spread, that the statistics ar
 VIDEOS = 64  # of normal video, at most, evenly spread
 
 
-class FeatureSpace(Space):
-    """As ``fit`` makes it.
+class FeatureSpace:
+    """As ``fit`` makes it: frames become maps (C, h, w), each channel near unit variance on normal video.
 
     size: (H, W) that every frame is brought to, in pixels.  backbone, weights: see ``backbones.load_backbone``.
     digest: of the backbone's weights; others are refused.  sd (D,): of the D channels of the backbone around their
@@ -38,7 +40,7 @@ class FeatureSpace(Space):
     places in the units of the maps.  network: the backbone, where it is loaded already.
     """
 
-    name, cell = "features", CELL
+    name: ClassVar[str] = "features"  # as ``--space`` calls it
 
     def __init__(
         self,
@@ -111,14 +113,31 @@ class FeatureSpace(Space):
 
     @property
     def groups(self) -> dict[str, int]:
+        """Channels of each named group, in the order in which they lie."""
         return {"appearance": self.axes.shape[1], "motion": CHANNELS}
 
     @property
+    def channels(self) -> int:
+        """Of all groups together, C."""
+        return sum(self.groups.values())
+
+    @property
+    def fingerprint(self) -> str:
+        """Names this space in caches and checkpoints: another one has another fingerprint. 40 hexadecimal digits."""
+        digest = hashlib.sha256(json.dumps([self.name, self.settings()], sort_keys=True).encode())
+        for name, tensor in sorted(self.tensors().items()):
+            digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:40]
+
+    @property
     def grid(self) -> tuple[int, int]:
+        """(h, w) of the maps, the same for every video."""
         return -(-self.size[0] // CELL), -(-self.size[1] // CELL)
 
     def encode(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The first frame takes the motion of the second; a video of one frame has none. Several frames at once."""
+        """Frames of ONE video in order, uint8 (H, W, 3) or (H, W, 1) -> one map float32 (C, h, w) per frame.
+
+        The first frame takes the motion of the second; a video of one frame has none. Several frames at once."""
         fitted = (_colour(resized(frame, self.size)) for frame in frames)
         network = self.network  # loaded here once
         calls = (
@@ -156,16 +175,19 @@ class FeatureSpace(Space):
         return maps.astype(np.float32) + torch.cat([self.place, self.motion_place]).numpy()
 
     def mirrored(self, maps: torch.Tensor) -> torch.Tensor:
-        """Of a camera that sees the same in a mirror, the means of its places too: u has the other sign."""
+        """Maps (..., C, T, h, w) of a camera that sees the same in a mirror, the means of its places too: left and
+        right are exchanged, and u has the other sign."""
         maps = maps.flip(-1)
         u = self.axes.shape[1]  # the first channel of motion
         maps[..., u, :, :, :] = -maps[..., u, :, :, :]
         return maps
 
     def settings(self) -> dict[str, Any]:
+        """What the space is, fit for JSON; with ``tensors`` all that ``load_space`` needs."""
         return {"size": list(self.size), "backbone": self.backbone, "digest": self.digest}
 
     def tensors(self) -> dict[str, torch.Tensor]:
+        """What was fitted."""
         names = ("sd", "axes", "variance", "place", "motion_sd", "motion_place")
         return {name: getattr(self, name) for name in names}
 

@@ -8,13 +8,9 @@ from safetensors.torch import save_file
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import replacing
 from ramvid_vad.spaces.features import FeatureSpace
-from ramvid_vad.spaces.pixels import PixelSpace
-from ramvid_vad.spaces.space import Space
-
-SPACES = {space.name: space for space in (PixelSpace, FeatureSpace)}
 
 
-def save_space(space: Space, path: str) -> None:
+def save_space(space: FeatureSpace, path: str) -> None:
     """Write one .safetensors file, whole or not at all. OSError: it could not be written."""
     about = {"space": json.dumps({"name": space.name, "settings": space.settings()}, sort_keys=True)}
     tensors = {name: tensor.contiguous() for name, tensor in space.tensors().items()}
@@ -22,7 +18,7 @@ def save_space(space: Space, path: str) -> None:
         save_file(tensors, temporary, metadata=about)
 
 
-def load_space(path: str, **here: str) -> Space:
+def load_space(path: str, **here: str) -> FeatureSpace:
     """The space that ``save_space`` wrote. here: what it needs of this machine, such as ``weights``, the backbone's.
 
     InputError: missing, damaged, or of a kind that this version does not know.
@@ -31,8 +27,9 @@ def load_space(path: str, **here: str) -> Space:
         with safe_open(path, framework="pt", device="cpu") as file:
             about = json.loads((file.metadata() or {})["space"])
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        kind = SPACES[about["name"]]
-        return kind(**about["settings"], **tensors, **here)
+        if about["name"] != FeatureSpace.name:
+            raise ValueError(about["name"])
+        return FeatureSpace(**about["settings"], **tensors, **here)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file: it lies beside the checkpoint that was trained in it") from None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

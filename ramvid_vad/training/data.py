@@ -216,10 +216,9 @@ def encoded_videos(
 
     processes.from_rank_0(fit)
     space = load_space(path, weights=options.backbone_weights)
-    if not isinstance(space, FeatureSpace) or space.backbone != options.backbone:
-        found = getattr(space, "backbone", space.name)
+    if space.backbone != options.backbone:
         raise InputError(
-            f"--backbone {options.backbone}: {path} was fitted with {found}: use that, or another --log_dir"
+            f"--backbone {options.backbone}: {path} was fitted with {space.backbone}: use that, or another --log_dir"
         )
     if space.groups["appearance"] != options.space_channels:
         kept = space.groups["appearance"]

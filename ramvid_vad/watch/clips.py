@@ -1,7 +1,6 @@
 """The last seconds of scored frames, compressed, from which an event's clip is made; memory does not grow."""
 
 from collections import deque
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -11,7 +10,7 @@ from ramvid_vad.page.pictures import decoded, encoded
 from ramvid_vad.video.writer import QUICK, write_video
 
 LINES = 720  # of a clip, at most
-LONGEST = 30.0  # seconds of a clip from the event's begin on
+LONGEST = 30.0  # seconds of a clip after its event was told
 MOST = 1800  # frames of a clip, and of what is kept for its seconds before
 QUALITY = 90  # of the JPEG pictures in memory
 
@@ -33,7 +32,7 @@ def jpeg(rgb: np.ndarray, quality: int = QUALITY) -> bytes:
 
 
 class Recent:
-    """The frames of the last ``seconds``."""
+    """The frames of the last ``seconds`` of one stream, all of one size."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._stills = seconds, deque(maxlen=MOST)
@@ -46,9 +45,9 @@ class Recent:
             self._stills.popleft()
         return still
 
-    def clip(self) -> "Clip":
-        """A clip that begins with them."""
-        return Clip(list(self._stills))
+    def clip(self, begin: float) -> "Clip":
+        """A clip that begins with those from ``begin`` on, seconds of the watch's clock, at most the newest one's."""
+        return Clip([still for still in self._stills if still.seconds >= begin])
 
 
 class Clip:
@@ -67,12 +66,5 @@ class Clip:
         """As an mp4 whose frames come at their mean distance. InputError: it cannot be written."""
         first, last = self._stills[0].seconds, self._stills[-1].seconds
         rate = (len(self._stills) - 1) / (last - first) if last > first else 10.0
-        write_video(path, self._frames(), fps=min(max(rate, 1.0), 60.0), crf=20, preset=QUICK)
-
-    def _frames(self) -> Iterator[np.ndarray]:
-        size = None
-        for still in self._stills:
-            rgb = decoded(still.jpeg)
-            size = size or rgb.shape
-            if rgb.shape == size:  # a camera may change its size in the middle
-                yield rgb
+        frames = (decoded(still.jpeg) for still in self._stills)
+        write_video(path, frames, fps=min(max(rate, 1.0), 60.0), crf=20, preset=QUICK)

@@ -6,6 +6,7 @@ out/2026-11-27/000012.jpg, 000012.normal.jpg, 000012.mp4   of event 12: picture,
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import clear_abandoned, write_text
+from ramvid_vad.runtime.progress import warn
 from ramvid_vad.watch.counters import Counters
 
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -37,6 +39,7 @@ class Folder:
 
     def __init__(self, path: str, keep: int) -> None:
         self.path, self._keep = os.path.abspath(path), keep
+        self._told_stuck = False  # that a day cannot be removed
         try:
             os.makedirs(self.path, exist_ok=True)
             self._lock = open(os.path.join(self.path, ".lock"), "ab")  # noqa: SIM115, held until the end
@@ -67,7 +70,7 @@ class Folder:
         return path if os.path.isfile(path) else ""
 
     def append(self, record: dict[str, Any]) -> None:
-        """One line to the day on which the event began. OSError."""
+        """One line to the day on which the event began, safe on the disk. OSError."""
         day = os.path.join(self.path, record["start"][:10])
         os.makedirs(day, exist_ok=True)
         with open(os.path.join(day, "events.jsonl"), "ab", buffering=0) as file:
@@ -75,7 +78,8 @@ class Folder:
             end = file.tell()
             if file.write(data) != len(data):
                 file.truncate(end)
-                raise OSError("no space left")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
 
     def save_state(self, state: dict[str, Any]) -> None:
         """What a restart needs. OSError."""
@@ -112,18 +116,25 @@ class Folder:
         return [found[number] for number in sorted(found)][-most:]
 
     def sweep(self, today: date) -> int:
-        """Remove days that are too old: of them the files that a watch writes, and nothing else. How many files."""
+        """Remove days that are too old: of them the files that a watch writes, and nothing else. How many files.
+        One that cannot be removed is said once, and the others go. OSError: the folder is gone."""
         removed = 0
         for day in self._days():
             folder = os.path.join(self.path, day)
-            clear_abandoned(folder)
-            if not self._keep or date.fromisoformat(day) >= today - timedelta(days=self._keep):
+            try:
+                clear_abandoned(folder)
+                if not self._keep or date.fromisoformat(day) >= today - timedelta(days=self._keep):
+                    continue
+                for name in os.listdir(folder):
+                    path = os.path.join(folder, name)
+                    if OWN.fullmatch(name) and os.path.isfile(path) and not os.path.islink(path):
+                        os.remove(path)
+                        removed += 1
+            except OSError as error:
+                if not self._told_stuck:
+                    warn(f"--keep: {folder} cannot be cleared ({error.strerror}); it is tried again every hour")
+                self._told_stuck = True
                 continue
-            for name in os.listdir(folder):
-                path = os.path.join(folder, name)
-                if OWN.fullmatch(name) and os.path.isfile(path) and not os.path.islink(path):
-                    os.remove(path)
-                    removed += 1
             with contextlib.suppress(OSError):  # something that is not ours lies there
                 os.rmdir(folder)
         return removed

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from ramvid_vad.events.camera import Camera
 from ramvid_vad.runtime.files import write_bytes
 from ramvid_vad.runtime.progress import say, warn
 from ramvid_vad.watch.clips import Clip, Recent, jpeg
@@ -34,20 +35,8 @@ Pair = tuple[np.ndarray, np.ndarray]
 """A frame as RGB, uint8 (H, W, 3), and as luma, uint8 (H, W, 1)."""
 CLOCK_SET = 2.0  # seconds between two clocks from which on the machine's was set
 SETTLE = 1.0  # seconds after a source was opened again until scores count
+TOLD = 5.0  # seconds after its begin in which an event is told as a rule: what its clip needs of them is kept
 LOST = "lost"  # fault of a stream from which nothing comes
-
-
-class Camera(Protocol):
-    """What knows the camera's normal video."""
-
-    def stream(
-        self, frames: Iterator[tuple[float, Pair, bool]], ready: Callable[[], bool], settle: float
-    ) -> Iterator[Any]:
-        """(seconds, frame, whether some were missed before it) one by one -> a Moment each; those of the first
-        ``settle`` seconds tell of nothing. ready: whether the next frame is there."""
-
-    def under(self, light: str) -> Any:
-        """What has the ``examples`` of a moment's light."""
 
 
 @dataclass
@@ -87,8 +76,9 @@ class Watch:
         try:
             state = self.folder.load_state()
             self.counters = state["counters"]
-            self._left = state["open"]  # by a watch that was killed
             known = self.folder.last(EVENTS)
+            ended = {record["id"] for record in known if record.get("change") == "end"}
+            self._left = [record for record in state["open"] if record["id"] not in ended]  # by a watch that was killed
             self._next = max([state["next_id"], *(record["id"] + 1 for record in known)])
             self._deliveries = [Delivery(name, text) for name, text in settings.sinks.items()]
         except BaseException:
@@ -102,7 +92,7 @@ class Watch:
             source, self.queue, self.counters, self._ending, self.clock, settings.again, settings.timeout
         )
         self._files = Worker("pictures and clips", 16)
-        self._recent = Recent(settings.before)
+        self._recent = Recent(settings.before + TOLD)
         self._held: Frame | None = None  # the first frame of another size or connection
         self._highest: Any = None  # the moment of the highest level since it was calm: a change is told after its peak
         self._lost_since = 0.0
@@ -124,6 +114,7 @@ class Watch:
                 settle = SETTLE if base else 0.0
                 for moment in self._camera.stream(self._frames(stop), lambda: len(self.queue) > 0, settle):
                     self._score(moment, base)
+                self._recent = Recent(self._settings.before + TOLD)  # the next stream may have another size
         finally:
             self._finish()
         if self._reader.failure:
@@ -161,13 +152,14 @@ class Watch:
         self.board.tell(told)
 
     def _frames(self, stop: Callable[[], bool]) -> Iterator[tuple[float, Pair]]:
-        """Frames of one size, of one connection; those of another begin a new stream for the camera."""
+        """Frames of one size, of one connection; those of another begin a new stream for the camera, and one that is
+        lost ends: an event does not go on until frames come again."""
         shape = None
         while not stop():
             frame, self._held = self._held or self.queue.get(0.2), None
             self._housekeeping(nothing=frame is None)
             if frame is None:
-                if self.queue.ended:
+                if self.queue.ended or (shape and self._reader.lost):
                     return
                 continue
             if shape and (shape != frame.rgb.shape or frame.before >= Before.CLOSED):
@@ -204,10 +196,10 @@ class Watch:
 
     def _event(self, change: str, event: Any, moment: Any, base: int) -> None:
         if change == "new":
-            clip = None if event.fault else self._recent.clip()
+            clip = None if event.fault else self._recent.clip(event.start_seconds - self._settings.before)
             self._open[event.id] = Open({"id": self._number()}, clip, self._clock_set())
         opened = self._open[event.id]
-        higher = not event.fault and event.severity > opened.record.get("severity", 0)
+        higher = not event.fault and base + event.peak != opened.record.get("peak_frame")
         opened.record |= record_of(event, base, opened.text)
         if higher:
             peak = self._highest if self._highest and self._highest.number == event.peak else moment
@@ -261,11 +253,15 @@ class Watch:
         return self._next - 1
 
     def _tell(self, change: str, record: dict[str, Any]) -> None:
-        """To standard output, the folder, the sinks and the page; and the state, from which its number is known."""
+        """To standard output, the folder, the sinks and the page; and the state, from which its number is known before
+        there is a line of it, and that it is open until there is the last: a kill between them leaves none open."""
         told = {"change": change, "camera": self._settings.name, **record}
         say(json.dumps(told, allow_nan=False), sys.stdout)
-        self._save()
+        if change != "end":
+            self._save()
         self._guarded(lambda: self.folder.append(told))
+        if change == "end":
+            self._save()
         for delivery in self._deliveries:
             delivery.send(told)
         self.board.tell(told)

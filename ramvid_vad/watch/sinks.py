@@ -36,10 +36,11 @@ class Sink(Protocol):
 
     def send(self, record: dict[str, Any]) -> None: ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
-class Webhook:
+class Webhook(Sink):
     """POST of the JSON; user and password in the address become a Basic authorization."""
 
     def __init__(self, address: str) -> None:
@@ -68,11 +69,8 @@ class Webhook:
         except http.client.HTTPException as error:
             raise OSError(f"answers no HTTP ({type(error).__name__})") from None
 
-    def close(self) -> None:
-        """Nothing is held open."""
 
-
-class Command:
+class Command(Sink):
     """A program without a shell, the JSON on its standard input; what it prints is thrown away."""
 
     def __init__(self, line: str) -> None:
@@ -95,11 +93,8 @@ class Command:
         if done.returncode:
             raise Refused(f"{self._words[0]} ended with exit code {done.returncode}")
 
-    def close(self) -> None:
-        """Nothing is held open."""
 
-
-class Mqtt:
+class Mqtt(Sink):
     """Published to a topic, at least once (quality of service 1); needs paho-mqtt."""
 
     def __init__(self, address: str) -> None:

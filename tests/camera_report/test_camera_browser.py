@@ -108,15 +108,17 @@ def test_without_an_event_the_highest_moments_are_shown(tmp_path, monkeypatch):
 
 def test_the_index_links_to_the_reports_the_worst_first(tmp_path, monkeypatch):
     rows = [
-        {"name": "quiet", "report": "quiet.report.html", "events": 0, "peak": 0.4},
-        {"name": NAME, "report": f"a b/{NAME}.report.html", "events": 3, "peak": 2.0},
+        {"name": "quiet", "report": "quiet.report.html", "events": 0, "faults": 0, "peak": 0.4},
+        {"name": "night", "report": "night.report.html", "events": 0, "faults": 7, "peak": None},
+        {"name": NAME, "report": f"a b/{NAME}.report.html", "events": 3, "faults": 0, "peak": 2.0},
     ]
     page = tmp_path / "index.report.html"
     page.write_text(index_page("door", rows))
     with opened(page, tmp_path, monkeypatch) as browser:
         links = browser.find_elements("css selector", "#videos a")
-        assert [link.text for link in links] == [NAME, "quiet"]
-        assert links[0].get_attribute("href").startswith(tmp_path.as_uri() + "/a%20b/%3Cimg")
+        assert [link.text for link in links] == ["night", NAME, "quiet"]
+        assert "night - no frame could be scored 0 7" in text(browser, "videos")
+        assert links[1].get_attribute("href").startswith(tmp_path.as_uri() + "/a%20b/%3Cimg")
         assert "2.00 × threshold" in text(browser, "videos") and browser.title != "taken"
         assert browser.get_log("browser") == []
 

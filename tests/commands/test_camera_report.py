@@ -1,6 +1,7 @@
 """The report that score writes: an event in the video is the event of the page, marked where it is."""
 
 import base64
+import errno
 import io
 import json
 from itertools import islice
@@ -10,12 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ramvid_vad.commands.camera import score as scoring
 from ramvid_vad.commands.camera.report import write_index, write_report
 from ramvid_vad.detectors.fusion import CalibratedSum, LogScale
 from ramvid_vad.detectors.motion import FrameDifference
+from ramvid_vad.errors import InputError
 from ramvid_vad.events.calibration import camera_of
 from ramvid_vad.events.camera import Camera
+from ramvid_vad.events.examples import Examples
 from ramvid_vad.events.recording import Recorder, record
+from ramvid_vad.options import RunOptions
 
 SIZE = (120, 160)
 
@@ -96,7 +101,7 @@ def test_the_event_is_found_and_marked_where_it_is(tmp_path, camera):
     (line,) = (tmp_path / "today.events.jsonl").read_text().splitlines()
     (event,), told = data["events"], json.loads(line)
     assert (event["begin"], event["end"] - 1, event["peak"]) == (told["start"], told["end"], told["peak"])
-    assert 30 <= event["begin"] <= 45 and event["multiple"] > 1 and event["parts"] and data["worst"] == []
+    assert 30 <= event["begin"] <= 45 and event["score"] > 1 and event["parts"] and data["worst"] == []
     assert event["clip"] == told["clip"] == "today.events/0000.mp4" and (tmp_path / event["clip"]).exists()
     x0, y0, x1, y1 = event["picture"]["box"]
     assert event["picture"]["box"] == told["box"] and event["picture"]["size"] == list(SIZE)
@@ -111,9 +116,40 @@ def test_a_quiet_video_shows_its_highest_moments_and_the_index_has_both(tmp_path
     quiet = report(camera, str(tmp_path / "quiet"), tmp_path / "calm")
     data = data_of(quiet)
     assert data["events"] == [] and data["lead"].startswith("Nothing in 80 frames")
-    assert data["worst"] and all(m["picture"] and m["multiple"] < 1 for m in data["worst"])
+    assert data["worst"] and all(m["picture"] and m["score"] < 1 for m in data["worst"])
     report(camera, save(footage(True), tmp_path / "today"), tmp_path / "busy")
     page = write_index(camera.name, [str(tmp_path / f"{name}.scores.csv") for name in ("calm", "busy")], str(tmp_path))
     first, second = data_of(Path(page))["rows"]
     assert (first["name"], first["report"], first["events"]) == ("busy", "busy.report.html", 1)
-    assert (second["name"], second["events"]) == ("calm", 0) and first["peak"] > 1 > second["peak"]
+    assert (second["name"], second["events"], second["faults"]) == ("calm", 0, 0) and first["peak"] > 1 > second["peak"]
+
+
+def test_an_overlay_is_of_the_camera_that_it_is_asked_of(tmp_path, camera):
+    """Which may have no example of normal video."""
+    camera.examples = Examples()
+    video, out = save(footage(False)[:12], tmp_path / "today"), str(tmp_path / "today.scores.csv")
+    asked = [("a", True), ("b", False), ("b", True), ("b", True)]
+    said = [scoring._score(camera, digest, video, out, overlay) for digest, overlay in asked]
+    assert ["finished before" in each for each in said] == [False, False, False, True]
+    assert data_of(tmp_path / "today.report.html")["normal"]["pictures"] == []
+
+
+@pytest.mark.parametrize("what", ["full disk", "no events"])
+def test_an_index_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, what):
+    for name in "ab":
+        (tmp_path / f"{name}.mp4").write_bytes(b"x")
+        (tmp_path / f"{name}.scores.csv").write_text("frame,level\n0,0.5\n")
+    monkeypatch.setattr(scoring, "_loaded", lambda *args: (Camera.__new__(Camera), ""))
+    monkeypatch.setattr(scoring, "_score", lambda model, digest, path, out, overlay: f"{out}: finished before")
+    if what == "full disk":
+
+        def full(*args):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(scoring, "write_index", full)
+    run = RunOptions(("score",))
+    run.score.input, run.score.model, run.score.out = str(tmp_path), str(tmp_path), str(tmp_path)
+    with pytest.raises(InputError, match="no index of the videos is written") as error:
+        scoring.score(run)
+    told = {"full disk": "index.report.html: ", "no events": "a.events.jsonl: "}[what]
+    assert told in str(error.value) and "\n" not in str(error.value)

@@ -63,6 +63,7 @@ def test_a_fault_is_named_and_is_no_event(street, fault):
     assert fault in faults and not unusual
     named = [m.number for m in moments if m.health == fault]
     assert AT <= named[0] <= AT + 30
+    assert all(m.held for m in moments if m.level >= 1)  # until it is named
     assert all(m.level == 0 for m in moments if m.health)
 
 

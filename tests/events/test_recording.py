@@ -44,6 +44,34 @@ def test_the_picture_of_an_event_that_was_held_back_is_its_peak(tmp_path):
     assert recorder.highest_moments.peaks[0].number == 5
 
 
+def test_levels_of_a_suspected_fault_are_the_fault_s_once_it_is_found(tmp_path):
+    for found in (True, False):
+        recorder, moments, _ = day(tmp_path)
+        fault = Event("door", 2, 23, 39, 2.3, 3.9, 23, 2.3, 0.0, fault="moved")
+        moments = [m._replace(level=15.0, held=True, changes=[]) if 20 <= m.number < 23 else m for m in moments]
+        moments = [m._replace(changes=[]) if m.number >= 12 else m for m in moments]
+        if found:
+            moments[23:] = [m._replace(level=0.0, health="moved") for m in moments[23:]]
+            moments[39] = moments[39]._replace(changes=[("end", fault)])
+        record(recorder, moments)
+        assert np.isnan(recorder.levels[20:]).all() if found else recorder.levels[20:23] == [15.0] * 3
+        ends = [line.split(",")[-3] for line in recorder.table("x").splitlines()[1:]]
+        assert ends[19:24] == (["0", "", "", "", ""] if found else ["0", "15", "15", "15", "0"])
+        assert max(peak.level for peak in recorder.highest_moments.peaks) == 3.0
+
+
+def test_each_event_that_the_page_shows_has_its_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "write_video", lambda *args: None)
+    recorder, moments, _ = day(tmp_path)
+    for n in range(15):
+        event = Event("door", n, 2 * n, 2 * n, n / 5, n / 5, 2 * n, n / 5, 1.0 + n, box=(0, 0, 8, 8))
+        moments[2 * n] = moments[2 * n]._replace(level=1.0 + n, changes=[("new", event)])
+        moments[2 * n + 1] = moments[2 * n + 1]._replace(level=0.0, changes=[("end", event)])
+    moments[30:] = []
+    record(recorder, moments)
+    assert len(recorder.peaks) == len(recorder.events) == 15
+
+
 def test_clips_are_whole_although_they_are_written_beside_the_scoring(tmp_path):
     recorder, moments, _ = day(tmp_path)
     record(recorder, moments)

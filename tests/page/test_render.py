@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from ramvid_vad.page.render import render
 
 
@@ -12,3 +14,11 @@ def test_names_open_no_tag():
     assert "alert(1)</script>" not in page and "</script><script>alert" not in page
     block = page.split('id="data">', 1)[1].split("</script>", 1)[0]
     assert json.loads(block) == data
+
+
+@pytest.mark.parametrize("name", ["@DATA@.mp4", "@CSS@", "@JS@ @TITLE@"])
+def test_a_name_takes_the_place_of_nothing(name):
+    data = {"title": name, "videos": [{"name": name}]}
+    page = render(data, "page", "ramvid_vad.evaluation.report")
+    assert f"<title>{name}: " in page and f"<h1>{name}</h1>" in page and "<style>@" not in page
+    assert json.loads(page.split('id="data">', 1)[1].split("</script>", 1)[0]) == data

@@ -1,4 +1,4 @@
-"""Encoded videos on disk, and the space of pixels."""
+"""Encoded videos on disk."""
 
 import os
 from pathlib import Path
@@ -6,19 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clips import pictures, write_video
+from clips import write_video
 from stand_ins import PooledColours, texture
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.spaces import features as features_module
 from ramvid_vad.spaces.cache import EncodedVideos
 from ramvid_vad.spaces.features import FeatureSpace
-from ramvid_vad.spaces.pixels import PixelSpace
-from ramvid_vad.spaces.stored import load_space, save_space
 from ramvid_vad.video import row_files
-from ramvid_vad.video.cache import FrameCache
-from ramvid_vad.video.datasets import to_float
-from ramvid_vad.video.reader import read_frames
 
 
 @pytest.fixture
@@ -88,18 +83,3 @@ def test_windows_become_the_models_input():
     assert given.shape == (2, 4, 3, 5, 6) and given.dtype == torch.float32 and given.is_contiguous()
     for b, t, c in np.ndindex(2, 3, 4):
         np.testing.assert_array_equal(given[b, c, t], window[b, t, c])
-
-
-@pytest.mark.parametrize("rgb", [True, False])
-def test_pixels_are_what_the_frame_cache_gives(tmp_path, rgb):
-    frames = pictures()
-    video = str(write_video(tmp_path / "v.mkv", frames))
-    space = PixelSpace((24, 40), rgb=rgb, keep_aspect=True)
-    cached = to_float(FrameCache(str(tmp_path / "cache"), (24, 40), rgb=rgb, keep_aspect=True).frames(video))
-    maps = np.stack(list(space.encode(read_frames(video, rgb))))
-    np.testing.assert_array_equal(maps.swapaxes(0, 1), cached)
-    assert space.groups == {"pixels": 3 if rgb else 1} and space.grid == (24, 40)
-    torch.testing.assert_close(space.mirrored(cached), cached.flip(-1), atol=0, rtol=0)
-    save_space(space, str(tmp_path / "space"))
-    assert load_space(str(tmp_path / "space")).fingerprint == space.fingerprint
-    assert PixelSpace((24, 41), rgb, True).fingerprint != space.fingerprint

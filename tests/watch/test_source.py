@@ -15,6 +15,7 @@ from servers import jpegs, motion_jpeg, served
 from stand_in import BRIGHT, DARK, Brightness, accounted, watch
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.video.reader import read_frames
 from ramvid_vad.video.writer import write_video
 from ramvid_vad.watch.counters import Counters
 from ramvid_vad.watch.input.queue import Before, Frame, FrameQueue
@@ -150,6 +151,24 @@ def test_a_stream_cut_three_times_is_opened_again(tmp_path, capsys):
     assert said.err.count(": lost (") == 4 and said.err.count(": back after") == 3
 
 
+def test_an_event_ends_where_the_stream_is_lost(tmp_path, capsys):
+    """Its clip does not wait for frames that may come in weeks."""
+    with motion_jpeg([jpegs([DARK] * 10 + [BRIGHT] * 10)]) as server:
+        watched, seen = watch(f"http://{server.address}/", tmp_path), []
+
+        def away() -> bool:
+            seen.append(server.asked > 2 and watched.board.event(1)["change"])
+            return bool(seen[-1])
+
+        watched.run(away)
+    assert next(filter(None, seen)) == "end"  # before the watch was told to stop
+    accounted(watched.counters)
+    ended = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if line["change"] == "end"]
+    assert [line["kind"] for line in ended] == ["anomaly", "health"]
+    assert ended[0]["end_frame"] == 19 and "stopped" not in ended[0] and (tmp_path / ended[0]["clip"]).exists()
+    assert ended[1]["fault"] == "lost" and ended[1]["stopped"]
+
+
 def test_a_stream_that_falls_silent_is_lost(tmp_path, capsys):
     with motion_jpeg([jpegs([DARK] * 30)], rate=1.0) as server:  # one picture a second, and half of one to wait for it
         watched = watch(f"http://{server.address}/", tmp_path, timeout=0.5)
@@ -194,13 +213,18 @@ def test_damaged_pictures_are_counted_as_lost(tmp_path):
 
 def test_another_size_in_the_middle_goes_on(tmp_path):
     pictures = jpegs([DARK] * 10)
-    file = io.BytesIO()
-    Image.fromarray(np.full((96, 128, 3), DARK, np.uint8)).save(file, "jpeg")
-    with motion_jpeg([pictures + [file.getvalue()] * 10]) as server:
+    for value in [DARK] * 3 + [BRIGHT] * 7:
+        file = io.BytesIO()
+        Image.fromarray(np.full((96, 128, 3), value, np.uint8)).save(file, "jpeg")
+        pictures.append(file.getvalue())
+    with motion_jpeg([pictures]) as server:
         watched = watch(f"http://{server.address}/", tmp_path)
         watched.run(lambda: server.asked > 1 and not len(watched.queue))
     assert watched.counters.scored == 20
     accounted(watched.counters)
+    (clip,) = tmp_path.glob("*/*.mp4")  # of the event, although it began while others would have been before it
+    frames = list(read_frames(str(clip)))
+    assert len(frames) == 10 and {frame.shape for frame in frames} == {(96, 128, 3)} and frames[-1].mean() > 128
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Events, their files, the state of a restart, and what is kept."""
 
 import errno
+import io
 import json
 import os
 import time
@@ -10,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from servers import jpegs, motion_jpeg
-from stand_in import BRIGHT, DARK, ByNight, accounted, watch
+from stand_in import BRIGHT, DARK, Brightness, ByNight, accounted, watch
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.reader import read_frames, read_image
 from ramvid_vad.video.writer import write_video
+from ramvid_vad.watch import folder as folders
 from ramvid_vad.watch.clips import Recent
 from ramvid_vad.watch.folder import Folder, days_to_keep
 from ramvid_vad.watch.loop import Watch
@@ -50,6 +52,36 @@ def test_an_event_is_told_with_picture_and_clip(film, tmp_path, capsys):
     before = sum(mean < 128 for mean in means[:-5])
     assert 4 <= before <= 8 and 8 <= sum(mean > 128 for mean in means) <= 12  # 0.2 s at 30 a second, and the event
     accounted(watched.counters)
+
+
+class Late(Brightness):
+    """Tells an event six frames after it began, as after a suspected fault or of a long --min_seconds."""
+
+    def stream(self, frames, ready=None, settle=0.0):
+        waiting = []
+        for moment in super().stream(frames, ready, settle):
+            waiting += [(moment.number + 6, change) for change in moment.changes if change[0] == "new"]
+            due = [change for number, change in waiting if number == moment.number]
+            moment.changes = due + [change for change in moment.changes if change[0] == "end"]
+            yield moment
+
+
+def test_the_clip_of_an_event_that_is_told_late_begins_before_it(film, tmp_path, capsys):
+    watch(film, tmp_path, Late(), before=0.2).run(lambda: False)
+    told = lines(capsys)
+    assert [line["change"] for line in told] == ["new", "end"]
+    means = [float(frame.mean()) for frame in read_frames(str(tmp_path / told[-1]["clip"]))]
+    first = next(number for number, mean in enumerate(means) if mean > 128)
+    assert 4 <= first <= 8 and 8 <= sum(mean > 128 for mean in means) <= 12
+
+
+def test_a_picture_is_written_once_for_each_peak(tmp_path):
+    frames = np.full((30, 48, 64, 3), DARK, np.uint8)
+    frames[10:25] = 239  # a severity that is above what three digits say of it
+    write_video(str(tmp_path / "a.mp4"), frames, fps=60)
+    watched = watch(str(tmp_path / "a.mp4"), tmp_path / "out")
+    watched.run(lambda: False)
+    assert watched.figures()["clips"] == {"written": 2, "failed": 0, "dropped": 0}  # the picture and the clip
 
 
 def test_the_nearest_normal_example_and_the_light_are_told(film, tmp_path, capsys):
@@ -107,11 +139,44 @@ def test_what_a_killed_watch_left_open_is_ended(film, tmp_path, capsys):
     assert told[-1]["change"] == "end" and (tmp_path / told[-1]["clip"]).exists()
     state = json.loads((tmp_path / "state.json").read_text())
     left = {name: value for name, value in told[0].items() if name not in ("change", "camera")}
-    (tmp_path / "state.json").write_text(json.dumps(state | {"open": [left]}))  # as if it had been killed
+    (tmp_path / "state.json").write_text(json.dumps(state | {"open": [left]}))  # killed after the last line
+    watch(film, tmp_path).run(lambda: True)
+    assert lines(capsys) == []
+    (written,) = tmp_path.glob("*/events.jsonl")
+    written.write_text(json.dumps(told[0]) + "\n")
+    (tmp_path / "state.json").write_text(json.dumps(state | {"open": [left]}))  # killed before it
     watch(film, tmp_path).run(lambda: False)
     told = lines(capsys)
     assert (told[0]["change"], told[0]["id"], told[0]["interrupted"]) == ("end", 1, True)
     assert told[1]["id"] == 2
+
+
+def test_an_event_stays_in_the_state_until_its_last_line_is_written(film, tmp_path, monkeypatch):
+    watched, order = watch(film, tmp_path), []
+    append, save = watched.folder.append, watched.folder.save_state
+    monkeypatch.setattr(watched.folder, "append", lambda record: (order.append(record["change"]), append(record)))
+    monkeypatch.setattr(watched.folder, "save_state", lambda state: (order.append(len(state["open"])), save(state)))
+    watched.run(lambda: False)
+    told, ended = order.index("new"), order.index("end")
+    assert order[told - 1] == 1 and 0 not in order[told:ended] and order[ended + 1] == 0
+
+
+def test_a_line_is_whole_and_on_the_disk_or_not_there(tmp_path, monkeypatch):
+    class Full(io.FileIO):
+        def write(self, data):
+            return super().write(data[:5])
+
+    folder, synced, record = Folder(str(tmp_path), 0), [], {"start": "2026-11-27T10:00:00", "id": 1}
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    folder.append(record)
+    written = tmp_path / "2026-11-27" / "events.jsonl"
+    assert synced == [written.stat().st_ino]
+    monkeypatch.setattr(folders, "open", lambda path, mode, buffering: Full(path, mode), raising=False)
+    with pytest.raises(OSError, match="No space left") as error:
+        folder.append(record)
+    assert error.value.errno == errno.ENOSPC and error.value.strerror
+    assert json.loads(written.read_text()) == record
+    folder.close()
 
 
 def test_a_number_is_not_used_twice_when_the_state_is_gone(film, tmp_path, capsys):
@@ -164,6 +229,25 @@ def test_keep_removes_our_own_old_files_and_nothing_else(tmp_path):
     folder.close()
 
 
+def test_a_day_that_cannot_be_removed_is_said_once_and_the_others_go(tmp_path, monkeypatch, capsys):
+    days, remove = [str(date.today() - timedelta(days=days)) for days in (17, 16, 15)], os.remove
+    for day in days:
+        (tmp_path / day).mkdir()
+        (tmp_path / day / "events.jsonl").write_text("x")
+
+    def refused(path):
+        if days[0] in path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        remove(path)
+
+    monkeypatch.setattr(os, "remove", refused)
+    folder = Folder(str(tmp_path), 14)
+    assert [folder.sweep(date.today()) for _ in range(2)] == [2, 0]
+    assert [day for day in days if (tmp_path / day).exists()] == days[:1]
+    assert capsys.readouterr().err.count("cannot be cleared (Permission denied)") == 1
+    folder.close()
+
+
 @pytest.mark.parametrize("text", ["-1d", "0", "two weeks", "14h", "999999d"])
 def test_what_is_no_number_of_days_is_said(text):
     with pytest.raises(InputError, match="--keep"):
@@ -175,7 +259,7 @@ def test_what_is_remembered_is_bounded():
     for number in range(200):
         recent.add(number / 10, np.zeros((8, 8, 3), np.uint8))
     assert len(recent._stills) == 21
-    clip = recent.clip()
+    clip = recent.clip(0.0)
     for number in range(200, 2000):
         clip.add(recent.add(number / 10, np.zeros((8, 8, 3), np.uint8)))
     assert len(clip._stills) == 21 + 300  # 30 s from its begin on

@@ -124,8 +124,13 @@ def test_this_is_normal_copies_the_clip_and_nothing_else_may(tmp_path):
         assert status == 200 and "fit --add" in said
         (kept,) = (tmp_path / "camera" / "normal_added").iterdir()
         event = watched.board.event(1)
-        assert kept.name == f"{event['start'][:10]}_000001.mp4" == event["normal"]
-        assert kept.read_bytes() == (tmp_path / "out" / event["clip"]).read_bytes()
+        assert re.fullmatch(rf"{event['start'][:10]}_000001_[0-9a-f]{{8}}\.mp4", event["normal"])
+        assert kept.name == event["normal"]
+        clip = tmp_path / "out" / event["clip"]
+        assert kept.read_bytes() == clip.read_bytes()
+        clip.write_bytes(b"event 1 of another --out on the same day")
+        assert post(**good)[0] == 200
+        assert kept.read_bytes() != clip.read_bytes() and len(list(kept.parent.iterdir())) == 2
 
 
 def test_another_address_asks_for_the_token(tmp_path):
@@ -168,7 +173,7 @@ def test_the_page_in_a_browser(tmp_path, monkeypatch):
     chromium = pytest.importorskip("chromium")  # which skips, too, where selenium is missing
     if not (chromium.BROWSER and chromium.DRIVER):
         pytest.skip("no chromium and chromedriver here")
-    with page_of(tmp_path) as (_, page), chromium.browsing(tmp_path, monkeypatch) as browser:
+    with page_of(tmp_path) as (watched, page), chromium.browsing(tmp_path, monkeypatch) as browser:
 
         def find(selector):
             return browser.find_element("css selector", selector)
@@ -187,8 +192,17 @@ def test_the_page_in_a_browser(tmp_path, monkeypatch):
         until(lambda: browser.execute_script("return document.getElementById('video').readyState") >= 1)
         assert "Event 1" in find("#caption").text
         find("dialog button").click()
+        (clip,) = tmp_path.glob("out/*/*.mp4")
+        clip.rename(tmp_path / "away.mp4")
+        find(".normal").click()
+        until(lambda: "This event has no clip (yet)." in find("#events li").text)
+        (tmp_path / "away.mp4").rename(clip)
         find(".normal").click()
         until(lambda: "fit --add" in find("#events li").text)
+        assert not browser.find_elements("css selector", ".normal")
+        lost = {"id": 2, "kind": "health", "fault": "lost", "start": "2026-11-27T10:00:00.000+00:00", "change": "end"}
+        watched.board.tell(lost | {"interrupted": True})
+        until(lambda: "10:00:00 – interrupted" in find("#events").text)
         assert (tmp_path / "camera" / "normal_added").is_dir()
         assert browser.execute_script("return document.querySelectorAll('img[src=x]').length") == 0
         shades = set()
@@ -205,7 +219,8 @@ def test_the_page_in_a_browser(tmp_path, monkeypatch):
         asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
         assert f"{own(page)}/status.json" in asked
         assert [url for url in asked if not url.startswith((own(page), "chrome", "data:"))] == []
-        assert [entry["message"] for entry in browser.get_log("browser") if "favicon" not in entry["message"]] == []
+        said = [entry["message"] for entry in browser.get_log("browser") if "favicon" not in entry["message"]]
+        assert len(said) == 1 and "/normal - " in said[0]  # of the clip that was away
 
 
 def test_a_lost_stream_is_seen(tmp_path):

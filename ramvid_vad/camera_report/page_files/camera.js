@@ -22,7 +22,7 @@
     put(button, "span", when);
     const said = put(item, "p", null);
     put(said, "span", m.severity, { class: known ? "state bad" : "state" });
-    put(said, "span", `, ${times(m.multiple)}`);
+    put(said, "span", `, ${times(m.score)}`);
     if (known) put(item, "p", video.fps ? `from ${clock(m.begin / video.fps)} to ${clock(m.end / video.fps)}` : `frames ${m.begin} to ${m.end - 1}`, { class: "note" });
     if (m.normal) {
       const figure = put(item, "figure", null, { class: "normally" });

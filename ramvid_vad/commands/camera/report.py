@@ -54,16 +54,16 @@ def write_report(camera: Camera, path: str, recorder: Recorder, out: str) -> Non
 
 def write_index(camera: str, tables: list[str], folder: str) -> str:
     """``index.report.html`` of several videos in ``folder``, from their files of figures and events -> where it is.
-    camera: its name."""
+    camera: its name.  OSError: one of them is not there, or it cannot be written."""
     rows = []
     for table in tables:
         with open(table, encoding="utf-8", newline="") as file:
             levels = [float(line["level"]) for line in csv.DictReader(file) if line["level"]]
         with open(table.removesuffix(".scores.csv") + ".events.jsonl", encoding="utf-8") as file:
-            events = sum(not json.loads(line)["fault"] for line in file)
+            faults = [bool(json.loads(line)["fault"]) for line in file]
         name = os.path.relpath(table, folder).removesuffix(".scores.csv")
-        peak = max(levels, default=0.0)
-        rows.append({"name": name, "report": f"{name}.report.html", "events": events, "peak": peak})
+        counts = {"events": faults.count(False), "faults": faults.count(True)}
+        rows.append({"name": name, "report": f"{name}.report.html", "peak": max(levels, default=None), **counts})
     out = os.path.join(folder, "index.report.html")
     write_text(out, index_page(camera, rows))
     return out

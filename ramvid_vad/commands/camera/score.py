@@ -23,6 +23,7 @@ from ramvid_vad.runtime.text import plain_name
 from ramvid_vad.video.decoding.frame_rate import about_how_many, frame_rate
 from ramvid_vad.video.files import fingerprint
 from ramvid_vad.video.reader import find_videos, read_colour_and_grey, video_name
+from ramvid_vad.video.writer import video_comment
 
 
 def score(run: RunOptions) -> None:
@@ -54,7 +55,15 @@ def score(run: RunOptions) -> None:
                 warn(str(error))
     if len(finished) > 1 and all(isinstance(model, Camera) for model, _ in models.values()):
         name = plain_name(os.path.basename(os.path.abspath(options.model)))
-        say(write_index(name, finished, result_dir(options.out or ".", flag="--out")), sys.stdout)
+        folder = result_dir(options.out or ".", flag="--out")
+        try:
+            say(write_index(name, finished, folder), sys.stdout)
+        except OSError as error:
+            what = error.filename or os.path.join(folder, "index.report.html")
+            raise InputError(
+                f"{what}: no index of the videos is written ({error.strerror}); free space, or remove the .scores.csv "
+                "of a video whose other files are gone, to score it again"
+            ) from None
     if failures and len(places) > 1:
         raise InputError(f"{len(failures)} of {len(places)} videos could not be scored: see the warnings above")
     if failures:
@@ -93,7 +102,7 @@ def _score(model: Detector | Camera, digest: str, path: str, out: str, overlay: 
     made_from = hashlib.sha256(source.encode()).hexdigest()[:16]
     stem = out.removesuffix(".scores.csv")
     drawn = f"{stem}.overlay.mp4" if overlay else ""
-    if _made_from(out) == made_from and (not drawn or os.path.exists(drawn)):
+    if _made_from(out) == made_from and (not drawn or video_comment(drawn) == made_from):
         return f"{out}: finished before, of the same video with the same detector; remove it to score again"
     fps, found = frame_rate(path), ""
     try:
@@ -103,7 +112,7 @@ def _score(model: Detector | Camera, digest: str, path: str, out: str, overlay: 
                 recorder = Recorder(stem, model, fps)
                 frames = enumerate(counted(read_colour_and_grey(path), bar.update))
                 timed = ((n / recorder.rate, frame) for n, frame in frames)
-                record(recorder, model.stream(timed, ready=always), drawn)
+                record(recorder, model.stream(timed, ready=always), drawn, made_from)
                 write_report(model, path, recorder, f"{stem}.report.html")
                 text, count, peak = recorder.table(made_from), len(recorder.rows), -recorder.highest[1]
                 unusual = sum(not event.fault for event in recorder.events)

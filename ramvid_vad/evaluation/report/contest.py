@@ -69,7 +69,7 @@ def as_text(document: dict[str, Any]) -> str:
 
 
 def as_markdown(document: dict[str, Any]) -> str:
-    """The same as a markdown table; names are code, so that none is taken for markup."""
+    """The same as a markdown table."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---|" + "---:|" * (len(HEADINGS) - 1)]
     for name, *cells in _rows(document):
         lines.append("| " + " | ".join([name.strip(), *cells]).replace("\n", " ") + " |")

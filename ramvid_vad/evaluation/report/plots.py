@@ -53,9 +53,8 @@ def plot_videos(evaluation: Evaluation, folder: str, progress: bool = True) -> N
                 label="linear blend of the anchors",
             )
         axes.plot(kept, model.processed[video], color=MODEL, linewidth=1.8, label=f"{title}, processed")
-        axes.set(
-            xlim=(every[0] - 0.5, every[-1] + 0.5), ylim=(low, high), xlabel="frame", ylabel="anomaly score", title=name
-        )
+        axes.set(xlim=(every[0] - 0.5, every[-1] + 0.5), ylim=(low, high), xlabel="frame", ylabel="anomaly score")
+        axes.set_title(name, parse_math=False)  # two dollar signs in it are no formula
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize="small")
         path = os.path.join(folder, name + ".png")

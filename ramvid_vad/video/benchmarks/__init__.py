@@ -9,22 +9,4 @@ from ramvid_vad.video.benchmarks.catalogue import BENCHMARKS, find, find_parts
 from ramvid_vad.video.benchmarks.check import Checked, check, check_labels
 from ramvid_vad.video.benchmarks.identify import LabelSetName, name_label_set
 from ramvid_vad.video.benchmarks.model import Benchmark, Counts, Found, LabelSet, labels_digest
-from ramvid_vad.video.benchmarks.standard import read_info, write_standard
-
-__all__ = [
-    "BENCHMARKS",
-    "Benchmark",
-    "Checked",
-    "Counts",
-    "Found",
-    "LabelSet",
-    "LabelSetName",
-    "check",
-    "check_labels",
-    "find",
-    "find_parts",
-    "labels_digest",
-    "name_label_set",
-    "read_info",
-    "write_standard",
-]
+from ramvid_vad.video.benchmarks.standard import write_standard

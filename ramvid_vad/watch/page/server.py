@@ -12,7 +12,7 @@ from typing import Any
 
 from ramvid_vad import page as pages
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.files import replacing
+from ramvid_vad.runtime.files import replacing, sha256_of
 from ramvid_vad.watch.loop import Watch
 from ramvid_vad.watch.page.guard import Guard
 
@@ -133,9 +133,10 @@ class Page:
         clip = self._watch.folder.existing(event, "mp4") if event and event["kind"] == "anomaly" else ""
         if not clip:
             return 404, "This event has no clip (yet)."
-        name = f"{event['start'][:10]}_{number:06d}.mp4"
         folder = os.path.join(self._camera, NORMAL)
         try:
+            # watches of several folders may share a camera: their events have the same numbers
+            name = f"{event['start'][:10]}_{number:06d}_{sha256_of([clip])[:8]}.mp4"
             os.makedirs(folder, exist_ok=True)
             with replacing(os.path.join(folder, name)) as temporary:
                 shutil.copyfile(clip, temporary)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ramvid_vad.evaluation import evaluate_scores, frame_metrics
 from ramvid_vad.evaluation.report.files import write_results
+from ramvid_vad.evaluation.report.plots import plot_videos
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = {"metrics.json", "scores.npz", "scores.csv", "table.txt", "report.html"}
@@ -92,6 +93,13 @@ def test_plots_show_curve_and_bands(run):
     assert picture.shape == (300, 900, 3)
     for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (224, 224, 224)):  # model, blend, ground truth
         assert (np.abs(picture - colour).max(axis=2) < 12).sum() > 100, colour
+
+
+def test_a_name_is_no_formula(tmp_path):
+    labels = {"cam$_$1": (np.arange(20) // 10).astype(np.uint8)}
+    evaluation = evaluate_scores({"cam$_$1": np.arange(20.0)}, labels, method="x", bootstrap=0, nulls="constant")
+    plot_videos(evaluation, str(tmp_path), progress=False)
+    assert (tmp_path / "cam$_$1.png").exists()
 
 
 def command(run, *flags):

@@ -202,3 +202,20 @@ def test_scores_are_multiples_of_the_threshold_and_frames_have_seconds(tmp_path,
         states = [e.text for e in browser.find_elements("css selector", "#misses .state")]
         assert states == ["found", "found"]
         check_fits(browser)
+
+
+def test_a_threshold_below_zero_is_one(tmp_path, monkeypatch):
+    """Of scores such as -PSNR, of which none is a multiple of it."""
+    labels = {name: (np.arange(60) // 20 % 2).astype(np.uint8) for name in "ab"}
+    scores = {name: 4.0 * y - 40 for name, y in labels.items()}
+    normal = {"n": np.linspace(-41, -39, 500)}
+    evaluation = evaluate_scores(scores, labels, normal, bootstrap=0, sigma=0.0, fps=10.0, nulls="constant")
+    assert evaluation.headline.operating[0].threshold < 0
+    page = tmp_path / "report.html"
+    page.write_text(report_page(evaluation))
+    with opened(page, tmp_path, monkeypatch) as browser:
+        assert "is the threshold that follows from normal video alone" in find(browser, "axes").text
+        assert find(browser, "readout").text == "0 s (frame 0): score -40, normal"
+        assert "2 of 2" in find(browser, "tiles").text
+        assert [e.text for e in browser.find_elements("css selector", "#misses .state")] == ["found", "found"]
+        check_fits(browser)

@@ -1,6 +1,7 @@
 (() => {
   const SHOWN = 3;  // worst moments in sight, of each kind; the others are folded
-  const unit = data.thresholds.length && data.thresholds[0].value > 0 ? data.thresholds[0].value : null;
+  const threshold = data.thresholds.length ? data.thresholds[0].value : null;
+  const unit = threshold > 0 ? threshold : null;  // no score is a multiple of one that is not above 0
   const high = (score) => (unit ? times(score / unit) : `score ${score}`);
   const main = data.rows[data.headline];
 
@@ -45,7 +46,8 @@
     moved: showPictures,
   });
   $("axes").textContent = unit ? "Line: score after the protocol, 1 is the threshold that follows from normal video alone."
-    : "Line: score after the protocol. No threshold: none was calibrated on normal video.";
+    : threshold === null ? "Line: score after the protocol. No threshold: none was calibrated on normal video."
+    : `Line: score after the protocol, ${Number(threshold.toPrecision(4))} is the threshold that follows from normal video alone.`;
 
   function moments(kind) {
     let list = $(kind);
@@ -62,8 +64,8 @@
       if (found) picture(button, found.heat, heatAlt(found), data.pictures.aspects[e.video], found.box, data.pictures.size);
       put(button, "span", `${video.name}, ${moment(frame, data.fps)}`);
       const said = put(item, "p", high(e.score) + " ");
-      if (!unit) return;
-      const alarm = e.score > unit, fine = alarm === (kind === "misses");
+      if (threshold === null) return;
+      const alarm = e.score > threshold, fine = alarm === (kind === "misses");
       put(said, "span", { misses: ["missed", "found"], false_alarms: ["no alarm", "false alarm"] }[kind][Number(alarm)], { class: fine ? "state" : "state bad" });
     });
     if (!data.events[kind].length) put(list, "li", "none");
@@ -117,7 +119,7 @@
 
   const facts = [main.metrics.micro_auc === null ? ["-", "micro AUC undefined: frames of one class only"]
     : [`${percent(main.metrics.micro_auc)} %`, "micro AUC" + (main.interval ? `, 95 % interval ${main.interval.map(percent).join(" to ")}` : "")]];
-  if (unit) {
+  if (threshold !== null) {
     const f = data.thresholds[0].figures, hourly = f.false_alarms_per_hour, thousand = f.false_alarms_per_1000_normal_frames;
     facts.push([`${f.events - f.missed_events} of ${f.events}`, "abnormal events found at the threshold"]);
     if (hourly !== null) facts.push([hourly.toFixed(1), "false alarms per hour of normal video"]);

@@ -41,15 +41,16 @@ function figures(status) {
 }
 
 const cards = new Map();  // id -> { element, text of the event it was made from }
-const answers = new Map();  // id -> what pressing the button has brought
+const answers = new Map();  // id -> what pressing the button has brought: said, and whether it may be pressed again
 
 async function callNormal(event) {
-  answers.set(event.id, "Storing …");
+  answers.set(event.id, { said: "Storing …", again: false });
   refresh(event);
   try {
     const answer = await fetch("normal", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ id: event.id }) });
-    answers.set(event.id, answer.headers.get("content-type").startsWith("application/json") ? (await answer.json()).said : await answer.text());
-  } catch { answers.set(event.id, "It could not be stored: no answer."); }
+    const said = answer.headers.get("content-type").startsWith("application/json") ? (await answer.json()).said : await answer.text();
+    answers.set(event.id, { said, again: answer.status !== 200 });
+  } catch { answers.set(event.id, { said: "It could not be stored: no answer.", again: true }); }
   refresh(event);
 }
 
@@ -60,13 +61,14 @@ function refresh(event) {
 }
 
 function fill(card, event) {
-  const made = JSON.stringify(event) + (answers.get(event.id) || "");
+  const answer = answers.get(event.id) || { said: event.normal ? `Called normal; stored as ${event.normal}.` : "", again: !event.normal };
+  const made = JSON.stringify([event, answer]);
   if (card.made === made) return;
   card.made = made;
   const { element } = card, ended = event.change !== "new" && event.change !== "update";
   element.replaceChildren();
   element.className = (ended ? "" : "open ") + (event.kind === "health" ? "fault" : "");
-  const until = ended && event.end ? ` – ${clock(event.end)}` : " – now";
+  const until = event.interrupted ? " – interrupted" : ended && event.end ? ` – ${clock(event.end)}` : " – now";
   if (event.kind === "health") {
     const text = put(element, "div", null, { class: "text" });
     put(text, "p", `Camera: ${event.fault}`);
@@ -93,9 +95,8 @@ function fill(card, event) {
   put(text, "p", `${clock(event.start)}${until}`);
   const parts = event.parts.map((name) => name.replaceAll("_", " "));
   put(text, "p", `event ${event.id}, ${event.start.slice(0, 10)}; severity ${event.severity.toFixed(1)}` + (parts.length ? `; ${parts.join(", ")}` : ""), { class: "soft" });
-  const said = answers.get(event.id) || (event.normal ? `Called normal; stored as ${event.normal}.` : "");
-  if (said) put(text, "p", said, { class: "soft" });
-  else if (event.clip) {
+  if (answer.said) put(text, "p", answer.said, { class: "soft" });
+  if (answer.again && event.clip) {
     const normal = put(text, "button", "This is normal", { class: "normal", type: "button", title: "Keeps a copy of this clip as normal video for the next ramvid-vad fit --add; nothing changes before that." });
     normal.addEventListener("click", () => callNormal(event));
   }
