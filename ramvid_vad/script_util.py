@@ -1,5 +1,6 @@
 """improved-diffusion's four functions: options -> network and diffusion process."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -125,13 +126,16 @@ def _unet(model: ModelOptions, channel_mult: tuple[int, ...], **sizes: Any) -> U
     )
 
 
-def create_diffusion(diffusion: DiffusionOptions) -> GaussianDiffusion:
-    """The diffusion process of the options; ``--timestep_respacing`` keeps a subset of its steps."""
+def create_diffusion(diffusion: DiffusionOptions, levels: Iterable[float] = ()) -> GaussianDiffusion:
+    """The diffusion process of the options; ``--timestep_respacing`` keeps a subset of its steps, and those nearest to
+    each of the starting ``levels`` (sigma) besides."""
     diffusion = _checked(diffusion)
     betas = named_betas(diffusion.noise_schedule, diffusion.diffusion_steps)
+    kept = respaced_timesteps(diffusion.diffusion_steps, diffusion.timestep_respacing, betas)
+    starts = map(GaussianDiffusion(betas).nearest_timestep, levels)
     return GaussianDiffusion(
         betas=betas,
-        timesteps=respaced_timesteps(diffusion.diffusion_steps, diffusion.timestep_respacing, betas),
+        timesteps=sorted({*kept, *starts}),
         prediction=diffusion.prediction,
         learn_sigma=diffusion.learn_sigma,
         sigma_small=diffusion.sigma_small,

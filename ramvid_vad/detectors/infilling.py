@@ -94,7 +94,8 @@ class Infilling(Detector):
         self.model.load_state_dict({name: value.half() for name, value in state.items()})
         sampler, spacing = MODES[mode]
         self.draws = Draws(sampler, draws, join)
-        self.diffusion = create_diffusion(replace(sections["diffusion"], timestep_respacing=spacing))
+        levels = [part.level for part in self.parts if part.level]
+        self.diffusion = create_diffusion(replace(sections["diffusion"], timestep_respacing=spacing), levels)
         self._anchors, self._options = sections["anchors"], sections["space"]
 
     @classmethod

@@ -10,6 +10,9 @@ import numpy as np
 
 from ramvid_vad.errors import InputError
 
+NOISE = -11.0
+"""Log SNR below which all is noise: the linear schedule ends at -10, the cosine's last three steps go on to -20."""
+
 
 def named_betas(name: str, steps: int) -> np.ndarray:
     """Variances beta_1 ... beta_steps of the forward process, float64, in (0, 1).
@@ -41,7 +44,8 @@ def respaced_timesteps(steps: int, spacing: str, betas: np.ndarray | None = None
 
     spacing: "" keeps all; "200" spreads 200 evenly from the first to the last; "10,15,20" divides the schedule into
     three equal parts and keeps so many of each; "ddim50" takes every k-th, the DDIM paper's spacing (arXiv 2010.02502);
-    "logsnr10" keeps those nearest to 10 values that divide log SNR evenly (arXiv 2206.00927); it needs the betas.
+    "logsnr10" keeps those nearest to 10 values that divide log SNR evenly (arXiv 2206.00927), down to NOISE; it needs
+    the betas.
     InputError: a spacing that cannot be met.
     """
     if spacing == "":
@@ -54,12 +58,13 @@ def respaced_timesteps(steps: int, spacing: str, betas: np.ndarray | None = None
         wanted = int(spacing[6:]) if spacing[6:].isdecimal() else 0
         alpha_bar = np.cumprod(1.0 - betas)
         log_snr = np.log(alpha_bar / (1 - alpha_bar))
-        even: list[int] = []
-        for mark in np.linspace(log_snr[0], log_snr[-1], wanted):
-            # the first timesteps lie further apart than many marks: then the next one is taken
-            even.append(max(int(np.abs(log_snr - mark).argmin()), even[-1] + 1 if even else 0))
-        if not even or even[-1] >= steps:
+        if not 2 <= wanted <= steps:  # one alone would be the first, and pure noise is not that
             raise bad
+        even: list[int] = []
+        for mark in np.linspace(log_snr[0], max(log_snr[-1], NOISE), wanted):
+            # the first timesteps lie further apart than many marks: then the next one is taken, as long as there is one
+            nearest = max(int(np.abs(log_snr - mark).argmin()), even[-1] + 1 if even else 0)
+            even.append(min(nearest, steps - wanted + len(even)))
         return even
     if spacing.startswith("ddim"):
         if not spacing[4:].isdecimal():

@@ -151,9 +151,10 @@ class UNet(nn.Module):
                     layers.append(Upsample(channels, frames[level - 1] or None))
                     factor //= 2
                 self.output_blocks.append(Stage(*layers))
-        self.out = nn.Sequential(
-            GroupNorm32(channels, silu=True), Fused(), zero_conv3(channels, out_channels, factorized_conv)
-        )
+        # the first half of a factorised head is random until the zeros of the second have moved: where it has few
+        # channels, most features do not get through, and the network learns the noise very slowly
+        head = zero_conv3(channels, out_channels, factorized_conv and 2 * out_channels > channels)
+        self.out = nn.Sequential(GroupNorm32(channels, silu=True), Fused(), head)
         self.to(memory_format=torch.channels_last_3d)  # the layout that convolutions and the scan kernel are fastest in
 
     def forward(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from ramvid_vad.diffusion.gaussian import GaussianDiffusion
 from ramvid_vad.diffusion.schedule import named_betas, respaced_timesteps
 from ramvid_vad.errors import InputError
-from ramvid_vad.script_util import create_model_and_diffusion
+from ramvid_vad.options import DiffusionOptions
+from ramvid_vad.script_util import create_diffusion, create_model_and_diffusion
 
 RAMVID = np.load(DATA / "ramvid.npz")
 
@@ -64,6 +65,26 @@ def test_respacing_spreads_over_equal_sections():
     assert [int(((kept >= lo) & (kept < hi)).sum()) for lo, hi in ((0, 334), (334, 667), (667, 1000))] == [10, 15, 20]
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("wanted", [2, 8, 10, 20, 50, 200, 1000])
+def test_log_snr_spacing_has_as_many_steps_as_asked_for(schedule, wanted):
+    betas = named_betas(schedule, 1000)
+    kept = np.array(respaced_timesteps(1000, f"logsnr{wanted}", betas))
+    assert len(kept) == wanted and kept[0] == 0 and kept[-1] >= 996 and (np.diff(kept) > 0).all() and kept[-1] < 1000
+    if wanted <= 10:  # more marks than that lie closer than the first timesteps
+        log_snr = np.log(np.cumprod(1 - betas)) - np.log(1 - np.cumprod(1 - betas))
+        steps = -np.diff(log_snr[kept])
+        assert steps.max() < 1.5 * steps.min()
+
+
+def test_starting_levels_are_kept_beside_the_spacing():
+    options = DiffusionOptions(noise_schedule="cosine", prediction="v", timestep_respacing="logsnr10")
+    diffusion = create_diffusion(options, levels=[0.7, 1.5])
+    assert diffusion.num_timesteps == 12
+    for level in (0.7, 1.5):
+        assert diffusion.sigma[diffusion.nearest_timestep(level)] == pytest.approx(level, rel=0.005)
+
+
 def test_no_respacing_keeps_everything():
     assert respaced_timesteps(1000, "") == list(range(1000)) == respaced_timesteps(1000, "1000")
     plain = GaussianDiffusion(named_betas("cosine", 100))
@@ -72,11 +93,27 @@ def test_no_respacing_keeps_everything():
 
 @pytest.mark.parametrize(
     "spacing",
-    ["0", "1001", "-1", "10,", ",", "10,0", "501,1", "ddim", "ddim0", "ddim1", "ddim3000", "ddim-5", "ddim999", "x"],
+    [
+        "0",
+        "1001",
+        "-1",
+        "10,",
+        ",",
+        "10,0",
+        "501,1",
+        "ddim",
+        "ddim0",
+        "ddim1",
+        "ddim3000",
+        "ddim-5",
+        "ddim999",
+        "x",
+        "logsnr1",
+    ],
 )
 def test_a_spacing_that_cannot_be_met_is_refused(spacing):
     with pytest.raises(InputError, match=f"--timestep_respacing '{spacing}'.*1000"):
-        respaced_timesteps(1000, spacing)
+        respaced_timesteps(1000, spacing, named_betas("linear", 1000))
 
 
 @pytest.mark.parametrize("name, steps", [("linear", 0), ("linear", -1), ("linear", 20), ("cosine", 0), ("cosine", -1)])

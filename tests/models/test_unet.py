@@ -173,6 +173,17 @@ def test_factorized_convolutions_are_space_then_time():
         assert factorized(window(), TIMES).shape == window().shape
 
 
+@pytest.mark.parametrize("factorized", [False, True])
+def test_all_features_reach_the_output_from_the_first_step_on(factorized):
+    """Also where a factorised head would have to squeeze them through a few random channels."""
+    model = small_unet(filled=False, factorized_conv=factorized)
+    assert model.out[0].weight.numel() > 2 * 3
+    F.mse_loss(model(window(), TIMES), torch.randn(window().shape)).backward()
+    learning = [p.grad for p in model.out[2].parameters() if p.ndim == 5 and p.grad.abs().max() > 0]
+    assert [each.shape[:2] for each in learning] == [(3, model.out[0].weight.numel())]
+    assert (learning[0].abs().amax((0, 2, 3, 4)) > 0).all()
+
+
 # --- what else the network is shown -----------------------------------------------------------------------------------
 
 
