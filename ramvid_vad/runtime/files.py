@@ -63,13 +63,9 @@ def write_bytes(path: str, content: bytes) -> None:
 
 
 @contextmanager
-def replacing_together(folder: str, last: str = "") -> Iterator[str]:
-    """A folder to write files to; where the block ends without an error, they are synced and take their places in
-    ``folder``, of which nothing has changed before.
-
-    last: name of the file that comes after the others: where it is, they are. The folder is removed when the block is
-    left, with whatever libraries put there; what killed processes left goes when the next one begins.
-    """
+def work_folder(folder: str) -> Iterator[str]:
+    """A new folder in ``folder``, locked until the block is left and then removed, if it is still there; what killed
+    processes left goes when the next one begins."""
     os.makedirs(folder, exist_ok=True)
     clear_abandoned(folder)
     path = temporary_beside(os.path.join(folder, ""))
@@ -79,17 +75,29 @@ def replacing_together(folder: str, last: str = "") -> Iterator[str]:
         try:
             _lock(held)
             yield path
-            files = [os.path.join(root, name)[len(path) + 1 :] for root, _, names in os.walk(path) for name in names]
-            for name in files:
-                sync(os.path.join(path, name))
-            for name in sorted(files, key=lambda name: (name == last, name)):
-                os.makedirs(os.path.dirname(os.path.join(folder, name)) or ".", exist_ok=True)
-                os.replace(os.path.join(path, name), os.path.join(folder, name))
-            sync(folder)
         finally:
             os.close(held)
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def replacing_together(folder: str, last: str = "") -> Iterator[str]:
+    """A folder to write files to; where the block ends without an error, they are synced and take their places in
+    ``folder``, of which nothing has changed before.
+
+    last: name of the file that comes after the others: where it is, they are. The folder is removed when the block is
+    left, with whatever libraries put there; what killed processes left goes when the next one begins.
+    """
+    with work_folder(folder) as path:
+        yield path
+        files = [os.path.join(root, name)[len(path) + 1 :] for root, _, names in os.walk(path) for name in names]
+        for name in files:
+            sync(os.path.join(path, name))
+        for name in sorted(files, key=lambda name: (name == last, name)):
+            os.makedirs(os.path.dirname(os.path.join(folder, name)) or ".", exist_ok=True)
+            os.replace(os.path.join(path, name), os.path.join(folder, name))
+        sync(folder)
 
 
 def clear_abandoned(folder: str, age: float = ABANDONED, grace: float = GRACE) -> None:

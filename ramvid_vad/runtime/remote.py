@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from types import ModuleType
@@ -41,10 +41,10 @@ def reaching(address: str) -> Iterator[ModuleType]:
 
 
 @contextmanager
-def local_copy(path: str) -> Iterator[str]:
+def local_copy(path: str, tick: Callable[[], object] = lambda: None) -> Iterator[str]:
     """A local path to read: ``path`` itself, or a temporary copy of a remote file under its own name.
 
-    InputError: there is no such file, or it cannot be fetched.
+    tick: called now and then while it is fetched.  InputError: there is no such file, or it cannot be fetched.
     """
     if not is_remote(path):
         if not os.path.exists(path) or os.path.isdir(path):
@@ -53,8 +53,10 @@ def local_copy(path: str) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="ramvid_vad_") as folder:
         local = os.path.join(folder, os.path.basename(path))
-        with reaching(path) as blobfile:
-            blobfile.copy(path, local)
+        with reaching(path) as blobfile, open(local, "wb") as here, blobfile.BlobFile(path, "rb") as far:
+            while block := far.read(1 << 20):
+                here.write(block)
+                tick()
         yield local
 
 

@@ -120,17 +120,17 @@ class FrameCache:
         """A name for the file that ``build`` writes, for a caller who will have to remove what a lost process left."""
         return temporary_beside(os.path.join(self.cache_dir, ""))
 
-    def build(self, path: str, tick: Callable[[int], None] | None = None, temporary: str = "") -> int:
+    def build(self, path: str, tick: Callable[[int], object] = lambda count: None, temporary: str = "") -> int:
         """Decode a video into its entry and return the number of frames; one frame is held at a time.
 
-        tick(k) is called after each frame with the number of frames so far.  temporary: the file that is written.
+        tick(k) is called after each frame with the number of frames so far, 0 while it is looked through before the
+        first.  temporary: the file that is written.
         """
 
         def rows() -> Iterator[np.ndarray]:
-            for count, frame in enumerate(read_frames(path, self.rgb), 1):
+            for count, frame in enumerate(read_frames(path, self.rgb, tick=lambda: tick(0)), 1):
                 yield resize_frame(frame, self.size, self.keep_aspect)
-                if tick:
-                    tick(count)
+                tick(count)
 
         try:
             return self._files.write(self.entry(path), rows(), temporary)

@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 from ramvid_vad.errors import InputError
@@ -33,8 +34,9 @@ def entries(folder: str) -> list[Entry]:
     try:
         for one in [*os.scandir(folder), *(os.scandir(maps) if os.path.isdir(maps) else ())]:
             if _ENTRY.fullmatch(one.name) and one.is_file(follow_symlinks=False):
-                status = one.stat(follow_symlinks=False)
-                found.append(Entry(one.path, status.st_size, status.st_mtime))
+                with suppress(FileNotFoundError):  # another run removed it meanwhile
+                    status = one.stat(follow_symlinks=False)
+                    found.append(Entry(one.path, status.st_size, status.st_mtime))
     except FileNotFoundError:
         return []
     except OSError as error:

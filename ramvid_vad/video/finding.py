@@ -64,12 +64,13 @@ def find_videos(data_dir: str, only: str = "", say: Callable[[str], None] | None
     if not is_remote(data_dir) and os.path.isfile(data_dir):
         if extension(data_dir) not in VIDEO_EXTENSIONS:
             raise InputError(f"{data_dir}: not a video; give a folder with {KINDS}")
+        only_these(only, [video_name(data_dir, data_dir)], f"--data_dir {data_dir}")
         return [data_dir]
     _refuse_streams(data_dir)
     if not is_folder(data_dir):
         raise InputError(f"data directory {data_dir!r} does not exist; give a folder with {KINDS}")
     top = data_dir.rstrip("/") or "/"
-    folders = {folder: _sorted_out(folder[len(top) :], names) for folder, names in _walk(top)}
+    folders = {folder: _sorted_out(folder[len(top) :], names) for folder, names in walk(top)}
     videos, passed_over = _chosen(top, folders)
     if not videos:
         number = sum(len(names) for each in folders.values() for names in vars(each).values())
@@ -84,16 +85,15 @@ def find_videos(data_dir: str, only: str = "", say: Callable[[str], None] | None
                 f"{by_name[name]} and {path} have the same name {name!r}, which names results and labels; rename one"
             )
         by_name[name] = path
-    names = only_these(only, list(by_name), f"--data_dir {data_dir}")
-    wanted = {by_name[name] for name in names}
+    chosen = [by_name[name] for name in only_these(only, list(by_name), f"--data_dir {data_dir}")]
     if passed_over:
         say(f"{data_dir}: {len(by_name)} videos; passed over: {'; '.join(passed_over)}")
-    odd = [(folder, phrase) for folder in sorted(wanted & folders.keys()) for phrase in _odd(folder, folders)]
+    odd = [(folder, phrase) for folder in sorted(folders.keys() & chosen) for phrase in _odd(folder, folders)]
     for folder, phrase in odd[:LINES]:
         say(f"{folder}: {phrase}")
     if len(odd) > LINES:
         say(f"{data_dir}: the same kind of thing in {len(odd) - LINES} more places, e.g. {odd[-1][0]}: {odd[-1][1]}")
-    return [by_name[name] for name in names]
+    return chosen
 
 
 def only_these(only: str, names: Sequence[str], where: str) -> list[str]:
@@ -124,7 +124,7 @@ _said: set[str] = set()
 
 def evenly_spread(items: Sequence[Item], most: int) -> list[Item]:
     """At most ``most`` of them in order, the first and the last among them."""
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, most).round().astype(int))]
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))]
 
 
 class Thinned(Generic[Item]):
@@ -173,8 +173,9 @@ def _refuse_streams(address: str) -> None:
         raise InputError(f"{shown}: {scheme}:// is not read; copy or mount it, give that folder")
 
 
-def _walk(top: str) -> Iterator[tuple[str, list[str]]]:
-    """(folder, its file names) for ``top`` and everything below it; symbolic links are followed, cycles are not."""
+def walk(top: str, enter: Callable[[str], bool] = lambda name: True) -> Iterator[tuple[str, list[str]]]:
+    """(folder, its file names) for ``top`` and all below it, but for local folders whose names ``enter`` refuses;
+    symbolic links are followed, cycles are not. InputError: a folder cannot be read."""
     if is_remote(top):
         with reaching(top) as blobfile:
             found = [(folder.rstrip("/"), list(names)) for folder, _, names in blobfile.walk(top)]
@@ -192,7 +193,7 @@ def _walk(top: str) -> Iterator[tuple[str, list[str]]]:
         for name in sorted(below, key=natural_key):
             path = os.path.join(folder, name)
             place = os.path.realpath(path)
-            if place not in places:
+            if place not in places and enter(name):
                 above[path] = places | {place}
                 kept.append(name)
         below[:] = kept

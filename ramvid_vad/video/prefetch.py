@@ -24,7 +24,7 @@ from ramvid_vad.video.cache import CacheUnwritable, FrameCache
 from ramvid_vad.video.cache_folder import IN_USE, remove
 
 TIMEOUT = 120.0
-"""Seconds without a new frame after which a worker is ended."""
+"""Seconds without a sign of progress after which a worker is ended."""
 LONGEST_WAIT = 1e6
 """Seconds: the system counts the milliseconds of a wait in 31 bits."""
 LAST_BREATH = 10.0
@@ -43,7 +43,8 @@ def prefetch(
     """Decode those of ``paths`` that are not cached yet; returns how many there were.
 
     workers: processes, by default one per core this process may use.  progress: show a bar.
-    timeout: seconds without a new frame after which a decoder counts as hanging and is ended.
+    timeout: seconds without a sign of progress, a new frame as a rule, after which a decoder counts as hanging and is
+    ended.
     failures: given a dictionary, damaged videos are noted there (path -> message) and the others go on; without one
     the first raises its InputError. A decoder that hangs or crashes counts as damage. What is no video's fault always
     raises: InputError for a cache folder that cannot be written, RunError for a worker that was killed, of memory for

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.progress import say
+from ramvid_vad.runtime.progress import counted, say
 from ramvid_vad.runtime.remote import local_copy
 from ramvid_vad.video.decoding.damage import MAX_PIXELS, REMEDY, Damage, reason
 from ramvid_vad.video.decoding.frame_rate import about_how_many
@@ -55,7 +55,9 @@ def read_numbers(path: str) -> Iterator[int]:
         yield number
 
 
-def read_frames(path: str, rgb: bool = True, only: Callable[[int], bool] = every) -> Iterator[np.ndarray]:
+def read_frames(
+    path: str, rgb: bool = True, only: Callable[[int], bool] = every, tick: Callable[[], object] = lambda: None
+) -> Iterator[np.ndarray]:
     """Yield every frame of a video file or a folder of frames as uint8 (H, W, C), C = 3 (RGB) or 1 (luma).
 
     path: a file or folder as found by find_videos, local or remote (a remote file is first copied to a temporary one).
@@ -66,13 +68,17 @@ def read_frames(path: str, rgb: bool = True, only: Callable[[int], bool] = every
     sample of the whole video, which is read twice for it. Of several video streams the largest is read among those
     with at least half of the most pictures. What is chosen or left out is said once, on one line of standard error.
     only: frames to yield, by number; the others are decoded and no picture made of them.
+    tick: called now and then before the first frame comes: while the file is fetched, and read once for its streams or
+    its deep samples.
     Raises InputError, naming file and frame, for anything that cannot be read completely, for frames above MAX_PIXELS,
     and where frame size or depth change within the video.
     """
-    yield from _alike(path, rgb, _samples(path, rgb, _note, only))
+    yield from _alike(path, rgb, _samples(path, rgb, _note, only, tick), tick)
 
 
-def _alike(path: str, rgb: bool, samples: Iterable[np.ndarray | None]) -> Iterator[np.ndarray]:
+def _alike(
+    path: str, rgb: bool, samples: Iterable[np.ndarray | None], tick: Callable[[], object] = lambda: None
+) -> Iterator[np.ndarray]:
     """Samples of a video as uint8, without those that are None. InputError: no frame at all, or frames of several sizes
     or depths."""
     number, first, ends = -1, None, (0, 0)
@@ -82,7 +88,7 @@ def _alike(path: str, rgb: bool, samples: Iterable[np.ndarray | None]) -> Iterat
         if first is None:
             first = frame
             if frame.dtype != np.uint8:
-                ends = _ends(_samples(path, rgb))
+                ends = _ends(counted(_samples(path, rgb, tick=tick), lambda _: tick()))
                 span = f"{ends[0]} to {ends[1]} of {8 * frame.itemsize} bits"
                 _note(f"{path}: samples {span} become 0 to 255, one scale for all its frames")
         if frame.shape != first.shape:
@@ -117,26 +123,34 @@ def _note(line: str) -> None:
 
 
 def _samples(
-    path: str, rgb: bool, note: Callable[[str], None] = lambda line: None, only: Callable[[int], bool] = every
+    path: str,
+    rgb: bool,
+    note: Callable[[str], None] = lambda line: None,
+    only: Callable[[int], bool] = every,
+    tick: Callable[[], object] = lambda: None,
 ) -> Iterator[np.ndarray | None]:
     """Frames as they are stored, upright: uint8, or integers of 16 or 32 bits; None for those not asked for."""
     if not is_folder(path):
-        yield from _file_samples(path, lambda picture: _to_array(picture, rgb), note, only)
+        yield from _file_samples(path, lambda picture: _to_array(picture, rgb), note, only, tick)
         return
     for number, name in enumerate(list_frames(path)):
         yield read_samples(f"{path.rstrip('/')}/{name}", rgb, note) if only(number) else None
 
 
 def _file_samples(
-    path: str, convert: Callable[[Any], Any], note: Callable[[str], None], only: Callable[[int], bool]
+    path: str,
+    convert: Callable[[Any], Any],
+    note: Callable[[str], None],
+    only: Callable[[int], bool],
+    tick: Callable[[], object] = lambda: None,
 ) -> Iterator[Any]:
     """What ``convert`` makes of each decoded picture of a file; None for those not asked for."""
     import av
 
     number = 0
-    with local_copy(path) as local:
+    with local_copy(path, tick) as local:
         try:
-            for picture in pictures(local, lambda line: note(f"{path}: {line}")):
+            for picture in pictures(local, lambda line: note(f"{path}: {line}"), tick):
                 yield convert(picture) if only(number) else None
                 number += 1
         except Damage as damage:

@@ -286,12 +286,11 @@ def test_remote_model_and_what_lies_beside_it(tmp_path, monkeypatch):
     model, _, ema = save(tmp_path, 100)
     fetched = []
 
-    def copy(source, target):
+    def blob_file(source, mode):
         fetched.append(os.path.basename(source))
-        with open(target, "wb") as file:
-            file.write((tmp_path / os.path.basename(source)).read_bytes())
+        return open(tmp_path / os.path.basename(source), mode)
 
-    monkeypatch.setattr(bf, "copy", copy)
+    monkeypatch.setattr(bf, "BlobFile", blob_file)
     monkeypatch.setattr(bf, "listdir", lambda folder: os.listdir(tmp_path))
     loaded = load_checkpoint("gs://bucket/run/model000100.safetensors", ["0.9"])
     assert loaded.step == 100 and equal(loaded.model, dict(model.state_dict())) and equal(loaded.ema["0.9"], ema["0.9"])

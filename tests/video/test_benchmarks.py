@@ -1,5 +1,6 @@
 """Every public layout in a tiny copy: found, read, checked, prepared; and every kind of damage named."""
 
+import errno
 import json
 import os
 import shutil
@@ -16,7 +17,8 @@ import tiny_benchmarks as tb
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.statistics.spatial import find_truth
-from ramvid_vad.video.benchmarks import BENCHMARKS, Counts, check, find, read_info, write_standard
+from ramvid_vad.runtime.files import temporary_beside
+from ramvid_vad.video.benchmarks import BENCHMARKS, Counts, check, find, write_standard
 from ramvid_vad.video.reader import find_videos, read_frames, video_name
 from ramvid_vad.video.truth.labels import read_labels
 from ramvid_vad.video.truth.masks import load_masks, load_tracks
@@ -279,7 +281,7 @@ def test_ubnormal_text_files_of_the_authors_script(tmp_path, path):
 def test_prepared_data_is_readable_and_is_itself_a_source(tmp_path, link):
     benchmark, source, out = tb.tiny("ped2"), tb.ucsd(tmp_path), tmp_path / "out"
     info = prepared(benchmark, source, out, link=link)
-    assert read_info(out) == json.loads((out / "dataset.json").read_text()) == info
+    assert json.loads((out / "dataset.json").read_text()) == info
     assert (info["complete"], info["layout"], info["testing"]["frames"]) == (True, "official", 21)
     label_set = info["label_sets"]["official"]
     assert label_set["files_sha256"] == read_labels(str(out / "labels"), [*tb.LENGTHS], [*tb.LENGTHS.values()]).sha256
@@ -454,7 +456,7 @@ def test_label_files_that_are_missing_or_do_not_fit(tmp_path):
     np.save(folder / "frame_labels_ped2.npy", np.zeros(19))
     refused("19 labels, but the 3 test videos have 21 frames", tb.tiny("ped2"), folder)
     np.save(folder / "frame_labels_ped2.npy", np.full(21, 255))
-    refused(r"must be 0 \(normal\) or 1 \(abnormal\), found 255", tb.tiny("ped2"), folder)
+    refused("the label of frame 0 is 255: it must be 0", tb.tiny("ped2"), folder)
     np.save(folder / "frame_labels_ped2.npy", np.array([{}] * 21))
     refused("not a plain NumPy array", tb.tiny("ped2"), folder)
     (folder / "frame_labels_ped2.npy").unlink()
@@ -551,7 +553,7 @@ def test_the_command(tmp_path, shared):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "labels official: 1648 of 2010 frames abnormal" in done.stdout
-    info = read_info(out)
+    info = json.loads(Path(out, "dataset.json").read_text())
     assert (info["complete"], info["training"]["frames"], len(info["masks"])) == (True, 2550, 12)
 
 
@@ -568,3 +570,102 @@ def test_the_command_refuses_in_words(shared):
         with pytest.raises(InputError, match=complaint) as raised:
             prepare(parse_command("", COMMAND_SECTIONS["prepare_data"], arguments))
         assert "\n" not in str(raised.value)
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Data of one's own, and prepare(*flags) for them, whose output goes to tmp_path/out."""
+    from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
+    from ramvid_vad.commands.prepare import prepare
+
+    for split, name in (("training", "lobby"), ("testing", "gate")):
+        tb.write_pictures(tmp_path / "mine" / split / name, 3)
+    (tmp_path / "mine" / "labels").mkdir()
+    (tmp_path / "mine" / "labels" / "gate.txt").write_text("0 1 1")
+
+    def run(*flags, out=tmp_path / "out"):
+        flags = ["--name", "own", "--source", str(tmp_path / "mine"), "--out", str(out), *flags]
+        prepare(parse_command("", COMMAND_SECTIONS["prepare_data"], flags))
+
+    return run
+
+
+@pytest.mark.parametrize("out", ["mine/labels", "mine/labels/gate.txt", "mine/labels/gate.txt/out"])
+def test_where_nothing_can_be_written_is_said_before_anything_is_decoded(tmp_path, mine, out, monkeypatch):
+    monkeypatch.setattr("ramvid_vad.commands.prepare.check", None)
+    with pytest.raises(InputError, match=f"--out .*{out}: "):
+        mine(out=tmp_path / out)
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_disk_that_refuses_is_one_line_and_nothing_is_left(tmp_path, mine, link, monkeypatch):
+    """One that is full, or knows no links."""
+
+    def refuse(old, new, *more):
+        raise OSError(errno.EPERM if link else errno.ENOSPC, "refused", str(old), None, str(new))
+
+    monkeypatch.setattr(*(Path, "symlink_to") if link else (shutil, "copyfile"), refuse)
+    with pytest.raises(InputError, match=r"--out .*/out: .*000\.jpg: refused; .*--place copy"):
+        mine("--place", "link" if link else "copy")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_what_a_killed_run_left_goes_and_who_may_read_follows_the_umask(tmp_path, mine):
+    killed = Path(temporary_beside(str(tmp_path / "out")))
+    (killed / "testing").mkdir(parents=True)
+    os.utime(killed, (1, 1))
+    (tmp_path / "out").mkdir()  # an empty folder is as good as none
+    before = os.umask(0o027)
+    try:
+        mine()
+    finally:
+        os.umask(before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "file"),
+    [("own", "labels/yard.txt"), ("own", "labels/yard.npy"), ("ubnormal", "a_scene_1_tracks.txt")],
+)
+def test_a_broken_link_among_labels_is_one_line(tmp_path, mine, benchmark, file):
+    (tmp_path / "mine" / file).symlink_to(tmp_path / "none")
+    tb.write_pictures(tmp_path / "mine" / "testing" / "yard", 3)
+    with pytest.raises(InputError, match=rf"{file}: cannot be read \(No such file"):
+        mine("--name", benchmark)
+
+
+def test_linked_folders_are_taken_whatever_was_visited_before(tmp_path, mine):
+    shutil.move(tmp_path / "mine" / "training", tmp_path / "mine" / "all")
+    (tmp_path / "mine" / "training").mkdir()
+    (tmp_path / "mine" / "training" / "a").symlink_to(tmp_path / "mine" / "all" / "lobby")
+    (tmp_path / "mine" / "all" / "round").symlink_to(tmp_path / "mine")
+    assert list(find(BENCHMARKS["own"], str(tmp_path / "mine")).training) == ["a"]
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path, mine, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if os.path.basename(path) == "lobby":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match=r"training/lobby: cannot be read \(Permission denied\)"):
+        mine()
+
+
+@pytest.mark.parametrize(
+    ("below", "refused"),
+    [(below, True) for below in ("cam2/y", "cam2/a.mp4", "lobby/a.mp4", "masks/a.mp4")]
+    + [(below, False) for below in ("masks/gate", "lobby/thumbs", "lobby/x/y")],
+)
+def test_videos_that_lie_deeper_are_not_passed_over(tmp_path, mine, below, refused):
+    path = tmp_path / "mine" / "training" / below
+    tb.write_avi(path, 2) if "." in below else tb.write_pictures(path, 2)
+    if refused:
+        with pytest.raises(InputError, match=f"training/{below.partition('/')[0]}.*: its videos or frames do not lie"):
+            mine()
+    else:
+        assert list(find(BENCHMARKS["own"], str(tmp_path / "mine")).training) == ["lobby"]

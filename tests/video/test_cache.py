@@ -45,7 +45,7 @@ def no_decoding(monkeypatch):
     """From here on, decoding is an error."""
 
     def forbid():
-        def read_frames(path, rgb):
+        def read_frames(path, rgb, tick):
             raise AssertionError(f"{path} is decoded again")
 
         monkeypatch.setattr(cache_module, "read_frames", read_frames)
@@ -267,8 +267,16 @@ def test_processes_that_build_the_same_entry_at_once(cache, video):
     assert entries(cache) == [os.path.basename(cache.entry(video))]
 
 
+def test_what_comes_before_the_first_frame_gives_signs_of_life(tmp_path, cache):
+    """Without one for long enough a decoder counts as hanging, and deep samples are all read before the first frame."""
+    film = np.arange(5 * 24 * 32, dtype=np.uint16).reshape(5, 24, 32)
+    path, counts = write_video(tmp_path / "deep.mkv", film, "ffv1", "gray16le", source="gray16le"), []
+    cache.build(str(path), counts.append)
+    assert counts == [0] * 5 + [1, 2, 3, 4, 5]
+
+
 def test_one_frame_is_held_at_a_time(cache, video, monkeypatch):
-    def many_frames(path, rgb):
+    def many_frames(path, rgb, tick):
         for _ in range(200):
             yield np.zeros((600, 800, 3), np.uint8)
 

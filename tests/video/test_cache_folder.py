@@ -45,6 +45,14 @@ def test_entries_are_listed_the_longest_unused_first(folder):
     assert entries(str(folder / "none")) == []
 
 
+def test_an_entry_that_vanishes_hides_no_other(folder, monkeypatch):
+    """Another run removes it between the listing and the look at its size."""
+    present = [*os.scandir(folder)]
+    (folder / f"2.mp4-{'2' * 40}.npy").unlink()
+    monkeypatch.setattr(os, "scandir", lambda path: present)
+    assert left(folder) == ["1", "3"]
+
+
 @pytest.mark.parametrize(
     ("limit", "stay"), [(6000, "123"), (5999, "23"), (5000, "23"), (4999, "3"), (2999, ""), (0, "")]
 )

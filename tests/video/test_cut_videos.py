@@ -10,6 +10,7 @@ from clips import X264, pictures, write_tail, write_video
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.decoding import videos as decoding
+from ramvid_vad.video.decoding.frame_rate import about_how_many, frame_rate
 from ramvid_vad.video.reader import read_frames
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "field_inputs"
@@ -227,8 +228,23 @@ def test_the_largest_of_the_long_streams_is_read_and_named(tmp_path, name, strea
     width, height, length = streams[chosen]
     assert read(path).shape == (length, height, width, 3)
     said = capsys.readouterr().err
+    if name == "a.mp4":  # its header counts the pictures of each stream
+        assert about_how_many(str(path)) == length and frame_rate(str(path)) == 25
     assert said.count("\n") == 1
     assert f"{path}: of {len(streams)} video streams number {chosen} ({width}x{height}, {length} pictures)" in said
+
+
+def test_looking_for_the_stream_gives_signs_of_life(tmp_path):
+    ticks = []
+    next(read_frames(str(write_streams(tmp_path / "a.mkv", (48, 32, 20), (96, 64, 20))), tick=lambda: ticks.append(1)))
+    assert len(ticks) >= 40
+
+
+def test_a_title_that_is_no_text_does_not_hide_the_rate(tmp_path):
+    """As old cameras write it; the reader takes such a file."""
+    path = write_streams(tmp_path / "a.mp4", (48, 32, 20))
+    path.write_bytes(path.read_bytes().replace(b"Lavf", b"L\xe1vf"))
+    assert len(read(path)) == about_how_many(str(path)) == 20 and frame_rate(str(path)) == 25
 
 
 def test_the_stream_of_the_field(capsys):

@@ -48,6 +48,8 @@ JPEGS = {
     "bytes behind": encoded("JPEG") + bytes(200) + b"maker's notes",
     "exif": encoded("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"),
 }
+DAMAGED_EXIF = {"no header": b"camera", "cut header": b"II*\0", "cut list": b"II*\0\x08\0\0\0\x03\0"}
+JPEGS |= {f"exif, {damage}": encoded("JPEG", exif=b"Exif\0\0" + exif) for damage, exif in DAMAGED_EXIF.items()}
 
 
 @pytest.mark.parametrize("name", JPEGS)
@@ -57,7 +59,15 @@ def test_healthy_jpegs(tmp_path, name):
     assert np.array_equal(read_image(str(path)), lenient(JPEGS[name]))
 
 
-@pytest.mark.parametrize("name", ["baseline", "progressive", "grey", "cmyk", "restarts"])
+@pytest.mark.parametrize("damage", DAMAGED_EXIF)
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_damaged_exif_is_no_damaged_picture(tmp_path, kind, damage):
+    path = tmp_path / f"a.{kind.lower()}"
+    path.write_bytes(encoded(kind, exif=b"Exif\0\0" + DAMAGED_EXIF[damage], lossless=True))
+    assert np.array_equal(read_image(str(path)), FRAME)
+
+
+@pytest.mark.parametrize("name", ["baseline", "progressive", "grey", "cmyk", "restarts", "exif, cut header"])
 @pytest.mark.parametrize("damage", ["cut", "cut and closed", "zeros"])
 def test_damaged_jpegs(tmp_path, name, damage):
     """A copy that broke off and was closed, and a sector of zeros: libjpeg fills the rest with grey."""

@@ -12,7 +12,7 @@ from clips import LENGTH, pictures, write_video
 from PIL import Image
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.finding import find_videos, only_these
+from ramvid_vad.video.finding import evenly_spread, find_videos, only_these
 from ramvid_vad.video.names import video_name
 from ramvid_vad.video.reader import read_frames
 
@@ -104,6 +104,13 @@ def test_some_videos_on_purpose(tmp_path):
     assert found(tmp_path, str(tmp_path / "list.csv"))[0] == ["7", "a,b"]
     with pytest.raises(InputError, match=r"--only 12: no such video in .* which has 0, 1, 2, 3, 4, \.\.\."):
         find_videos(str(tmp_path), "1,12")
+    assert found(tmp_path / "7.mp4", "7")[0] == ["7"]
+    with pytest.raises(InputError, match=r"--only 8: no such video in --data_dir .*7\.mp4, which has 7"):
+        find_videos(str(tmp_path / "7.mp4"), "8")
+
+
+def test_some_of_nothing_is_nothing():
+    assert ["".join(evenly_spread(items, 3)) for items in ("", "ab", "abcde")] == ["", "ab", "ace"]
 
 
 def test_names_that_no_terminal_can_show_become_text(tmp_path):

@@ -368,7 +368,7 @@ def bucket(tmp_path, monkeypatch):
 
         return call
 
-    for name in ["isdir", "listdir", "stat", "copy", "read_bytes"]:
+    for name in ["isdir", "listdir", "stat", "BlobFile", "read_bytes"]:
         monkeypatch.setattr(blobfile, name, translated(getattr(blobfile, name)))
     real_walk = translated(blobfile.walk)
 
@@ -400,6 +400,14 @@ def test_remote_videos(bucket, tmp_path):
     smaller = [files.fingerprint(path) for path in found]
     for a, b, c in zip(before, later, smaller, strict=True):
         assert a != b and b != c
+
+
+def test_fetching_gives_signs_of_life(bucket):
+    (bucket / "a.mkv").write_bytes(bytes(3 << 20))  # no video, which is noticed when it is there
+    ticks = []
+    with pytest.raises(InputError, match=r"gs://bucket/a\.mkv: cannot be opened"):
+        next(read_frames("gs://bucket/a.mkv", tick=lambda: ticks.append(1)))
+    assert len(ticks) == 3
 
 
 def test_remote_failures_name_the_address(bucket):

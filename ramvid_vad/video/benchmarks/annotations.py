@@ -12,23 +12,13 @@ from ramvid_vad.video.benchmarks.matlab import read_variable
 from ramvid_vad.video.benchmarks.model import Labels, Size
 from ramvid_vad.video.decoding.pictures import read_samples
 from ramvid_vad.video.files import list_frames
-from ramvid_vad.video.names import natural_key, refuse_ambiguous
+from ramvid_vad.video.names import refuse_ambiguous
+from ramvid_vad.video.truth.labels import as_labels
 
 Ranges = list[tuple[int, int]]
 """First and last abnormal frame, both counted from 1 and both included."""
 
 MAX_SIZE_DIFFERENCE = 16
-
-
-def as_labels(values: np.ndarray, where: object) -> np.ndarray:
-    """Any array of zeros and ones as uint8 (frames,); InputError: other values or shapes."""
-    values = np.asarray(values)
-    if values.size != max(values.shape, default=0):
-        raise InputError(f"{where}: labels have shape {values.shape}; expected one number per frame")
-    values = values.reshape(-1)
-    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
-        raise InputError(f"{where}: labels must be 0 (normal) or 1 (abnormal), found {_sample(values)}")
-    return values.astype(np.uint8)
 
 
 def load_array(path: str | Path) -> np.ndarray:
@@ -104,7 +94,7 @@ def labels_from_ranges(
 
 def labels_from_concatenation(path: str | Path, names: Sequence[str], lengths: Mapping[str, int]) -> Labels:
     """One array with the frames of all test videos end to end, as frame_labels_ped2.npy of Park et al. (CVPR 2020)."""
-    values = as_labels(load_array(path), path)
+    values = as_labels(load_array(path), str(path))
     unknown = [name for name in names if name not in lengths]
     if unknown:
         raise InputError(f"{path}: cannot be cut into videos, the length of video {unknown[0]} is not known")
@@ -168,12 +158,3 @@ def fit_mask(mask: np.ndarray, size: Size, where: object) -> np.ndarray:
     height, width = (min(a, b) for a, b in zip(mask.shape, size, strict=True))
     fitted[:height, :width] = mask[:height, :width]
     return fitted
-
-
-def by_name(paths: Sequence[Path]) -> list[Path]:
-    """Paths in the natural order of their names."""
-    return sorted(paths, key=lambda path: natural_key(path.name))
-
-
-def _sample(values: np.ndarray) -> str:
-    return ", ".join(map(str, np.unique(values)[:4])) if values.dtype.kind in "biuf" else str(values.dtype)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.benchmarks.catalogue import BENCHMARKS
 from ramvid_vad.video.names import in_order
-from ramvid_vad.video.truth.labels import is_label_file, parse_labels
+from ramvid_vad.video.truth.labels import is_label_file, label_bytes, parse_labels
 
 
 class LabelSetName(NamedTuple):
@@ -46,11 +46,9 @@ def _digest(folder: str) -> str:
         return ""
     digest = hashlib.sha256()
     for path in in_order([os.path.join(folder, file) for file in os.listdir(folder)]):
-        if not is_label_file(path):
-            continue
-        with open(path, "rb") as content:
-            try:
-                digest.update(parse_labels(content.read(), path).tobytes())
-            except InputError:  # it is read again, and complained about, if it is that of a video
-                return ""
+        try:
+            if is_label_file(path):
+                digest.update(parse_labels(label_bytes(path), path).tobytes())
+        except InputError:  # it is read again, and complained about, if it is that of a video
+            return ""
     return digest.hexdigest()

@@ -11,7 +11,7 @@ from ramvid_vad.video.benchmarks import annotations
 from ramvid_vad.video.benchmarks.model import Benchmark, Found, Labels, LabelSource, MaskReader
 from ramvid_vad.video.benchmarks.tree import Tree
 from ramvid_vad.video.names import in_order
-from ramvid_vad.video.truth.labels import is_label_file, parse_labels
+from ramvid_vad.video.truth.labels import is_label_file, label_bytes, parse_labels
 from ramvid_vad.video.truth.masks import load_masks, load_tracks
 
 # The first that exists is taken; original videos before frames that someone extracted from them.
@@ -56,8 +56,7 @@ def common_labels(benchmark: Benchmark, tree: Tree) -> list[LabelSource]:
     per_video = default if len(benchmark.label_sets) < 2 else "unidentified"
     sources = []
     for path in tree.named_files(*(f"{alias}.mat" for alias in benchmark.aliases)):
-        read = partial(_read_ranges, annotations.matlab_ranges, path)
-        sources.append(LabelSource(default, [str(path)], read))
+        sources.append(range_labels(default, path, annotations.matlab_ranges))
     for path in _concatenations(benchmark, tree):
         sources.append(LabelSource(default, [str(path)], partial(annotations.labels_from_concatenation, path)))
     for pattern in ("test_frame_mask", "labels", "labels_*", "frame_level_gt"):
@@ -83,20 +82,16 @@ def _concatenations(benchmark: Benchmark, tree: Tree) -> list[Path]:
     return tree.named_files(*patterns)
 
 
-def _read_ranges(
-    parse: Callable[[Path], list[annotations.Ranges]], path: Path, names: Sequence[str], lengths: Mapping[str, int]
-) -> Labels:
-    return annotations.labels_from_ranges(parse(path), names, lengths, path)
-
-
 def range_labels(label_set: str, path: Path, parse: Callable[[Path], list[annotations.Ranges]]) -> LabelSource:
     """Labels of all videos as ranges in one file."""
-    return LabelSource(label_set, [str(path)], partial(_read_ranges, parse, path))
+    return LabelSource(
+        label_set, [str(path)], lambda names, lengths: annotations.labels_from_ranges(parse(path), names, lengths, path)
+    )
 
 
 def read_label_file(path: Path, frames: int) -> np.ndarray:
     """Labels of one video: an array or text, one 0 or 1 per frame."""
-    return parse_labels(path.read_bytes(), str(path), frames)
+    return parse_labels(label_bytes(str(path)), str(path), frames)
 
 
 def per_video_labels(

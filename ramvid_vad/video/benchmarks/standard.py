@@ -8,15 +8,15 @@ files end to end as evaluation results name them (``files_sha256``), and of each
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.files import sha256_of
+from ramvid_vad.runtime.files import sha256_of, work_folder
 from ramvid_vad.video.benchmarks.check import Checked, agreement
 from ramvid_vad.video.benchmarks.model import Benchmark, Found, MaskReader, Size, labels_digest
 from ramvid_vad.video.files import list_frames
@@ -26,18 +26,26 @@ SCHEMA = 1
 INFO = "dataset.json"
 
 
-def read_info(folder: str | Path) -> dict[str, Any] | None:
-    """The dataset.json of a prepared folder, None where there is none."""
-    path = Path(folder) / INFO
-    if not path.is_file():
-        return None
+def free_place(out: str) -> Path:
+    """Where ``--out`` is to stand; the folder above is made. InputError: it is not empty, or cannot be there."""
+    target = Path(os.path.realpath(out))
+    with _writing(out):
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InputError(f"--out {out}: exists and is not empty; name another folder or remove it")
+        target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+@contextmanager
+def _writing(out: str) -> Iterator[None]:
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error}); prepare the data set again") from None
-    if not isinstance(info, dict) or info.get("schema") != SCHEMA:
-        raise InputError(f"{path}: not of schema {SCHEMA}; prepare the data set again")
-    return info
+        yield
+    except OSError as error:  # of copies and links the second name is the one that is made
+        where = error.filename2 or error.filename or out
+        raise InputError(
+            f"--out {out}: {where}: {error.strerror or error}; free or grant space there, name another folder, or give "
+            "--place copy where links are not possible"
+        ) from error
 
 
 def write_standard(
@@ -51,31 +59,15 @@ def write_standard(
 ) -> dict[str, Any]:
     """Write ``out``, which appears only when all of it is there. link: videos as symbolic links, else copied.
 
-    Returns what dataset.json holds. InputError: ``out`` is not empty, masks that do not fit the frames or say the
-    opposite of the labels.
+    Returns what dataset.json holds. InputError: ``out`` is not empty or cannot be written, masks that do not fit the
+    frames or say the opposite of the labels.
     """
-    target = Path(os.path.abspath(out))
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"--out {out}: exists and is not empty; name another folder or remove it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
-    try:
-        info = _write(benchmark, found, checked, Path(os.path.abspath(source)), work, link, say)
-        (work / INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-        work.chmod(0o777 & ~_umask())
-        if target.exists():
-            target.rmdir()
-        work.rename(target)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+    target = free_place(out)
+    with _writing(out), work_folder(str(target.parent)) as work:
+        info = _write(benchmark, found, checked, Path(os.path.abspath(source)), Path(work), link, say)
+        Path(work, INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+        os.rename(work, target)
     return info
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _write(

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.finding import SYSTEM
+from ramvid_vad.video.finding import COMPANIONS, SYSTEM, walk
 from ramvid_vad.video.names import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, natural_key
 
 
@@ -18,13 +18,10 @@ class Tree:
         if not top.is_dir():
             raise InputError(f"--source {source}: no such folder")
         self.source = source
-        self.files: dict[Path, list[str]] = {}
-        seen = set()
-        for folder, below, names in os.walk(top, followlinks=True):
-            seen.add(os.path.realpath(folder))
-            below[:] = sorted(name for name in below if not name.startswith(".") and name.lower() not in SYSTEM)
-            below[:] = [name for name in below if os.path.realpath(os.path.join(folder, name)) not in seen]
-            self.files[Path(folder)] = sorted((name for name in names if not name.startswith(".")), key=natural_key)
+        self.files = {
+            Path(folder): sorted((name for name in names if not name.startswith(".")), key=natural_key)
+            for folder, names in walk(str(top), lambda name: name[0] != "." and name.lower() not in SYSTEM)
+        }
 
     def folder(self, *patterns: str) -> Path | None:
         """The folder whose path ends with the first pattern that any matches (``training/frames``; case is ignored).
@@ -62,7 +59,10 @@ class Tree:
         return sorted((path for path in self.files if _ends_with(path, pattern)), key=lambda p: natural_key(str(p)))
 
     def videos(self, folder: Path | None) -> dict[str, str]:
-        """Videos directly in a folder: own name -> video file, or folder that directly holds pictures."""
+        """Videos directly in a folder: own name -> video file, or folder that directly holds pictures.
+
+        InputError: two of one name; one that lies deeper, as nobody should believe that it was looked at.
+        """
         if folder is None:
             return {}
         found: dict[str, str] = {}
@@ -70,8 +70,18 @@ class Tree:
             if Path(name).suffix.lower() in VIDEO_EXTENSIONS:
                 _add(found, Path(name).stem, folder / name)
         for path, names in self.files.items():
-            if path.parent == folder and any(Path(name).suffix.lower() in IMAGE_EXTENSIONS for name in names):
+            below = path.relative_to(folder).parts if folder in path.parents else ()
+            endings = {Path(name).suffix.lower() for name in names}
+            films, pictures = endings & VIDEO_EXTENSIONS, endings & IMAGE_EXTENSIONS
+            if len(below) == 1 and pictures and not films:
                 _add(found, path.name, path)
+            elif not below or found.get(below[0]) == str(folder / below[0]):
+                continue  # elsewhere, or below frames
+            elif films or (pictures and not any(map(COMPANIONS.fullmatch, below))):
+                raise InputError(
+                    f"{path}: its videos or frames do not lie directly in {folder}, where they are looked for; move "
+                    "them up into it, or away"
+                )
         return {name: found[name] for name in sorted(found, key=natural_key)}
 
 

@@ -10,6 +10,7 @@ HARMLESS = (
     "mmco: unref short failure",  # a reference picture that is no longer needed was cut away
     "low_delay flag set incorrectly",  # a wrong flag in the header, put right
     "unable to decode APP fields",  # notes beside the picture
+    *(f"{what} EXIF" for what in ("error decoding", "invalid TIFF header in", "not enough bytes remaining in")),
     "Header packet passed to frame decoder",  # the headers of the next part of a chained Ogg file
 )
 """How messages of FFmpeg begin that it calls errors although every picture is right."""

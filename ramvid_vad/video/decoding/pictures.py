@@ -1,14 +1,16 @@
 """Picture files -> arrays, upright; and the eight orientations that EXIF and a video's display matrix know."""
 
 import io
+import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.video.decoding.damage import MAX_PIXELS, REMEDY, Damage, errors_said, reason, too_large
+from ramvid_vad.video.decoding.damage import HARMLESS, MAX_PIXELS, REMEDY, Damage, errors_said, reason, too_large
 from ramvid_vad.video.files import open_bytes
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ _FORMATS = ["BMP", "DIB", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"]
 _EXIF_ORIENTATION = 0x0112
 # TIFF 6.0, section 8, and Adobe's technical note on deflate
 _COMPRESSION, _DEFLATE, _PHOTOMETRIC, _STRIPS, _TILES = 259, (8, 32946), 262, (273, 279), (324, 325)
+# ISO/IEC 15444-1: an enumerated colour space, sRGB (I.5.3.3); the first two markers (A.4.1, A.5.1)
+_SRGB, _SIZE = b"colr\x01\0\0\0\0\0\x10", b"\xff\x4f\xff\x51"
 # EXIF 2.32, 4.6.4 A: (exchange rows and columns, then mirror left-right, then upside down)
 _EXIF = {
     1: (False, False, False),
@@ -113,14 +117,22 @@ def _decode_jpeg(data: bytes) -> None:
             return
         except (av.FFmpegError, ValueError) as error:
             failure = error
-    if failure or said:
-        raise Damage(f"damaged ({said[0][1] if said else reason(failure)})")
+    texts = [text for _, text in said if not text.startswith(HARMLESS)]
+    if failure or texts:
+        raise Damage(f"damaged ({texts[0] if texts else reason(failure)})")
+
+
+def _orientation(image: "Image.Image") -> int | None:
+    """That of its EXIF, a note beside the picture; None: there is none, or it is damaged."""
+    with suppress(SyntaxError, struct.error):
+        return image.getexif().get(_EXIF_ORIENTATION)
+    return None
 
 
 def _upright_samples(image: "Image.Image", data: bytes, rgb: bool) -> np.ndarray:
-    stored_as = _raw_mode(image)  # known until the samples are loaded
+    deep = _is_deep_colour(image, data)  # known until the samples are loaded
     # TIFF pictures, and these alone, are turned by Pillow and OpenCV
-    turned = 1 if image.format == "TIFF" else image.getexif().get(_EXIF_ORIENTATION)
+    turned = 1 if image.format == "TIFF" else _orientation(image)
     if image.mode == "F":
         raise Damage("floating-point samples have no fixed scale; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
@@ -128,7 +140,7 @@ def _upright_samples(image: "Image.Image", data: bytes, rgb: bool) -> np.ndarray
         if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:  # MinIsWhite
             samples = np.iinfo(samples.dtype).max - samples
         samples = np.repeat(samples, 3, axis=-1) if rgb else samples
-    elif "16" in stored_as:  # Pillow would keep the upper 8 bits, where 12 bits in use leave 16 levels
+    elif deep:  # Pillow would keep the upper 8 bits, where 12 bits in use leave 16 levels
         image.load()  # its checks for damage
         samples = _with_16_bits(data)
     elif image.has_transparency_data:
@@ -154,7 +166,10 @@ def _with_16_bits(data: bytes) -> np.ndarray:
     return cv2.cvtColor(samples, cv2.COLOR_BGR2RGB if samples.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
 
 
-def _raw_mode(image: "Image.Image") -> str:
-    """How the samples lie in the file, e.g. "RGB;16B"."""
+def _is_deep_colour(image: "Image.Image", data: bytes) -> bool:
+    """Whether a picture that is to be loaded has 9 to 16 bits per colour, and OpenCV reads them."""
+    if image.format == "JPEG2000":  # what is no sRGB comes out of OpenCV in other colours
+        return _SRGB in data and 8 <= data[data.index(_SIZE) + 42] & 0x7F < 16  # bits of the first component, less 1
     arguments = image.tile[0].args if image.tile else ""
-    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+    raw_mode, *more = arguments if isinstance(arguments, tuple) else (arguments,)
+    return "16" in str(raw_mode) or (image.format == "PPM" and more > [255])  # "RGB;16B"; "RGB" and the largest value

@@ -38,10 +38,11 @@ EMPTY_PICTURES = {"mpeg4": 16, "msmpeg4v3": 16}
 """Codecs with placeholder packets for "same picture again", and their largest size in bytes."""
 
 
-def pictures(local: str, note: Callable[[str], None]) -> Iterator[Any]:
+def pictures(local: str, note: Callable[[str], None], tick: Callable[[], object] = lambda: None) -> Iterator[Any]:
     """Decoded pictures (av.VideoFrame) of a local file; Damage where one is missing or damaged.
 
-    note: is told, in a few words, what a healthy file holds that is not shown.
+    note: is told, in a few words, what a healthy file holds that is not shown.  tick: called now and then while it is
+    looked through before the first picture.
     """
     if not os.path.isfile(local):
         raise Damage("neither a file nor a folder" if os.path.exists(local) else "does not exist")
@@ -49,9 +50,9 @@ def pictures(local: str, note: Callable[[str], None]) -> Iterator[Any]:
         raise Damage("an empty file (0 bytes)")
     if wrong := structural_damage(local):
         raise Damage(wrong)
-    container, said = _open(local)
+    container, said = open_video(local)
     with container:
-        stream = container.streams[_choose_stream(container, local, said, note)]
+        stream = container.streams[choose_stream(container, local, said, note, tick)]
         stream.codec_context.options = {"err_detect": "crccheck", "max_pixels": str(MAX_PIXELS)}
         stream.codec_context.thread_count = 1
         watch = _Watch(container, stream, said)
@@ -66,8 +67,11 @@ def pictures(local: str, note: Callable[[str], None]) -> Iterator[Any]:
             note(line)
 
 
-def _open(local: str) -> tuple[Any, list[Message]]:
-    """The container of a local file, opened without following anything that it refers to, and the errors meanwhile."""
+def open_video(local: str) -> tuple[Any, list[Message]]:
+    """The container of a local file, opened without following anything that it refers to, and the errors meanwhile.
+
+    Damage: it cannot be opened.
+    """
     import av
 
     with errors_said() as said:
@@ -89,8 +93,18 @@ def _open(local: str) -> tuple[Any, list[Message]]:
     return container, said
 
 
-def _choose_stream(container, local: str, said: list[Message], note: Callable[[str], None]) -> int:
-    """The index of the video stream to read: the largest picture among those with most packets, covers left out."""
+def choose_stream(
+    container,
+    local: str,
+    said: list[Message],
+    note: Callable[[str], None] = lambda line: None,
+    tick: Callable[[], object] = lambda: None,
+) -> int:
+    """The index of the video stream to read: the largest picture among those with most packets, covers left out.
+
+    said: the errors while it was opened.  Where there are several the whole file is read for it, and tick called for
+    each packet.  Damage: there is none.
+    """
     from av.stream import Disposition
 
     found = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -105,7 +119,7 @@ def _choose_stream(container, local: str, said: list[Message], note: Callable[[s
         raise Damage(f"no valid picture size in its header ({said[0][1] if said else 'none given'})")
     best = sized[0]
     if len(sized) > 1:
-        packets = _count_packets(local, [stream.index for stream in sized])
+        packets = _count_packets(local, [stream.index for stream in sized], tick)
         enough = [stream for stream in sized if 2 * packets[stream.index] >= max(packets.values(), default=0)]
         best = max(enough, key=lambda s: (s.codec_context.width * s.codec_context.height, packets[s.index], -s.index))
         others = ", ".join(_describe(stream, packets) for stream in sized if stream is not best)
@@ -117,15 +131,16 @@ def _choose_stream(container, local: str, said: list[Message], note: Callable[[s
     return best.index
 
 
-def _count_packets(local: str, streams: list[int]) -> Counter:
+def _count_packets(local: str, streams: list[int], tick: Callable[[], object]) -> Counter:
     """Packets of each of the streams; what is damaged shows when they are decoded."""
     import av
 
     counted = Counter()
-    with errors_said(), _open(local)[0] as container:
+    with errors_said(), open_video(local)[0] as container:
         try:
             for packet in container.demux([container.streams[index] for index in streams]):
                 counted[packet.stream_index] += packet.size > 0
+                tick()
         except av.FFmpegError:
             pass
     return counted

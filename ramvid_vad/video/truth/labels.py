@@ -43,7 +43,7 @@ def is_label_file(path: str) -> bool:
     hidden = any(part.startswith(".") or part.lower() in SYSTEM for part in path.split("/")[-2:])
     if hidden or not path.lower().endswith(EXTENSIONS):
         return False
-    return path.lower().endswith(".npy") or not is_prose(_bytes(path))
+    return path.lower().endswith(".npy") or not is_prose(label_bytes(path))
 
 
 def label_names(labels: str) -> list[str]:
@@ -75,7 +75,7 @@ def flat_file(labels: str, names: Sequence[str] = ()) -> str:
 
 def read_flat(path: str) -> Numbers:
     """What a file of all videos holds, not yet checked. InputError: it cannot be read."""
-    content = _bytes(path)
+    content = label_bytes(path)
     if path.lower().endswith((".txt", ".csv")):
         return read_numbers(content, path, "label")
     found = _load(content, path)
@@ -103,7 +103,7 @@ def read_labels(labels: str, names: Sequence[str], num_frames: Sequence[int] | N
             as_labels(by_video[name], f"{flat}: video {name!r}", n) for name, n in zip(names, lengths, strict=True)
         ]
         unused = [name for name in by_video if name not in set(names)]
-        return Labels(values, hashlib.sha256(_bytes(flat)).hexdigest(), in_order(unused))
+        return Labels(values, hashlib.sha256(label_bytes(flat)).hexdigest(), in_order(unused))
     present = _present(labels)
     values, digest = [], hashlib.sha256()
     for name, n in zip(names, lengths, strict=True):
@@ -114,7 +114,7 @@ def read_labels(labels: str, names: Sequence[str], num_frames: Sequence[int] | N
         if len(files) > 1:
             raise InputError(f"--labels {labels}: video {name!r} has {' and '.join(files)}: keep one of them")
         path = f"{labels.rstrip('/')}/{files[0]}"
-        content = _bytes(path)
+        content = label_bytes(path)
         values.append(parse_labels(content, path, n))
         digest.update(content)
     return Labels(values, digest.hexdigest(), in_order(list(present.keys() - set(names))))
@@ -156,9 +156,15 @@ def _present(labels_dir: str) -> dict[str, list[str]]:
     return found
 
 
-def _bytes(path: str) -> bytes:
-    with open_bytes(path) as file:
-        return file.read()
+def label_bytes(path: str) -> bytes:
+    """Content of a label file, local or remote. InputError: it cannot be read."""
+    try:
+        with open_bytes(path) as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); give access to it, repair the link or take it away"
+        ) from None
 
 
 def _load(content: bytes, path: str) -> np.ndarray | dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.text import decode_text, from_csv_cell, is_number
 from ramvid_vad.video.names import without_ending
 
+csv.field_size_limit(sys.maxsize)  # numbers between blanks are one field for csv, however many they are
 # headings of each column, without case, blanks, - and _; the first that a table has is taken
 HEADINGS = {
     "video": ("video", "videos", "videoname", "videofile", "file", "filename", "clip", "name"),

@@ -43,6 +43,19 @@ def test_every_kind_is_read(tmp_path, file, content):
     np.testing.assert_array_equal(values, LABELS)
 
 
+def test_a_long_video_on_one_line(tmp_path):
+    """More characters than Python's csv allows a field by default."""
+    write(tmp_path, "01.txt", "0 1 " * 40_000)
+    assert read_labels(str(tmp_path), ["01"], [80_000]).values[0].sum() == 40_000
+
+
+@pytest.mark.parametrize("ending", ["npy", "txt"])
+def test_a_broken_link_is_one_line(tmp_path, ending):
+    (tmp_path / f"01.{ending}").symlink_to(tmp_path / "none")
+    with pytest.raises(InputError, match=rf"01\.{ending}: cannot be read \(No such file"):
+        read_labels(str(tmp_path), ["01"], [5])
+
+
 def test_names_choose_files_and_order(tmp_path):
     write(tmp_path, "scene/03.npy", np.ones(2, np.uint8))
     path = write(tmp_path, "03.txt", "0 0 0")

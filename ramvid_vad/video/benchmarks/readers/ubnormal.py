@@ -70,7 +70,7 @@ def _find_annotations(benchmark: Benchmark, tree: Tree, found: Found) -> None:
         files_read = [str(path) for path in tracks.values()]
         found.labels.append(LabelSource("official", files_read, partial(_labels_from_tracks, tracks)))
     for name, path in tracks.items():
-        maps = annotations.by_name([path.parent / file for file in tree.files[path.parent] if file.endswith("_gt.png")])
+        maps = [path.parent / file for file in tree.files[path.parent] if file.endswith("_gt.png")]
         if maps:
             found.masks[name] = partial(_masks, name, path, maps)
             found.tracks[name] = partial(_boxes, name, path, maps)
