@@ -35,6 +35,8 @@ COMMAND_SECTIONS = {
 
 # commands that keep nothing of what they had done when stopped
 BEGIN_AGAIN = ("fit", "vad_eval", "select_recipe", "export")
+DRY_RUNS = ("video_train", "video_sample", "watch")
+"""Those that answer ``--dry_run`` themselves; of the others the resolved options are printed, and nothing is done."""
 
 
 def parse_command(description: str, sections: Sequence[str], argv: Sequence[str] | None = None) -> RunOptions:
@@ -109,7 +111,11 @@ def run_command(
     with unfailing_output():
         try:
             with ending():
-                command(parse_command(description or name, COMMAND_SECTIONS[name], argv))
+                parsed = parse_command(description or name, COMMAND_SECTIONS[name], argv)
+                if parsed.dry_run and name not in DRY_RUNS:
+                    print(parsed.as_yaml())
+                else:
+                    command(parsed)
         except (InputError, RunError) as error:
             words = sys.argv[1:] if argv is None else argv
             addresses = [each for word in words for each in (word, *word.split()) if "://" in each]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command, run_command
 from ramvid_vad.commands.evaluate import evaluate
@@ -211,6 +212,12 @@ def test_ramvid_readme_lines_run_verbatim(name, capsys):
     shown = capsys.readouterr().out
     assert "anchors: random" in shown
     assert "max_num_mask_frames: 4" in shown
+
+
+def test_a_dry_run_of_the_demo_draws_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run_command("demo", None, lambda parsed: pytest.fail("it ran"), ["--dry_run", "--scene_seed", "3"])
+    assert yaml.safe_load(capsys.readouterr().out)["demo"]["scene_seed"] == 3 and not list(tmp_path.iterdir())
 
 
 def test_what_dry_run_prints_is_a_config(tmp_path, capsys):

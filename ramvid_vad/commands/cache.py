@@ -14,9 +14,6 @@ def cache(parsed: RunOptions) -> None:
     """List the entries, or remove all of them or those above the limit, and say how much is left."""
     options = parsed.cache
     folder = cache_folder(options.cache_dir)
-    if parsed.dry_run:
-        print(parsed.as_yaml())
-        return
     if options.action == "list":
         for entry in entries(folder):
             used = time.strftime("%Y-%m-%d", time.localtime(entry.used))

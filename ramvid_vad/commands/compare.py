@@ -44,9 +44,6 @@ def compare(run: RunOptions) -> None:
     anything is done, if the folders or names cannot be.
     """
     options = run.compare
-    if run.dry_run:
-        print(run.as_yaml())
-        return
     for name in ("data_dir", "labels", "normal_dir", "out_dir"):
         if not getattr(options, name):
             raise InputError(f"--{name}: give the folder")

@@ -23,9 +23,6 @@ from ramvid_vad.runtime.logger import result_dir
 def evaluate(parsed: RunOptions) -> None:
     """Evaluate as the parsed options say, print the table and write the files."""
     options = parsed.eval
-    if parsed.dry_run:
-        print(parsed.as_yaml())
-        return
     if sum(map(bool, (options.scores, options.detector, options.reconstructions or options.nulls_only))) > 1:
         given = "scores" if options.scores else "detector"
         raise InputError(f"--{given}: give one of --scores, --detector, --reconstructions and --nulls_only True")

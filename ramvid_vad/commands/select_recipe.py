@@ -46,9 +46,6 @@ def select_recipe(run: RunOptions) -> None:
     other clips; the mean is over clips, then kinds. Prints and writes all that it tried. InputError: no run, no videos.
     """
     options = run.select
-    if run.dry_run:
-        print(run.as_yaml())
-        return
     for name in ("run", "normal"):
         if not getattr(options, name):
             raise InputError(f"--{name}: give the folder")

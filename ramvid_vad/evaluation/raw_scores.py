@@ -95,10 +95,3 @@ def _from_neighbours(scores: np.ndarray) -> np.ndarray:
     """NaN (n,) filled in by straight lines between the finite scores around them."""
     known = np.flatnonzero(np.isfinite(scores))
     return np.interp(np.arange(len(scores)), known, scores[known]) if len(known) else np.zeros(len(scores))
-
-
-def ticking(frames: Iterator[np.ndarray], tick: Callable[[int], Any]) -> Iterator[np.ndarray]:
-    """The same frames; ``tick(1)`` after each."""
-    for frame in frames:
-        yield frame
-        tick(1)

@@ -14,9 +14,6 @@ from ramvid_vad.options import RunOptions
 def fit(run: RunOptions) -> None:
     """Fit a detector and its alarm on normal video and save them, or take more normal video into a camera."""
     options = run.fit
-    if run.dry_run:
-        print(run.as_yaml())
-        return
     if not (options.normal or options.add):
         raise InputError("which normal video? ramvid-vad fit FOLDER_OR_FILE --out camera/")
     if not options.out:

@@ -32,9 +32,6 @@ def score(run: RunOptions) -> None:
     A damaged video does not keep the others from being scored. InputError: at the end, if there was one.
     """
     options = run.score
-    if run.dry_run:
-        print(run.as_yaml())
-        return
     if not options.input:
         raise InputError("which video? ramvid-vad score FILE_OR_FOLDER --model camera/")
     if not options.model:

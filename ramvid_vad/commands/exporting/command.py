@@ -13,9 +13,6 @@ from ramvid_vad.runtime.logger import result_dir
 def export(run: RunOptions) -> None:
     """Write features.onnx, denoiser.onnx and onnx.json, each network checked against PyTorch."""
     options = run.export
-    if run.dry_run:
-        print(run.as_yaml())
-        return
     if not options.model:
         raise InputError("which detector? ramvid-vad export camera/ --onnx")
     if not options.onnx:

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 
 from ramvid_vad.evaluation.provenance import code, frames_sha256
-from ramvid_vad.evaluation.raw_scores import ticking
 from ramvid_vad.evaluation.report.pictures import FrameSource, VideoFrames, boxes, brightest, residual_image
 from ramvid_vad.evaluation.report.plots import MODEL
 from ramvid_vad.evaluation.report.wording import row_key
@@ -21,7 +20,7 @@ from ramvid_vad.evaluation.results import Evaluation
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.metrics import video_auc
 from ramvid_vad.runtime.files import sha256_of
-from ramvid_vad.runtime.progress import progress_bar
+from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.video.writer import video_comment, write_video
 
 FPS = 10.0  # where the frame rate of the videos is not known
@@ -55,7 +54,7 @@ def render_videos(
             if video_comment(path) == made_from:
                 bar.update(scene.length)
             else:
-                write_video(path, ticking(scene.frames(), bar.update), fps or FPS, CRF, made_from)
+                write_video(path, counted(scene.frames(), bar.update), fps or FPS, CRF, made_from)
             paths.append(path)
     return paths
 

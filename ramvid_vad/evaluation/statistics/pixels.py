@@ -148,7 +148,7 @@ class PixelCurve:
         fpr = np.concatenate([[0.0], np.cumsum(normal[::-1]) / num_normal])
         pro = np.concatenate([[0.0], np.cumsum(weight[::-1]) / self.regions])
         pixels = num_normal + num_anomalous
-        return PixelMetrics(auc, _area(fpr, pro, fpr_limit), pixels, num_anomalous, self.regions, bound)
+        return PixelMetrics(auc, area(fpr, pro, fpr_limit) / fpr_limit, pixels, num_anomalous, self.regions, bound)
 
 
 def _cells(size: tuple[int, int], target: tuple[int, int], keep_aspect: bool) -> np.ndarray:
@@ -166,10 +166,7 @@ def _sortable(scores: np.ndarray) -> np.ndarray:
     return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
 
 
-def _area(x: np.ndarray, y: np.ndarray, limit: float) -> float:
-    """Area under the line through (x, y), x ascending, from 0 to ``limit``, as a share of ``limit``."""
-    inside = int(np.searchsorted(x, limit, "right"))
-    if inside < len(x):
-        part = (limit - x[inside - 1]) / (x[inside] - x[inside - 1])
-        x, y = np.append(x[:inside], limit), np.append(y[:inside], y[inside - 1] + part * (y[inside] - y[inside - 1]))
-    return float(np.trapezoid(y, x) / limit)
+def area(x: np.ndarray, y: np.ndarray, limit: float) -> float:
+    """Under the line through (x, y), x ascending from 0, from 0 to ``limit``; beyond its end the last y holds."""
+    inside = x <= limit
+    return float(np.trapezoid(np.append(y[inside], np.interp(limit, x, y)), np.append(x[inside], limit)))

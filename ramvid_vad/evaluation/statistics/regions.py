@@ -11,21 +11,16 @@ from typing import NamedTuple
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation.statistics.pixels import area
 from ramvid_vad.video.cache import crop_box
 from ramvid_vad.video.truth.masks import pairwise_iou
 
 
 class RegionMetrics(NamedTuple):
-    """Areas in [0, 1] (nan: undefined, no ground-truth region at all) and the curves they are the areas of.
-
-    fpr: false-positive regions per frame, ascending from 0, cut at 1; rbdr, tbdr: share of regions and of tracks found.
-    """
+    """Areas in [0, 1]; nan: undefined, no ground-truth region at all."""
 
     rbdc: float
     tbdc: float
-    fpr: np.ndarray
-    rbdr: np.ndarray
-    tbdr: np.ndarray
 
 
 def scale_boxes(
@@ -76,8 +71,7 @@ def region_metrics(
     if not np.isfinite(found[:, 5]).all():
         raise InputError("a detection has a score that is not finite")
     if not len(truth):
-        nothing = np.zeros(0)
-        return RegionMetrics(float("nan"), float("nan"), nothing, nothing, nothing)
+        return RegionMetrics(float("nan"), float("nan"))
 
     score = found[:, 5]
     region_score, is_false = _match(found[:, :5], truth[:, 1:], score, iou)
@@ -87,8 +81,7 @@ def region_metrics(
     fpr = np.concatenate([[0.0], _count_at_least(score[is_false], thresholds) / offsets[-1]])
     rbdr = np.concatenate([[0.0], _count_at_least(region_score, thresholds) / len(region_score)])
     tbdr = np.concatenate([[0.0], _count_at_least(track_score, thresholds) / len(track_score)])
-    fpr, rbdr, tbdr = _cut(fpr, rbdr, tbdr)
-    return RegionMetrics(float(np.trapezoid(rbdr, fpr)), float(np.trapezoid(tbdr, fpr)), fpr, rbdr, tbdr)
+    return RegionMetrics(area(fpr, rbdr, 1.0), area(fpr, tbdr, 1.0))
 
 
 def _stack(parts: Sequence[np.ndarray], offsets: np.ndarray, column: int, name: str) -> np.ndarray:
@@ -144,18 +137,3 @@ def _track_scores(track: np.ndarray, region_score: np.ndarray, alpha: float) -> 
 def _count_at_least(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """How many values are >= each threshold."""
     return len(values) - np.searchsorted(np.sort(values), thresholds, "left")
-
-
-def _cut(fpr: np.ndarray, rbdr: np.ndarray, tbdr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The curves over [0, 1]: interpolated at 1, or held up to 1."""
-    inside = fpr <= 1
-    if inside.all():
-        return np.append(fpr, 1.0), np.append(rbdr, rbdr[-1]), np.append(tbdr, tbdr[-1])
-    last = int(inside.sum())  # first point beyond 1
-    part = (1 - fpr[last - 1]) / (fpr[last] - fpr[last - 1])
-    ends = [rate[last - 1] + part * (rate[last] - rate[last - 1]) for rate in (rbdr, tbdr)]
-    return (
-        np.append(fpr[:last], 1.0),
-        np.append(rbdr[:last], ends[0]),
-        np.append(tbdr[:last], ends[1]),
-    )
