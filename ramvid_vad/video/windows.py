@@ -47,7 +47,7 @@ def window_anchors(start: int, anchors: np.ndarray, num_frames: int) -> np.ndarr
     """Which positions the model is given in one window, bool (T,): the anchors but for mirror images of scored frames.
 
     Whoever sees a copy of the frame that it is to generate can hand it back, whatever it shows. Where no anchor would
-    be left, in videos of very few frames, all stay.
+    be left, all stay: in videos of very few frames, and by prediction for the first frames, which nothing precedes.
     """
     given = anchors & ~copies(start, anchors, num_frames)
     return given if given.any() else anchors
