@@ -1,5 +1,6 @@
 """``study_features.py``: the study of the feature diffusion paper: range of noise, starting level, threshold."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -38,9 +39,6 @@ def study_features(run: RunOptions) -> None:
     InputError: nothing there, features of different lengths, one class in the labels.
     """
     options = run.feature_study
-    if run.dry_run:
-        print(run.as_yaml())
-        return
     for name in ("train", "test", "labels"):
         if not getattr(options, name):
             raise InputError(f"--{name}: give the folder")
@@ -57,10 +55,9 @@ def study_features(run: RunOptions) -> None:
     labels = np.concatenate(truth)
     if len(np.unique(labels)) < 2:
         raise InputError(f"--labels {options.labels}: all frames are {'ab' if labels.all() else ''}normal: no AUC")
-    clips = {name: len(each) for name, (_, each) in train.items()}
-    claim_folder(
-        out, {"train": clips} | {name: getattr(options, name) for name in ("features", "minutes", "seed")}, "a study"
-    )
+    known = {"train": {name: len(each) for name, (_, each) in train.items()}}
+    known["train_vectors"] = hashlib.sha256(vectors.tobytes()).hexdigest()
+    claim_folder(out, known | {name: getattr(options, name) for name in ("features", "minutes", "seed")}, "a study")
     rows = []
     for p_mean, p_std in product(p_means, p_stds):
         work = os.path.join(out, f"mean{p_mean:g}_std{p_std:g}")

@@ -12,6 +12,7 @@ from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.script_util import create_diffusion, create_model
 from ramvid_vad.training.data import training_data
 from ramvid_vad.training.quarantine import report
+from ramvid_vad.training.resume import find_resumed
 from ramvid_vad.training.run import run_training
 
 # options of network, diffusion and anchors that RaMViD does not have
@@ -45,8 +46,9 @@ def train(parsed: RunOptions) -> bool:
     options = parsed.train
     join_ranks(parsed)
     logger = Logger(options.log_dir, tensorboard=options.tensorboard)
+    resumed = find_resumed(parsed, logger)  # before hours of decoding: it refuses what cannot go on
     data = training_data(parsed, logger)
-    loop = run_training(parsed, data, logger, mixer_note(parsed))
+    loop = run_training(parsed, data, logger, mixer_note(parsed), resumed)
     report(data.left_out, logger.log)
     spent = 0 < 60 * options.max_minutes <= loop.seconds
     for line in after_training(parsed, loop.step, loop.stop.name, logger.dir, spent):
@@ -75,6 +77,10 @@ def checked(parsed: RunOptions) -> RunOptions:
         for name in ("learn_sigma", "use_kl"):  # the likelihood of 8-bit values
             if getattr(parsed.diffusion, name):
                 raise InputError(f"--{name} True: needs --space pixels")
+    if options.held_out:  # its loss is the plain one, of a network that is told no class
+        for section, name in ((parsed.diffusion, "use_kl"), (parsed.model, "class_cond")):
+            if getattr(section, name):
+                raise InputError(f"--held_out {options.held_out}: not with --{name} True: leave out one of them")
     scale = parsed.model.scale_time_dim
     if scale and scale != video.seq_len:
         raise InputError(f"--scale_time_dim {scale} must equal --seq_len {video.seq_len}, or be 0")

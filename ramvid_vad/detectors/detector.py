@@ -223,6 +223,11 @@ def folder_for(folder: str, name: str) -> str:
     return os.path.join(folder, scene)
 
 
+def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Those whose names begin so, without it."""
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
 def gathered(
     scored: Iterable[FrameScore], maps: bool, fps: float, tick: Callable[[int], Any] = lambda frames: None
 ) -> Scores:

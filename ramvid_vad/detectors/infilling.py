@@ -119,7 +119,7 @@ class Infilling(Detector):
         run = with_anchor_kind(run_of_recipe("full", ("model", "diffusion", "video", "anchors", "space", "train")))
         run = run.but("train", log_dir=work, max_minutes=minutes, seed=seed)
         logger = Logger(work)
-        keep_to(work, learning, held_out)
+        keep_to(work, learning, held_out, seed=seed)
         loop = run_training(run, clips_data(run, learning, held_out, logger), logger)
         logger.close()
         if loop.stop:

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -33,7 +33,9 @@ def train_network(
     minutes: float,
     folder: str,
     lr: float,
+    weight_decay: float = 0.01,
     held_out: Callable[[], float] | None = None,
+    compared: Mapping[str, float] | None = None,
     seed: int = 0,
     save_every_minutes: float = 5.0,
     progress: bool = True,
@@ -42,11 +44,12 @@ def train_network(
 
     step: the loss () of one step, a pure function of the network and of the random numbers it is given, which depend on
     ``seed`` and the step's number alone.  lr: at the start; it falls to 0 as a cosine over ``minutes``.  held_out: the
-    loss on normal video that is not trained on, for the log.  The network ends in evaluation mode.
-    InputError: checkpoints of another network, or the folder cannot be written.  RunError: the loss is not finite.
-    KeyboardInterrupt: a signal ended it, after a checkpoint.
+    loss on normal video that is not trained on, for the log.  compared: figures to compare it with, for the log's first
+    line.  The network ends in evaluation mode.
+    InputError: checkpoints of another network, a damaged log, or the folder cannot be written.  RunError: the loss is
+    not finite.  KeyboardInterrupt: a signal ended it, after a checkpoint.
     """
-    optimizer = torch.optim.AdamW(network.parameters(), lr=lr)
+    optimizer = torch.optim.AdamW(network.named_parameters(), lr=lr, weight_decay=weight_decay)
     try:
         os.makedirs(folder, exist_ok=True)
         number, seconds, lines = _resume(network, optimizer, folder)
@@ -74,20 +77,12 @@ def train_network(
                 bar.update(spent)
                 if seconds >= budget or stop or seconds - saved >= 60 * save_every_minutes:
                     saved = seconds
-                    lines.append(_line(network, number, seconds, losses, held_out))
+                    known = {} if lines else dict(compared or {})
+                    lines.append(_line(network, number, seconds, losses, held_out) | known)
                     losses = []
                     # before the checkpoint, which is never without its line: who goes on drops lines beyond it
                     write_text(os.path.join(folder, LOG), "".join(f"{json.dumps(line)}\n" for line in lines))
-                    save_checkpoint(
-                        folder,
-                        number,
-                        network.state_dict(),
-                        {},
-                        optimizer,
-                        {"seconds": seconds},
-                        {},
-                        named_parameters=network.named_parameters(),
-                    )
+                    save_checkpoint(folder, number, network.state_dict(), {}, optimizer, {"seconds": seconds}, {})
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error}): give another folder, or free space") from None
     network.eval()
@@ -101,7 +96,7 @@ def seconds_at_steps(folder: str) -> dict[int, float]:
     {}: there is none, or no folder."""
     if not os.path.exists(os.path.join(folder, LOG)):
         return {}
-    seconds = {line["step"]: float(line["seconds"]) for line in _log(folder)}
+    seconds = {line["step"]: line["seconds"] for line in _log(folder)}
     return {step: seconds[step] for step in steps_in(folder) if step in seconds}
 
 
@@ -115,8 +110,16 @@ def restore_step(network: nn.Module, folder: str, step: int) -> None:
 
 
 def _log(folder: str) -> list[dict[str, float]]:
-    with open(os.path.join(folder, LOG), encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    """InputError: missing or damaged."""
+    path = os.path.join(folder, LOG)
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file]
+        if not all(math.isfinite(line["step"] + line["seconds"]) for line in lines):
+            raise ValueError("not finite")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: missing or damaged ({error}): give another folder") from None
+    return lines
 
 
 def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, folder: str) -> tuple[int, float, list[dict]]:
@@ -127,7 +130,7 @@ def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, folder: str) -
     loaded = load_checkpoint(found, ema_rates=())
     try:
         network.load_state_dict(loaded.model)
-        restore_optimizer(optimizer, network.named_parameters(), loaded.optimizer or {})
+        restore_optimizer(optimizer, None, loaded.optimizer or {})
         seconds = float(loaded.extra["seconds"])
     except (RuntimeError, KeyError, ValueError, TypeError):
         raise InputError(f"{folder}: its checkpoints are of another network: give another folder") from None

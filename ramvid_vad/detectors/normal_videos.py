@@ -1,4 +1,4 @@
-"""A training goes on with the normal videos that it was begun with, or not at all."""
+"""A training goes on with the normal videos and the settings that it was begun with, or not at all."""
 
 import hashlib
 import json
@@ -7,22 +7,36 @@ from collections.abc import Sequence
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import write_text
-from ramvid_vad.video.files import fingerprint
+from ramvid_vad.training.data import _sizes
 from ramvid_vad.video.reader import Clip
 
 
-def keep_to(work: str, learning: Sequence[Clip], held_out: Sequence[Clip]) -> None:
-    """Note which videos a run was begun with. InputError: it goes on, and with others."""
+def keep_to(work: str, learning: Sequence[Clip], held_out: Sequence[Clip], **settings: int | str) -> None:
+    """Note which videos, and which of its settings by name, a run was begun with: what its checkpoints do not tell.
+
+    A copy of the videos elsewhere is the same videos. InputError: the run goes on, and with others.
+    """
     path = os.path.join(work, "normal_videos.json")
-    states = {str(clip): repr(fingerprint(clip.path)[1:]) for clip in (*learning, *held_out)}
-    now = {name: hashlib.sha256(state.encode()).hexdigest()[:16] for name, state in states.items()}
+    videos = {"learning": [_state(clip) for clip in learning], "held_out": [_state(clip) for clip in held_out]}
     try:
         os.makedirs(work, exist_ok=True)
         if not os.path.exists(path):
-            write_text(path, json.dumps(now, indent=1) + "\n")
+            write_text(path, json.dumps(videos | settings, indent=1) + "\n")
         with open(path, encoding="utf-8") as file:
-            before = json.load(file)
-    except (OSError, ValueError) as error:
+            before = dict(json.load(file))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: cannot be written and read ({error}): give another folder, or free space") from None
-    if before != now:
+    if any(before.get(part) != clips for part, clips in videos.items()):
         raise InputError(f"{work}: the training there was begun with other normal videos: give another --out folder")
+    for name, value in settings.items():
+        if before.get(name) != value:
+            raise InputError(
+                f"{work}: the training there was begun with {name} {before.get(name)!r}, not {value!r}: keep it, or "
+                "give another --out folder"
+            )
+
+
+def _state(clip: Clip) -> list[str | int | None]:
+    """Name, digest of the sizes of its file or frames, first frame and end."""
+    sizes = hashlib.sha256(json.dumps(_sizes(clip.path)).encode()).hexdigest()[:16]
+    return [os.path.basename(clip.path.rstrip("/")), sizes, clip.first, clip.end]

@@ -86,7 +86,7 @@ class FeatureStudyOptions:
         choices=("space", "files", "r3d_18", "mc3_18", "r2plus1d_18"),
     )
     feature_weights: str = option("", "local file of the video backbone's weights")
-    p_means: str = option("-1.5,-0.5,0.5", "means of log sigma in training, vectors having deviation 1")
+    p_means: str = option("-1.5,-0.5,0.5", "means of log sigma, vectors having deviation 1; if below 0: --p_means=-1,0")
     p_stds: str = option("0.6,1.2", "deviations of log sigma in training")
     ks: str = option("0.1,0.3,0.5,0.7,1", "thresholds: mean + k standard deviations of the test errors")
     minutes: float = option(2.0, "training of each pair of mean and deviation", unit="minutes", above=0)

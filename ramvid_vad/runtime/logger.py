@@ -69,9 +69,9 @@ class Logger:
             return
         path = os.path.join(self.dir, "progress.jsonl")
         try:
-            self._replace("options.json", json.dumps(options, indent=1) + "\n")
+            write_text(os.path.join(self.dir, "options.json"), json.dumps(options, indent=1) + "\n")
             if os.path.exists(path):
-                self._replace("progress.jsonl", "".join(_lines_until(path, resumed_step)))
+                write_text(path, "".join(_lines_until(path, resumed_step)))
             if self._tensorboard:
                 from torch.utils.tensorboard import SummaryWriter
 
@@ -120,12 +120,16 @@ class Logger:
                         self._events.add_scalar(key, value, step)
                 self._events.flush()
             except OSError as error:
+                self._events = None  # it would raise the same error for ever
                 self._report(error)
 
     def close(self) -> None:
         """End the TensorBoard files; the others are complete after every line."""
         if self._events is not None:
-            self._events.close()
+            try:
+                self._events.close()
+            except OSError as error:
+                self._report(error)
 
     def _append(self, name: str, text: str) -> None:
         """Add whole lines; what fits only in part is taken back."""
@@ -141,9 +145,6 @@ class Logger:
             self._report(error)
         else:
             self._failed = False
-
-    def _replace(self, name: str, text: str) -> None:
-        write_text(os.path.join(self.dir, name), text)
 
     def _report(self, error: OSError) -> None:
         if not self._failed:

@@ -27,11 +27,14 @@ class EncodedVideos:
     """Maps of videos in one space, each encoded once.
 
     It stands where a FrameCache stands for pixels: ``frames(path)`` and ``model_input``.
+    An object sees each video in the state it had when first asked for, or encoded.
     """
 
     def __init__(self, cache_dir: str, space: FeatureSpace):
         self.cache_dir, self.space = os.path.abspath(cache_dir), space
         self._files = RowFiles("<f2", (space.channels, *space.grid))
+        self._space = space.fingerprint  # hashes all of the space
+        self._entries: dict[str, str] = {}
 
     def frames(self, video: str | Clip, tick: Callable[[int], Any] = lambda frames: None) -> np.ndarray:
         """All maps of a video or clip, float16 (n, C, h, w), memory-mapped and read-only; the whole video is encoded
@@ -41,14 +44,13 @@ class EncodedVideos:
         """
         if isinstance(video, Clip):
             return self.frames(video.path, tick)[video.first : video.end]
-        entry = self.entry(video)
-        if not self._files.is_whole(entry):
+        if not self.is_there(video):
             self.build(video, tick)
-            if not self._files.is_whole(entry):
+            if not self.is_there(video):
                 raise InputError(
                     f"cache directory {self.cache_dir}: gives back other bytes than were written; choose another disk"
                 )
-        return self._files.read(entry)
+        return self._files.read(self.entry(video))
 
     def is_there(self, path: str) -> bool:
         """Whether a video is encoded already."""
@@ -56,8 +58,10 @@ class EncodedVideos:
 
     def entry(self, path: str) -> str:
         """The cache file of a video, whether or not it exists."""
-        key = json.dumps([VERSION, fingerprint(path), self.space.fingerprint])
-        return os.path.join(self.cache_dir, file_name(path, key))
+        if path not in self._entries:
+            key = json.dumps([VERSION, fingerprint(path), self._space])
+            self._entries[path] = os.path.join(self.cache_dir, file_name(path, key))
+        return self._entries[path]
 
     def build(self, path: str, tick: Callable[[int], Any] = lambda frames: None) -> int:
         """Encode a video into its entry and return the number of frames. tick: called with 1 per frame."""
@@ -70,6 +74,7 @@ class EncodedVideos:
         try:
             os.makedirs(self.cache_dir, exist_ok=True)
             clear_abandoned(self.cache_dir)
+            self._entries.pop(path, None)  # the video may have changed since
             return self._files.write(self.entry(path), rows())
         except OSError as error:
             raise InputError(

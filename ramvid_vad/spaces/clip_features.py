@@ -90,7 +90,7 @@ def windows(items: Iterable[T], length: int, stride: int) -> Iterator[tuple[int,
     held: list[T] = []
     count, done = 0, 0  # items seen; the end of the last window
     for item in items:
-        held = [*held[-(length - 1) :], item] if length > 1 else [item]
+        held = [*held, item][-length:]
         count += 1
         if len(held) == length and (count - length) % stride == 0:
             yield count - length, held

@@ -11,11 +11,14 @@ from ramvid_vad.spaces.features import FeatureSpace
 
 
 def save_space(space: FeatureSpace, path: str) -> None:
-    """Write one .safetensors file, whole or not at all. OSError: it could not be written."""
+    """Write one .safetensors file, whole or not at all. InputError: it cannot be written."""
     about = {"space": json.dumps({"name": space.name, "settings": space.settings()}, sort_keys=True)}
     tensors = {name: tensor.contiguous() for name, tensor in space.tensors().items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=about)
+    try:
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata=about)
+    except (OSError, SafetensorError) as error:  # the second: what safetensors makes of a full disk
+        raise InputError(f"{path}: cannot be written ({error}); free or grant space there") from error
 
 
 def load_space(path: str, **here: str) -> FeatureSpace:

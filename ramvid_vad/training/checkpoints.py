@@ -147,11 +147,6 @@ def step_of(source: Checkpoint | str) -> int:
     return source.step if isinstance(source, Checkpoint) else _model_step(os.path.basename(source)) or 0
 
 
-def newest_step(log_dir: str) -> int:
-    """The step of the newest manifest by its name, verified or not; -1: there is none."""
-    return max(steps_in(log_dir), default=-1)
-
-
 def is_here(checkpoint: Checkpoint) -> bool:
     """Has this process the same generation under that path? By the manifest, which holds all checksums, and the files'
     sizes: for ranks that go on from what rank 0 has verified."""

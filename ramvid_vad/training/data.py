@@ -25,7 +25,7 @@ from ramvid_vad.training.checkpoints import steps_in
 from ramvid_vad.training.held_out import some_windows
 from ramvid_vad.training.loop import Batches
 from ramvid_vad.training.quarantine import decode_or_leave_out
-from ramvid_vad.video.cache_folder import MAPS
+from ramvid_vad.video.cache_folder import IN_USE, MAPS, remove
 from ramvid_vad.video.datasets import VideoWindows, to_float, training_batches
 from ramvid_vad.video.decoding.frame_rate import about_how_many
 from ramvid_vad.video.files import fingerprint
@@ -59,7 +59,14 @@ def training_data(parsed: RunOptions, logger: Logger) -> TrainingData:
     def decode(paths: list[str], failures: dict[str, str] | None) -> None:
         prefetch(cache, paths, workers=workers, timeout=timeout, failures=failures)
 
-    read = read_all if parsed.space.space == "features" else decode
+    def read_new(paths: list[str], failures: dict[str, str] | None) -> None:
+        space = os.path.join(logger.dir, SPACE_FILE)
+        if os.path.exists(space):  # the run goes on
+            maps = _maps(parsed, load_space(space, weights=parsed.space.backbone_weights))
+            paths = [path for path in paths if not _was_read(maps, path)]
+        read_all(paths, failures)
+
+    read = read_new if parsed.space.space == "features" else decode
     left_out = processes.from_rank_0(
         lambda: decode_or_leave_out(read, video.data_dir, found, logger.dir, options.max_damaged_share, logger.warn)
     )
@@ -170,14 +177,29 @@ def _check_begun(path: str, now: dict[str, Any]) -> None:
 
 def read_all(paths: Sequence[str], failures: dict[str, str] | None) -> None:
     """Read every frame of every video. failures: damaged videos are noted there; None: the first is an InputError."""
-    for path in paths:
-        try:
-            for _ in read_frames(path):
-                pass
-        except InputError as error:
-            if failures is None:
-                raise
-            failures[path] = str(error)
+    if not paths:
+        return
+    with progress_bar("reading", "frame", sum(map(about_how_many, paths)) or None) as bar:
+        for path in paths:
+            try:
+                for _ in read_frames(path):
+                    bar.update()
+            except InputError as error:
+                if failures is None:
+                    raise
+                failures[path] = str(error)
+
+
+def _maps(parsed: RunOptions, space: FeatureSpace) -> EncodedVideos:
+    return EncodedVideos(os.path.join(cache_folder(parsed.video.cache_dir), MAPS), space)
+
+
+def _was_read(maps: EncodedVideos, path: str) -> bool:
+    """Whether the video, as it is now, was read to its end: only then its maps came into their place."""
+    try:
+        return os.path.exists(maps.entry(path))
+    except InputError:  # reading it says what is wrong with it
+        return False
 
 
 def encoded_videos(
@@ -225,14 +247,19 @@ def encoded_videos(
         raise InputError(
             f"--space_channels {options.space_channels}: {path} has {kept}: use that, or another --log_dir"
         )
-    cache = EncodedVideos(os.path.join(cache_folder(parsed.video.cache_dir), MAPS), space)
+    cache = _maps(parsed, space)
 
     def encode() -> None:
         paths = dict.fromkeys(clip.path for clip in [*clips, *kept_back])
         lacking = [path for path in paths if not cache.is_there(path)]
+        if not lacking:
+            return
         with progress_bar("encoding", "frame", sum(map(about_how_many, lacking)) or None) as bar:
             for path in lacking:
                 cache.frames(path, bar.update)
+        if parsed.video.cache_limit:
+            own, limit = {cache.entry(path) for path in paths}, parsed.video.cache_limit * 1e9
+            remove(os.path.dirname(cache.cache_dir), limit, keep=own, unused_for=IN_USE)
 
     processes.from_rank_0(encode)
     shape = f"{space.groups} on {space.grid[0]} x {space.grid[1]} cells"

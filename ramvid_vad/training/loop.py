@@ -20,11 +20,11 @@ from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.runtime.randomness import StepNoise, stream
-from ramvid_vad.runtime.signals import Stop, finishing
+from ramvid_vad.runtime.signals import finishing
 from ramvid_vad.training.checkpoints import Loaded, save_checkpoint
 from ramvid_vad.training.ema import EMA
 from ramvid_vad.training.held_out import HeldOut
-from ramvid_vad.training.nonfinite import dump
+from ramvid_vad.training.nonfinite import advice, dump
 from ramvid_vad.training.optimizer_state import restore_optimizer
 from ramvid_vad.training.schedules import TIMESTEP_SAMPLERS, LossScale, global_norm, learning_rate
 
@@ -62,9 +62,8 @@ class TrainLoop:
         self.precision, self.exclude_conditional = precision, exclude_conditional
         self.logger, self.config, self.names = logger, config, names
         self.channels, self.held_out = channels, held_out
-        self.seconds = (
-            resumed.extra.get("seconds", 0.0) if resumed is not None else 0.0
-        )  # of training, earlier runs too
+        # of training, earlier runs too
+        self.seconds = resumed.extra.get("seconds", 0.0) if resumed is not None else 0.0
         self.device = processes.dev()
         self.model = model.to(self.device).train()
         self.optimizer = torch.optim.AdamW(
@@ -93,7 +92,6 @@ class TrainLoop:
         self.skipped = 0  # steps in a row, up to now
         self.saved = self.start = self.step
         self._keep()
-        self.stop = Stop()
 
     def run(self) -> int:
         """Train, log and save; a signal or a limit of time or steps ends it after a whole step, with a checkpoint.
@@ -101,7 +99,7 @@ class TrainLoop:
         A checkpoint is of the last step that was not skipped: a run that goes on meets the skipped ones again, with the
         same numbers, and counts them again. RunError: the run has diverged, or its last checkpoint cannot be saved.
         """
-        options, before = self.options, self.seconds
+        options, before, logged = self.options, self.seconds, self.step
         started = last_log = time.monotonic()
         batches = self.batches(self.step)
         with (
@@ -119,10 +117,11 @@ class TrainLoop:
                 bar.update()
                 if self.step % options.log_interval == 0:
                     now = time.monotonic()
-                    self._log(rate, options.log_interval / (now - last_log))
-                    last_log = now
+                    self._log(rate, (self.step - logged) / (now - last_log))
+                    last_log, logged = now, self.step
                 if self.step % options.save_interval == 0 and self.step != self._last_step():
                     self._save()
+            self.stop.name = next(filter(None, processes.all_gather_object(self.stop.name)), "")  # whoever heard it
             if not self._save(last=True):
                 raise RunError(f"the last checkpoint, of step {self.good}, could not be saved: see the warning above")
             if self.skipped:
@@ -218,7 +217,7 @@ class TrainLoop:
         seen = dump(self.logger.dir, self.step, about | figures)
         raise RunError(
             f"{self.skipped} steps in a row had a loss or gradient that is not finite; {seen}; "
-            "try a lower --lr or --precision bf16"
+            f"{advice(self.precision, self.saved == self.good > 0)}"
         )
 
     def _log(self, rate: float, steps_per_second: float) -> None:
@@ -233,7 +232,6 @@ class TrainLoop:
             for kind, loss in self.held_out.losses(self._call_network, self.diffusion).items():
                 self.logger.logkv(f"held_out_{kind}", loss)
             self.model.train()
-        self.logger.logkv("step", self.step)
         self.logger.logkv("lr", rate)
         self.logger.logkv("steps_per_second", steps_per_second)
         if self.scale.growth:
@@ -279,11 +277,12 @@ class TrainLoop:
     def _end_while_skipping(self) -> None:
         """fp16 skips a step now and then, when its scale has grown too far; any other run that ends so has failed."""
         line = f"the last {self.skipped} steps were skipped: their loss or gradient was not finite"
+        advised = advice(self.precision, self.good > 0)
         if self.good == self.start:
-            raise RunError(f"{line}, and so nothing was learned; try a lower --lr or --precision bf16")
+            raise RunError(f"{line}, and so nothing was learned; {advised}")
         line = f"{line}; the checkpoint is of step {self.good}"
         if not self.scale.growth:
-            raise RunError(f"{line}; go on from there with a lower --lr")
+            raise RunError(f"{line}; {advised}")
         self.logger.warn(line)
 
     def _resume(self, resumed: Loaded) -> None:

@@ -1,4 +1,4 @@
-"""What a run saw of its last bad step, written down before it ends."""
+"""What a run saw of its last bad step, written down before it ends, and what may help."""
 
 import json
 import math
@@ -18,6 +18,15 @@ def dump(folder: str, step: int, content: dict[str, Any]) -> str:
     except OSError as error:
         return f"{path} could not be written ({error.strerror}): {json.dumps(_legal(content))}"
     return f"see {path} (and those of the other ranks)" if processes.world_size() > 1 else f"see {path}"
+
+
+def advice(precision: str, saved: bool) -> str:
+    """What to try, in words. saved: whether the newest checkpoint is of the step before the bad ones: whoever goes on
+    from there meets the same numbers at every rate."""
+    change = "a lower --lr" + (" or --precision bf16" if precision != "bf16" else "")
+    if saved:
+        return f"begin from an earlier checkpoint (--resume_checkpoint FILE --log_dir NEW), or anew, with {change}"
+    return f"try {change}"
 
 
 def _legal(value: Any) -> Any:

@@ -17,8 +17,8 @@ from ramvid_vad.training.checkpoints import (
     find_latest,
     is_here,
     load_checkpoint,
-    newest_step,
     step_of,
+    steps_in,
 )
 
 MAY_CHANGE = (  # of the options of training, when a run goes on; docs/reliability.md lists them
@@ -44,12 +44,13 @@ def find_resumed(run: RunOptions, logger: Logger) -> Loaded | None:
     """The checkpoint to go on from: the file that was given, or the newest valid one in the log directory if that is
     further: then the same command was killed and goes on. Rank 0 looks and verifies the checksums for all.
 
-    InputError: it is of another architecture; or of this log directory, and the run was begun with other options.
+    InputError: it is of another architecture; or of this log directory, and the run was begun with other options; or
+    given for another one, which its step would end at once.
     """
     given, rates = run.train.resume_checkpoint, [each.strip() for each in run.train.ema_rate.split(",") if each.strip()]
     source = processes.from_rank_0(lambda: _to_go_on_from(given, logger))
     here = is_here(source) if isinstance(source, Checkpoint) else source is None or _size(source)
-    if not processes.agree((newest_step(logger.dir), here)):
+    if not processes.agree((max(steps_in(logger.dir), default=-1), here)):
         where = logger.dir if source is None or isinstance(source, Checkpoint) else f"{logger.dir} or {source}"
         raise InputError(f"{where}: the ranks find different checkpoints there: it must be a shared folder")
     if source is None:
@@ -61,6 +62,10 @@ def find_resumed(run: RunOptions, logger: Logger) -> Loaded | None:
     same = os.path.realpath(folder) == os.path.realpath(logger.dir)
     if not same:
         resumed.extra.pop("seconds", None)  # of --max_minutes: those were another run's
+        for name in ("max_steps", "lr_anneal_steps"):
+            limit = getattr(run.train, name)
+            if 0 < limit <= resumed.step and not steps_in(logger.dir):  # it would end at once, without a checkpoint
+                raise InputError(f"--{name} {limit}: the checkpoint given is of step {resumed.step} already: give more")
     now = run_config(run)
     if "ema_warmup" not in run.given:
         del now["train"]["ema_warmup"]  # the run's own, see ``warms_up``

@@ -1,6 +1,7 @@
 """One training run from its options and data: network, diffusion, what it goes on from, and the loop."""
 
 from dataclasses import replace
+from types import EllipsisType
 
 import torch
 
@@ -10,17 +11,24 @@ from ramvid_vad.options import RunOptions
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.logger import Logger
 from ramvid_vad.script_util import create_diffusion, create_model
+from ramvid_vad.training.checkpoints import Loaded
 from ramvid_vad.training.data import TrainingData
 from ramvid_vad.training.held_out import HeldOut
 from ramvid_vad.training.loop import TrainLoop
 from ramvid_vad.training.resume import find_resumed, run_config, warms_up
 
 
-def run_training(parsed: RunOptions, data: TrainingData, logger: Logger, note: str = "") -> TrainLoop:
+def run_training(
+    parsed: RunOptions,
+    data: TrainingData,
+    logger: Logger,
+    note: str = "",
+    resumed: Loaded | EllipsisType | None = ...,
+) -> TrainLoop:
     """Train until the options or a signal say stop, going on from the newest checkpoint of the log directory.
 
-    note: a line for the log.  InputError: the log directory holds another run.  RunError: it has diverged, or its last
-    checkpoint cannot be saved.
+    note: a line for the log.  resumed: what ``find_resumed`` has found, where it was asked already.
+    InputError: the log directory holds another run.  RunError: it has diverged, or its last checkpoint cannot be saved.
     """
     options = parsed.train
     # one for all ranks, whatever processors they have
@@ -43,7 +51,8 @@ def run_training(parsed: RunOptions, data: TrainingData, logger: Logger, note: s
     if data.held_out is not None:
         held_out = HeldOut(data.held_out.to(processes.dev()), pattern, groups, options.seed)
 
-    resumed = find_resumed(parsed, logger)
+    if resumed is ...:
+        resumed = find_resumed(parsed, logger)
     if "ema_warmup" not in parsed.given and not warms_up(resumed):
         parsed = parsed.but("train", ema_warmup=False)
         options = parsed.train

@@ -43,9 +43,6 @@ class UniformTimesteps:
         t = [int(stream(self.seed, "timestep", step, sample).integers(self.num_timesteps)) for sample in samples]
         return torch.tensor(t), torch.ones(len(t))
 
-    def update(self, timestep: int, loss: float) -> None:
-        """One sample's loss, on whatever rank; nothing to learn from it here."""
-
     def state(self) -> Any:
         """What a checkpoint must keep, JSON."""
         return None
@@ -74,6 +71,7 @@ class SecondMomentTimesteps(UniformTimesteps):
         return torch.tensor(t), torch.from_numpy(1 / (self.num_timesteps * p[t])).float()
 
     def update(self, timestep: int, loss: float) -> None:
+        """One sample's loss, on whatever rank."""
         self.history[timestep] = [*self.history[timestep], loss][-self.HISTORY :]
 
     def state(self) -> Any:

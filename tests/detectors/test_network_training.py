@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ import torch
 from ramvid_vad.detectors import network_training as module
 from ramvid_vad.detectors.network_training import LOG, train_network
 from ramvid_vad.errors import InputError, RunError
+from ramvid_vad.runtime import signals
+from ramvid_vad.runtime.signals import Terminated
 
 
 class Clock:
@@ -48,10 +53,12 @@ def fitted(network, folder, *, rates=None, drawn=None, **settings):
 
 
 def test_it_learns_and_keeps_every_generation(tmp_path):
-    network = fitted(line(), tmp_path, lr=0.2, held_out=lambda: 7.5, save_every_minutes=20 / 60)
+    compared = {"chance": 9.5}
+    network = fitted(line(), tmp_path, lr=0.2, held_out=lambda: 7.5, compared=compared, save_every_minutes=20 / 60)
     np.testing.assert_allclose(network.weight.detach().numpy(), [[1, -1]], atol=0.1)
     lines = [json.loads(each) for each in (tmp_path / LOG).read_text().splitlines()]
     assert [each["step"] for each in lines] == [20, 40, 60] and {each["held_out"] for each in lines} == {7.5}
+    assert [each.get("chance") for each in lines] == [9.5, None, None]
     assert lines[2]["loss"] < lines[0]["loss"] / 10
     assert sorted(path.name for path in tmp_path.glob("checkpoint*")) == [
         f"checkpoint0000{n}.json" for n in (20, 40, 60)
@@ -60,15 +67,17 @@ def test_it_learns_and_keeps_every_generation(tmp_path):
 
 
 def test_the_rate_is_a_cosine_over_the_time(tmp_path, monkeypatch):
-    rates = []
+    rates, decays = [], set()
     real = torch.optim.AdamW.step
 
     def noted(self, *given, **more):
         rates.append(self.param_groups[0]["lr"])
+        decays.add(self.param_groups[0]["weight_decay"])
         return real(self, *given, **more)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", noted)
-    fitted(line(), tmp_path)
+    fitted(line(), tmp_path, weight_decay=0.25)
+    assert decays == {0.25}
     np.testing.assert_allclose(rates, [0.05 * (1 + math.cos(math.pi * i / 60)) for i in range(60)])
 
 
@@ -90,6 +99,40 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, monkeypat
     assert (tmp_path / "whole" / LOG).read_text() == (tmp_path / "parts" / LOG).read_text()
     again = fitted(line(), tmp_path / "parts", save_every_minutes=0.5)
     assert torch.equal(whole.weight, again.weight)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_a_signal_ends_it_after_a_checkpoint_from_which_it_goes_on(tmp_path, number, kind):
+    """It comes within the fifth step, long before a checkpoint is due, and is waited for there."""
+    whole = fitted(line(), tmp_path / "whole")
+    drawn = []
+
+    class Stopped(list):
+        def append(self, value):
+            super().append(value)
+            if len(self) == 5:
+                os.kill(os.getpid(), number)
+                while not signals._heard:  # another thread hears of it
+                    time.sleep(0.001)
+
+    with pytest.raises(kind, match="goes on from step 5") as raised:
+        fitted(line(), tmp_path / "parts", drawn=Stopped())
+    assert raised.type is kind and len((tmp_path / "parts" / LOG).read_text().splitlines()) == 1
+    again = fitted(line(), tmp_path / "parts", drawn=drawn)
+    assert len(drawn) == 55 and torch.equal(whole.weight, again.weight)
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"step": 60}', "3", '{"step": "60", "seconds": "60"}'])
+def test_a_damaged_log_is_one_line(tmp_path, text):
+    fitted(line(), tmp_path)
+    if text is None:
+        (tmp_path / LOG).unlink()
+    else:
+        (tmp_path / LOG).write_text(text)
+        with pytest.raises(InputError, match=r"training\.jsonl: missing or damaged"):
+            module.seconds_at_steps(str(tmp_path))
+    with pytest.raises(InputError, match=r"training\.jsonl: missing or damaged .*: give another folder"):
+        fitted(line(), tmp_path, minutes=2)
 
 
 def test_random_numbers_are_those_of_seed_and_step(tmp_path):

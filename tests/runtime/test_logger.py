@@ -169,6 +169,29 @@ def test_tensorboard(monkeypatch):
         Logger("run", tensorboard=True)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of TensorBoard's own thread
+def test_tensorboard_files_that_cannot_be_written_are_given_up_with_one_warning(tmp_path, capsys):
+    """Its writer keeps the first error and raises it at every call, the last one included."""
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    late = Logger("late", tensorboard=True)
+    late.start({})
+    log = Logger("run", tensorboard=True)
+    log.start({})
+    log.dumpkvs(1)
+    for folder in ("late", "run"):
+        os.rename(f"{folder}/tensorboard", f"{folder}/elsewhere")
+        (tmp_path / folder / "tensorboard").write_text("a file where the folder was")
+    late._events.add_scalar("loss", 1.0, 1)  # without a flush: the error comes with the end
+    late.close()
+    assert capsys.readouterr().err.count("WARNING: the log in late cannot be written") == 1
+    for step in (2, 3, 4):
+        log.logkv("loss", 1.0)
+        log.dumpkvs(step)
+    log.close()
+    assert capsys.readouterr().err.count("WARNING: the log in run cannot be written") == 1
+    assert [record["step"] for record in records(log)] == [1, 2, 3, 4]
+
+
 def test_tensorboard_is_not_imported_unless_asked_for():
     code = (
         "from ramvid_vad.runtime.logger import Logger; import sys\n"

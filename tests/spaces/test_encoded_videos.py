@@ -1,6 +1,7 @@
 """Encoded videos on disk."""
 
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.spaces import features as features_module
 from ramvid_vad.spaces.cache import EncodedVideos
 from ramvid_vad.spaces.features import FeatureSpace
+from ramvid_vad.spaces.stored import save_space
 from ramvid_vad.video import row_files
 
 
@@ -45,7 +47,22 @@ def test_another_space_or_another_video_has_another_entry(space, video, tmp_path
     before = cache.entry(video)
     assert before != other.entry(video)
     write_video(tmp_path / "01.mkv", texture(6, 40, 56))
-    assert cache.entry(video) != before
+    assert EncodedVideos(cache.cache_dir, space).entry(video) != before
+
+
+def test_a_video_that_is_touched_stays_what_it_was_until_it_is_encoded(space, video, tmp_path, monkeypatch):
+    cache = EncodedVideos(str(tmp_path / "cache"), space)
+    entry = cache.entry(video)
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureSpace, "fingerprint", property(lambda _: pytest.fail("the space is hashed again")))
+        assert len(cache.frames(video)) == 7 and cache.entry(video) == entry
+        os.utime(video, (1, 1))
+        patch.setattr(FeatureSpace, "encode", lambda *_: pytest.fail("encoded again"))
+        assert len(cache.frames(video)) == 7 and cache.entry(video) == entry
+    os.remove(entry)
+    row_files._mapped.cache_clear()
+    assert len(cache.frames(video)) == 7
+    assert cache.entry(video) == EncodedVideos(cache.cache_dir, space).entry(video) != entry
 
 
 def test_an_entry_that_is_not_what_was_written_is_made_again(space, video, tmp_path):
@@ -75,6 +92,21 @@ def test_a_folder_that_cannot_be_made_is_named(space, video, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cache directory .*file/cache: cannot be written"):
         EncodedVideos(str(tmp_path / "file" / "cache"), space).frames(video)
+
+
+def test_a_space_that_cannot_be_written_is_one_line(space, tmp_path):
+    """A limit on file size stands for the full disk."""
+    path = str(tmp_path / "space.safetensors")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        with pytest.raises(InputError, match=rf"{path}: cannot be written \(.*\); free or grant space there") as error:
+            save_space(space, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(error.value) and os.listdir(tmp_path) == ["01.mkv"]
+    with pytest.raises(InputError, match=r"none/space\.safetensors: cannot be written"):
+        save_space(space, str(tmp_path / "none" / "space.safetensors"))
 
 
 def test_windows_become_the_models_input():

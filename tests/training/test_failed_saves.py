@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ramvid_vad.runtime.files import temporary_beside
-from ramvid_vad.training.checkpoints import find_latest, load_checkpoint, newest_step, save_checkpoint
+from ramvid_vad.training.checkpoints import find_latest, load_checkpoint, save_checkpoint, steps_in
 from ramvid_vad.training.weights import save_weights
 
 
@@ -234,7 +234,7 @@ def test_sigkill_at_random_moments(tmp_path):
                 save(tmp_path, step, size=200_000)
 
         child, deadline = in_child(run), time.monotonic() + 60
-        while newest_step(str(tmp_path)) <= newest and time.monotonic() < deadline:
+        while max(steps_in(str(tmp_path)), default=-1) <= newest and time.monotonic() < deadline:
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.1))
         os.kill(child, signal.SIGKILL)

@@ -1,6 +1,7 @@
 """Training in the feature space by its command: space beside the checkpoints, resumed exactly, refused elsewhere."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -18,11 +19,13 @@ from ramvid_vad.options import TrainOptions
 from ramvid_vad.runtime.randomness import standard_normal
 from ramvid_vad.spaces import features as features_module
 from ramvid_vad.spaces.stored import load_space
+from ramvid_vad.training import data as train_data
 from ramvid_vad.training import loop as train_loop
 from ramvid_vad.training.held_out import HeldOut
 from ramvid_vad.training.schedules import learning_rate
 from ramvid_vad.training.weights import load_weights
 
+PIXELS = ["--space", "pixels", "--image_size", "32", "--anchors", "none"]
 MIXTURE = "none:1,motion_given_appearance:1,appearance_given_motion:1,prediction:1,infill:1,tube:1"
 
 
@@ -89,13 +92,27 @@ def test_the_log_tells_each_patterns_loss_and_that_of_held_out_video(videos, tmp
 def test_a_checkpoint_of_another_space_is_refused_in_one_line(videos, tmp_path):
     run(videos, tmp_path / "run", "--max_steps", "1")
     with pytest.raises(InputError, match=r"--space 'pixels': .*run was made with 'features'"):
-        run(
-            videos, tmp_path / "run", "--max_steps", "2", "--space", "pixels", "--image_size", "32", "--anchors", "none"
-        )
+        run(videos, tmp_path / "run", "--max_steps", "2", *PIXELS)
+    with pytest.raises(InputError, match=r"--space_channels 4: .*run was made with 3"):
+        run(videos, tmp_path / "run", "--max_steps", "2", "--space_channels", "4")
+    with pytest.raises(InputError, match=r"--backbone 'other': .*run was made with 'efficientnet_lite0'"):
+        run(videos, tmp_path / "run", "--max_steps", "2", "--backbone", "other")
+    for path in tmp_path.glob("run/*000001*"):  # all that a checkpoint is
+        path.unlink()
     with pytest.raises(InputError, match=r"--space_channels 4: .*space.safetensors has 3"):
         run(videos, tmp_path / "run", "--max_steps", "2", "--space_channels", "4")
     with pytest.raises(InputError, match=r"--backbone other: .*space.safetensors was fitted with efficientnet_lite0"):
         run(videos, tmp_path / "run", "--max_steps", "2", "--backbone", "other")
+
+
+def test_what_cannot_go_on_is_refused_before_anything_is_read_or_written(videos, tmp_path, monkeypatch):
+    run(videos, tmp_path / "run", "--max_steps", "1")
+    record = (tmp_path / "run" / "quarantine.json").read_bytes()
+    write_video(videos / "03.mkv", texture(10, 36, 52, speed=1, seed=9))
+    monkeypatch.setattr(train_data, "read_frames", lambda path: pytest.fail("a video is read"))
+    with pytest.raises(InputError, match=r"--seed 5 in place of 1: the run in .*run was begun otherwise"):
+        run(videos, tmp_path / "run", "--max_steps", "2", "--seed", "5")
+    assert (tmp_path / "run" / "quarantine.json").read_bytes() == record
 
 
 @pytest.mark.parametrize(
@@ -108,6 +125,8 @@ def test_a_checkpoint_of_another_space_is_refused_in_one_line(videos, tmp_path):
         (["--tube_cells", "3"], "--tube_cells '3': expected LEAST,MOST"),
         (["--held_out", "3"], "--held_out 3: leaves none of the 3 videos"),
         (["--space", "pixels"], "--anchors motion_given_appearance: the space has no group 'motion'"),
+        ([*PIXELS, "--held_out", "1", "--use_kl", "True"], "--held_out 1: not with --use_kl True"),
+        ([*PIXELS, "--held_out", "1", "--class_cond", "True"], "--held_out 1: not with --class_cond True"),
     ],
 )
 def test_what_does_not_fit_the_space_is_refused(videos, tmp_path, flags, message):
@@ -147,6 +166,9 @@ def test_a_run_from_the_weights_of_another_has_all_its_minutes(videos, tmp_path,
     (path,) = tmp_path.glob("first/checkpoint*2.json")
     monkeypatch.setattr(train_loop.TrainLoop, "_share_of_time", lambda loop: loop.seconds / 1e-9)
     flags = ["--seed", "7", "--resume_checkpoint", str(tmp_path / "first" / "model000002.safetensors")]
+    for limit in ("--max_steps", "--lr_anneal_steps"):
+        with pytest.raises(InputError, match=f"{limit} 2: the checkpoint given is of step 2 already: give more"):
+            run(videos, tmp_path / "second", limit, "2", *flags)
     run(videos, tmp_path / "second", "--max_steps", "4", "--max_minutes", "1", *flags)
     assert weights(tmp_path / "second", 3)
     assert path.exists()
@@ -157,6 +179,29 @@ def test_a_damaged_video_is_left_out(videos, tmp_path):
     (videos / "01.mkv").write_bytes(content[: len(content) // 2])
     run(videos, tmp_path / "run", "--max_steps", "1", "--max_damaged_share", "0.5")
     assert set(json.loads((tmp_path / "run" / "quarantine.json").read_text())["left_out"]) == {"01"}
+
+
+def test_a_run_that_goes_on_reads_and_encodes_what_changed_alone(videos, tmp_path, monkeypatch):
+    """And then makes room in the cache, if there is more than its limit; its own maps stay."""
+    seen, real = [], train_data.read_frames
+    monkeypatch.setattr(train_data, "read_frames", lambda path: seen.append(path[-6:]) or real(path))
+    monkeypatch.setattr(train_data, "IN_USE", 0)
+    run(videos, tmp_path / "run", "--max_steps", "1")
+    assert seen == ["00.mkv", "01.mkv", "02.mkv"]
+    maps = tmp_path / "cache" / "maps"
+    before = set(maps.iterdir())
+    (maps / f"another-{'0' * 40}.npy").write_bytes(bytes(100))
+    flags = ["--cache_limit", "1e-9"]
+    run(videos, tmp_path / "run", "--max_steps", "2", *flags)
+    assert len(seen) == 3 and len(set(maps.iterdir()) - before) == 1
+    os.utime(videos / "01.mkv", (1, 1))
+    run(videos, tmp_path / "run", "--max_steps", "3", *flags)
+    assert seen[3:] == ["01.mkv"]
+    after = set(maps.iterdir())
+    assert len(after) == 3 and len(after & before) == 2
+    (videos / "01.mkv").write_bytes(b"")
+    with pytest.raises(InputError, match=r"01\.mkv: an empty file"):
+        run(videos, tmp_path / "run", "--max_steps", "4", "--max_damaged_share", "0")
 
 
 def test_the_rate_falls_with_the_time_that_is_over():

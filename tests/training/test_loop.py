@@ -20,6 +20,7 @@ from ramvid_vad.training.loop import TrainLoop
 from ramvid_vad.training.schedules import LossScale, SecondMomentTimesteps, UniformTimesteps, learning_rate
 
 FRAMES = 6
+EARLIER = r"begin from an earlier checkpoint \(--resume_checkpoint FILE --log_dir NEW\), or anew, with a lower --lr"
 TINY = dict(
     image_size="8",
     num_channels=32,
@@ -156,9 +157,41 @@ def kept(folder):
 
 def test_skipped_steps_are_not_saved_and_push_no_good_checkpoint_out(tmp_path):
     loop = make_loop(tmp_path, poison={*range(3, 9)}, save_interval=1, keep_checkpoints=2, max_skipped_steps=6)
-    with pytest.raises(RunError, match="6 steps in a row"):
+    with pytest.raises(RunError, match=rf"6 steps in a row.*; {EARLIER}"):
         loop.run()
     assert kept(tmp_path) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("precision", "options", "says"),
+    [
+        ("fp32", dict(max_skipped_steps=2), "; try a lower --lr or --precision bf16$"),
+        ("bf16", dict(max_skipped_steps=2), "; try a lower --lr$"),
+        ("fp32", dict(max_steps=5), rf"the checkpoint is of step 3; {EARLIER} or --precision bf16$"),
+        ("bf16", dict(max_steps=5), rf"the checkpoint is of step 3; {EARLIER}$"),
+    ],
+)
+def test_what_is_advised_after_divergence_can_have_an_effect(tmp_path, precision, options, says):
+    loop = make_loop(tmp_path, poison={*range(3, 9)}, precision=precision, save_interval=5, **options)
+    with pytest.raises(RunError, match=says):
+        loop.run()
+
+
+def test_the_speed_is_that_of_the_steps_since_the_last_line(tmp_path, monkeypatch):
+    make_loop(tmp_path, max_steps=3).run()
+    loop = make_loop(tmp_path, tmp_path, max_steps=8, log_interval=4)
+    monkeypatch.setattr("ramvid_vad.training.loop.time.monotonic", lambda: 10.0 * loop.step)
+    loop.run()
+    lines = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["steps_per_second"]) for line in lines] == [(4, 0.1), (8, 0.1)]
+
+
+def test_the_signal_that_another_rank_heard_is_known_by_name(tmp_path, monkeypatch):
+    loop = make_loop(tmp_path, max_steps=9)
+    monkeypatch.setattr("ramvid_vad.training.loop.processes.any_true", lambda mine: mine or loop.step >= 2)
+    gather = "ramvid_vad.training.loop.processes.all_gather_object"
+    monkeypatch.setattr(gather, lambda mine: [mine, "SIGTERM"] if isinstance(mine, str) else [mine])
+    assert loop.run() == 2 and loop.stop.name == "SIGTERM"
 
 
 def test_a_save_that_comes_while_skipping_is_of_the_last_good_step(tmp_path):

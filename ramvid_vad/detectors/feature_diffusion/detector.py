@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ramvid_vad.detectors.detector import MINUTES, SEED, Detector, Scores, colour
+from ramvid_vad.detectors.detector import MINUTES, SEED, Detector, Scores, colour, under
 from ramvid_vad.detectors.feature_diffusion.model import VectorDiffusion
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
 from ramvid_vad.detectors.network_training import seconds_at_steps
@@ -54,11 +54,12 @@ class FeatureDiffusion(Detector):
     ) -> "FeatureDiffusion":
         """Train for ``minutes`` and set the scale on videos that were held out.
 
-        work: folder of the training, from which an interrupted call goes on.
-        InputError: too little video, packages of the frozen network missing, a folder begun with other videos.
+        work: folder of the training: of an interrupted call the training goes on, reading and encoding are done again.
+        InputError: too little video, packages of the frozen network missing, a folder begun with other videos or
+        another seed.
         """
         learning, held_out = cls._shares(normal, progress)
-        keep_to(work, learning, held_out)
+        keep_to(work, learning, held_out, seed=seed)
         space = FeatureSpace.fit(learning)
         source = PooledSpace(space)
         known = [_vectors(source, clip, TRAINING_STRIDE, progress)[1] for clip in learning]
@@ -125,14 +126,11 @@ class FeatureDiffusion(Detector):
 
     @classmethod
     def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "FeatureDiffusion":
-        def of(prefix: str) -> dict[str, torch.Tensor]:
-            return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-
         scales = saved_scales(settings["log_scales"])
         if set(scales) != {PART}:
             raise ValueError(f"scales of {sorted(scales)}")
-        space = FeatureSpace(**settings["space"], **of("space."))
-        model = VectorDiffusion.restore(settings, of("model."))
+        space = FeatureSpace(**settings["space"], **under("space.", tensors))
+        model = VectorDiffusion.restore(settings, under("model.", tensors))
         return cls(space, model, scales, [str(name) for name in settings["held_out"]])
 
 

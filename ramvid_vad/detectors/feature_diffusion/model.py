@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ramvid_vad.detectors.detector import under
 from ramvid_vad.detectors.feature_diffusion.lms import sample_lms
 from ramvid_vad.detectors.feature_diffusion.network import FeatureDenoiser
 from ramvid_vad.detectors.feature_diffusion.preconditioning import (
@@ -69,7 +70,7 @@ class VectorDiffusion:
         """Train on vectors (n, D). held_out (m, D): their loss is logged; m may be 0. See ``train_network``.
 
         The authors average the weights and let the rate fall slowly; under a budget of minutes the rate falls to 0,
-        which averages as well. Rate 2e-4 as in the paper.
+        which averages as well. Rate 2e-4 and weight decay 1e-4 as in the paper.
         """
         noise = noise or Noise()
         mean = torch.from_numpy(vectors.mean(0)).float()
@@ -97,6 +98,7 @@ class VectorDiffusion:
             minutes=minutes,
             folder=work,
             lr=2e-4,
+            weight_decay=1e-4,
             held_out=check if len(others) else None,
             seed=seed,
             progress=progress,
@@ -136,9 +138,8 @@ class VectorDiffusion:
     def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "VectorDiffusion":
         """KeyError, TypeError or ValueError: settings and tensors are not of one."""
         network = FeatureDenoiser(len(tensors["mean"]))
-        own = {name[len("network.") :]: value for name, value in tensors.items() if name.startswith("network.")}
         try:
-            network.load_state_dict(own)
+            network.load_state_dict(under("network.", tensors))
         except RuntimeError as error:
             raise ValueError(str(error)) from None
         noise = Noise(float(settings["p_mean"]), float(settings["p_std"]), int(settings["start"]))

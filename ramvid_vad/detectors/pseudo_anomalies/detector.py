@@ -3,10 +3,12 @@
 Two 3-D auto-encoders, of appearance and of optical flow, are trained to make the normal clip, also out of its
 pseudo-anomaly; a discriminator tells the features of normal clips from those of spatial pseudo-anomalies. The paper
 weighs the three by hand; here each counts in its standard deviations over held-out normal video. The text has lost its
-sizes, shares and weights: what is chosen instead stands at each constant. Its ViFi-CLIP features are our space's.
+sizes, shares and weights: what is chosen instead stands at each constant. Its ViFi-CLIP features are the appearance
+channels of our space.
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from itertools import tee
@@ -16,7 +18,7 @@ import cv2
 import numpy as np
 import torch
 
-from ramvid_vad.detectors.detector import MINUTES, SEED, Detector, Scores, colour
+from ramvid_vad.detectors.detector import MINUTES, SEED, Detector, Scores, colour, under
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
 from ramvid_vad.detectors.network_training import restore_step, seconds_at_steps
 from ramvid_vad.detectors.normal_videos import keep_to
@@ -29,12 +31,13 @@ from ramvid_vad.detectors.pseudo_anomalies.training import (
     LENGTH,
     Discriminator,
     drawn_clip,
+    semantics,
     train_autoencoder,
     train_discriminator,
 )
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.runtime.randomness import stream
-from ramvid_vad.spaces.clip_features import pooled, windows
+from ramvid_vad.spaces.clip_features import GRID, windows
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.spaces.space import reduced
 from ramvid_vad.video.decoding.frame_rate import frame_rate
@@ -46,7 +49,7 @@ SIZE = (96, 144)  # pixels, of the auto-encoders' frames; 256 x 256 in the neare
 WIDTH = 0.25  # of the auto-encoders; 1 is the public code's, 16 times the work
 STRIDE = 4  # frames between two windows; the public code moves by one and scores frame 9 of 16
 MIDDLE = (LENGTH + STRIDE) // 2 + 1  # a window's last scored frame, exclusive: the STRIDE about its ninth are scored
-MOST_FRAMES = 20_000  # of training video in memory, 1.7 GB: of more, videos are left out evenly
+MOST_FRAMES = 20_000  # of training video in memory, 1.7 GB, and a tenth of it held out: see _bounded
 CLIPS = 48  # for the discriminator, normal ones; as many pseudo-anomalies
 PARTS = {"appearance": "appearance", "motion": "motion", "semantics": "discriminator"}  # and the folder of training
 
@@ -86,21 +89,22 @@ class PseudoAnomalies(Detector):
     ) -> "PseudoAnomalies":
         """Train for ``minutes``, then set the weights of the parts on normal videos that were held out.
 
-        work: folder of the training, from which an interrupted call goes on.
+        work: folder of the training: of an interrupted call the trainings go on, reading and encoding are done again.
         pipeline: local folder of one of diffusers' inpainting pipelines; "": our own model, trained first.  width: see
         AutoEncoder.  InputError: too little video, packages missing, no such pipeline, a folder begun with
-        other videos.
+        other videos, another seed or pipeline.
         """
         other = PipelineInpainter(pipeline) if pipeline else None  # what is wrong with it is said before the work
         learning, held_out = split(normal, progress)
-        keep_to(work, learning, held_out)
-        learning = _evenly(learning, MOST_FRAMES)
+        keep_to(work, learning, held_out, seed=seed, pipeline=pipeline)
+        learning = _bounded(learning, MOST_FRAMES)
 
         def budget(part: str) -> dict[str, Any]:
             where = os.path.join(work, part)
             return {"work": where, "minutes": minutes * SHARES[part], "seed": seed, "progress": progress}
 
-        seen = [[_small(clip, progress) for clip in clips] for clips in (learning, held_out)]
+        checks = _bounded(held_out, MOST_FRAMES // 10)
+        seen = [[_small(clip, progress) for clip in clips] for clips in (learning, checks)]
         (looks, moves), (check_looks, check_moves) = (list(zip(*each, strict=True)) for each in seen)
         own = None
         if other is None:
@@ -124,7 +128,7 @@ class PseudoAnomalies(Detector):
         space = FeatureSpace.fit(learning)
         vectors, checked = (
             _vectors(clips, count, space, inpaint, seed, progress)
-            for clips, count in ((learning, CLIPS), (held_out, CHECKED))
+            for clips, count in ((learning, CLIPS), (checks, CHECKED))
         )
         networks["semantics"] = train_discriminator(vectors, checked, **budget("discriminator"))
         found = cls(space, networks, {}, [str(clip) for clip in held_out], own, width)
@@ -178,7 +182,7 @@ class PseudoAnomalies(Detector):
                 shown = torch.from_numpy(clip)[None]
                 errors[part] = (self.networks[part](shown) - shown)[0, :, at].square().mean(0).numpy()
                 scores[part] += errors[part].mean((1, 2), dtype=np.float64).tolist()
-            logit = self.networks["semantics"](torch.from_numpy(pooled(maps))[None]).item()
+            logit = self.networks["semantics"](torch.from_numpy(semantics(maps, self.space))[None]).item()
             odds = float(np.exp(np.clip(logit, -50, 50)))
             scores["semantics"] += [odds] * (at.stop - at.start)
             if see is not None:
@@ -207,28 +211,27 @@ class PseudoAnomalies(Detector):
 
     @classmethod
     def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "PseudoAnomalies":
-        def of(room: str) -> dict[str, torch.Tensor]:
-            start = f"{room}."
-            return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
-
         width, scales = float(settings["width"]), saved_scales(settings["log_scales"])
         if set(scales) != set(PARTS):
             raise ValueError(f"scales of {sorted(scales)}")
-        semantics = of("semantics")
+        space, mean = FeatureSpace(**settings["space"], **under("space.", tensors)), tensors["semantics.mean"]
+        if mean.shape != semantics(np.zeros((1, space.channels, *GRID)), space).shape:
+            raise ValueError("semantics of all channels, as earlier versions had them")
         networks = {
             "appearance": AutoEncoder(1, width),
             "motion": AutoEncoder(2, width),
-            "semantics": Discriminator(semantics["mean"], semantics["sd"]),
+            "semantics": Discriminator(mean, tensors["semantics.sd"]),
         }
         try:
             for part, network in networks.items():
-                network.load_state_dict(of(part))
+                network.load_state_dict(under(f"{part}.", tensors))
         except RuntimeError as error:
             raise ValueError(str(error)) from None
-        inpainter = PatchInpainter.restore(of("inpainter")) if of("inpainter") else None
+        own = under("inpainter.", tensors)
+        inpainter = PatchInpainter.restore(own) if own else None
         held_out = [str(name) for name in settings["held_out"]]
         scales = {part: scales[part] for part in PARTS}  # a sum depends on its order
-        return cls(FeatureSpace(**settings["space"], **of("space")), networks, scales, held_out, inpainter, width)
+        return cls(space, networks, scales, held_out, inpainter, width)
 
 
 def _owned(
@@ -275,11 +278,15 @@ def _pixels(looks: np.ndarray) -> np.ndarray:
     return np.rint((looks.astype(np.float32) + 1) * 127.5).astype(np.uint8)
 
 
-def _evenly(clips: Sequence[Clip], frames: int) -> list[Clip]:
-    """As many of the clips, evenly spread, as have about so many frames together; at least one."""
-    about = sum(clip.about_how_many() for clip in clips)
-    kept = len(clips) if about <= frames else max(1, len(clips) * frames // about)
-    return evenly_spread(clips, kept)
+def _bounded(clips: Sequence[Clip], frames: int) -> list[Clip]:
+    """All of the clips if they are known to have at most so many frames; else as many, evenly spread, as have about so
+    many, at least one, each cut to its share of them."""
+    counts = [clip.about_how_many() for clip in clips]
+    if all(counts) and sum(counts) <= frames:
+        return list(clips)
+    kept = evenly_spread(clips, max(1, min(frames, len(clips) * frames // max(sum(counts), frames))))
+    share = frames // len(kept)
+    return [Clip(each.path, each.first, min(each.first + share, each.end or sys.maxsize)) for each in kept]
 
 
 def _small(clip: Clip, progress: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -304,6 +311,6 @@ def _vectors(
                 frames = np.stack(held)
                 changed = infilled(frames, inpaint, stream(seed, "discriminator", number, first))
                 for vectors, shown in zip(found, (frames, changed), strict=True):
-                    vectors.append(pooled(np.stack(list(space.encode(shown)))))
+                    vectors.append(semantics(np.stack(list(space.encode(shown))), space))
                 bar.update()
     return np.stack(found[0]), np.stack(found[1])

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ramvid_vad.detectors.pseudo_anomalies.spatial import region
-from ramvid_vad.spaces.motion import flow_between
+from ramvid_vad.spaces.motion import flow_between, with_pairs
 from ramvid_vad.spaces.space import reduced
 
 ALPHA = 0.4  # both parameters of mixup's Beta; the paper's is lost, this is the most that mixup's own authors advise
@@ -19,16 +19,9 @@ def flows(frames: Iterable[np.ndarray], size: tuple[int, int]) -> Iterator[np.nd
     Taken at 240 lines, where it is exact to fractions of a pixel, then averaged. The first frame takes the flow of the
     second; that of a single frame is 0.
     """
-    before, number = None, 0
-    for number, frame in enumerate(frames):
-        now = reduced(frame)[..., 0]
-        if number:
-            flow = cv2.resize(flow_between(now, before), size[::-1], interpolation=cv2.INTER_AREA)
-            flow = np.clip(flow / FASTEST, -1, 1).transpose(2, 0, 1)
-            yield from [flow] * (2 if number == 1 else 1)
-        before = now
-    if before is not None and not number:
-        yield np.zeros((2, *size), np.float32)
+    for _, now, before in with_pairs(reduced(frame)[..., 0] for frame in frames):
+        flow = cv2.resize(flow_between(now, before), size[::-1], interpolation=cv2.INTER_AREA)
+        yield np.clip(flow / FASTEST, -1, 1).transpose(2, 0, 1)
 
 
 def mixed(clip: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -10,6 +10,8 @@ from torch import nn
 from ramvid_vad.detectors.network_training import train_network
 from ramvid_vad.detectors.pseudo_anomalies.autoencoder import AutoEncoder, reconstruction_loss
 from ramvid_vad.runtime.randomness import stream
+from ramvid_vad.spaces.clip_features import pooled
+from ramvid_vad.spaces.features import FeatureSpace
 
 LENGTH = 16  # frames of a clip
 BATCH = 4
@@ -52,6 +54,12 @@ def train_autoencoder(
 
     train_network(network, step, minutes=minutes, folder=work, lr=RATE, held_out=check, seed=seed, progress=progress)
     return network
+
+
+def semantics(maps: np.ndarray, space: FeatureSpace) -> np.ndarray:
+    """Vector (D,) of a clip's maps (T, C, h, w): of appearance alone. From the motion channels the discriminator would
+    learn that an infilled square stands still, which is no semantics; the paper's features are of single frames."""
+    return pooled(maps[:, : space.groups["appearance"]])
 
 
 class Discriminator(nn.Module):

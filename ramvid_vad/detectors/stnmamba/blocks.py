@@ -82,9 +82,9 @@ class ChannelAwareBlock(nn.Module):
 class PatchEmbedding(nn.Module):
     """(B, H, W, C) -> (B, H/4, W/4, channels): patches of 4 x 4 pixels, a size that the text lost, VMamba's."""
 
-    def __init__(self, given: int, channels: int, size: int = 4):
+    def __init__(self, given: int, channels: int):
         super().__init__()
-        self.project = nn.Conv2d(given, channels, size, stride=size)
+        self.project = nn.Conv2d(given, channels, 4, stride=4)
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, cells, colour
+from ramvid_vad.detectors.detector import MINUTES, SEED, Detector, Frame, FrameScore, cells, colour
 from ramvid_vad.detectors.fusion import LogScale, log_scale, saved_scales, split
 from ramvid_vad.detectors.network_training import restore_step, seconds_at_steps
 from ramvid_vad.detectors.normal_videos import keep_to
@@ -29,7 +29,6 @@ from ramvid_vad.spaces.space import reduced
 from ramvid_vad.video.cache import FrameCache, resize_frame
 from ramvid_vad.video.reader import Clip
 
-MINUTES = 45.0  # of training, unless it is told otherwise
 SIZE = (256, 256)  # pixels, the text's
 WEIGHT = 0.8  # of the prediction, the rest is the memory's: the text's best
 
@@ -52,21 +51,20 @@ class STNMambaDetector(Detector):
         *,
         work: str = "",
         minutes: float = MINUTES,
-        seed: int = 0,
+        seed: int = SEED,
         rung: str = LADDER[-1],
     ) -> "STNMambaDetector":
         """Train for ``minutes`` and set the scales on normal videos that were held out.
 
         work: folder of the training, from which an interrupted call goes on; it has the frames too until training ends,
         0.2 MB each.  "": one that is removed.  rung: of LADDER.
-        InputError: too little video, a folder begun with other videos or another rung.
+        InputError: too little video, a folder begun with other videos, another seed or rung.
         """
         if not work:
             with tempfile.TemporaryDirectory() as folder:
                 return cls.fit(normal, progress, work=folder, minutes=minutes, seed=seed, rung=rung)
         learning, held_out = split(normal, progress)
-        os.makedirs(work, exist_ok=True)
-        keep_to(work, learning, held_out)
+        keep_to(work, learning, held_out, seed=seed)
         cache = FrameCache(os.path.join(work, "frames"), SIZE)
         videos, checks = (_frames(cache, clips, progress) for clips in (learning, held_out))
         network = train_stnmamba(

@@ -30,7 +30,7 @@ class FusionBlock(nn.Module):
 
     s, t = DWConv(Linear(S)), DWConv(Linear(T)) (4); h = SS2D(s * t), s' = h * SiLU(s), t' = h * SiLU(t) (5);
     ECA(S + Linear(s') + T + Linear(t')) (6). The norms in front, without which a product of features grows from stage
-    to stage, and the inner width, that of the features, are ours.
+    to stage, the norm after the scan, and the inner width, that of the features, are ours.
     """
 
     def __init__(self, channels: int):

@@ -44,8 +44,8 @@ def train_stnmamba(
     seed: int,
     progress: bool = True,
 ) -> STNMamba:
-    """On videos uint8 (n, H, W, 3) of more than FRAMES frames. held_out: whose prediction error is logged.  See
-    ``train_network``."""
+    """On videos uint8 (n, H, W, 3) of more than FRAMES frames. held_out: whose prediction error is logged, and once
+    that of repeating the last frame.  See ``train_network``."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = STNMamba(rung)
@@ -59,7 +59,17 @@ def train_stnmamba(
             np.mean([F.mse_loss(network(each[None, :FRAMES])[0], each[None, FRAMES]).item() for each in checked])
         )
 
-    train_network(network, step, minutes=minutes, folder=work, lr=RATE, held_out=check, seed=seed, progress=progress)
+    train_network(
+        network,
+        step,
+        minutes=minutes,
+        folder=work,
+        lr=RATE,
+        held_out=check,
+        compared={"last_frame_repeated": F.mse_loss(checked[:, FRAMES - 1], checked[:, FRAMES]).item()},
+        seed=seed,
+        progress=progress,
+    )
     return network
 
 

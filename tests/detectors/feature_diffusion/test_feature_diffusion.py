@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -127,6 +128,8 @@ def test_a_training_goes_on_with_the_videos_it_was_begun_with(made):
     folder, paths, _ = made
     with pytest.raises(InputError, match="begun with other normal videos"):
         FeatureDiffusion.fit(paths[:3], False, work=str(folder / "work"), minutes=0.02)
+    with pytest.raises(InputError, match="begun with seed 123, not 7"):
+        FeatureDiffusion.fit(paths, False, work=str(folder / "work"), minutes=0.02, seed=7)
 
 
 def test_too_little_video_is_one_line(tmp_path):
@@ -173,7 +176,10 @@ def test_the_study(files, tmp_path, capsys, monkeypatch):
     first = (tmp_path / "study_features.json").read_bytes()
     study(*flags)  # the trainings are finished: nothing changes
     assert (tmp_path / "study_features.json").read_bytes() == first
-    for other in (["--seed", 7], ["--train", files / "test"]):  # whose networks would be those of the first
+    shutil.copytree(files / "train", tmp_path / "other")
+    np.save(tmp_path / "other" / "1.npy", np.load(files / "train" / "1.npy")[::-1])
+    others = (["--seed", 7], ["--train", files / "test"], ["--train", tmp_path / "other"])
+    for other in others:  # whose networks would be those of the first
         with pytest.raises(InputError, match="holds a study made with another"):
             study(*flags, *other)
 

@@ -196,7 +196,8 @@ def test_the_same_call_goes_on_where_the_training_is(trained):
 def test_a_large_set_is_trained_on_in_batches(monkeypatch, tmp_path):
     seen = SimpleNamespace(sizes=[])
 
-    def once(network, step, **settings):
+    def once(network, step, *, weight_decay, **settings):
+        assert weight_decay == 1e-4  # the paper's
         seen.sizes.append(step(np.random.default_rng(0)).item())
 
     monkeypatch.setattr("ramvid_vad.detectors.feature_diffusion.model.train_network", once)

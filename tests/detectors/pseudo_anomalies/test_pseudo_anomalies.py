@@ -17,7 +17,7 @@ from ramvid_vad.detectors.detector import load
 from ramvid_vad.detectors.pseudo_anomalies import detector as module
 from ramvid_vad.detectors.pseudo_anomalies import training
 from ramvid_vad.detectors.pseudo_anomalies.autoencoder import AutoEncoder, reconstruction_loss
-from ramvid_vad.detectors.pseudo_anomalies.detector import PARTS, PseudoAnomalies, _evenly, _owned
+from ramvid_vad.detectors.pseudo_anomalies.detector import PARTS, PseudoAnomalies, _bounded, _owned
 from ramvid_vad.detectors.pseudo_anomalies.inpainters import load_inpainter
 from ramvid_vad.detectors.pseudo_anomalies.training import drawn_clip, train_autoencoder, train_discriminator
 from ramvid_vad.detectors.registry import SAVED
@@ -78,11 +78,59 @@ def test_clips_are_drawn_evenly_from_videos():
     assert np.mean([clip[0] == 200 for clip in firsts]) == pytest.approx(1 / 7, abs=0.06)
 
 
-@pytest.mark.parametrize(("most", "kept"), [(100, [0, 1, 2, 3, 4]), (99, [0, 1, 3, 4]), (60, [0, 2, 4]), (1, [0])])
-def test_of_too_many_frames_videos_are_left_out_evenly(most, kept, monkeypatch):
+@pytest.mark.parametrize(
+    ("most", "kept", "end"),
+    [(100, [0, 1, 2, 3, 4], None), (99, [0, 1, 3, 4], 24), (60, [0, 2, 4], 20), (1, [0], 1)],
+)
+def test_of_too_many_frames_videos_are_left_out_evenly_and_the_rest_cut(most, kept, end, monkeypatch):
     clips = [Clip(str(i)) for i in range(5)]
     monkeypatch.setattr(Clip, "about_how_many", lambda clip: 20)
-    assert [int(clip.path) for clip in _evenly(clips, most)] == kept
+    assert _bounded(clips, most) == [Clip(str(i), 0, end) for i in kept]
+
+
+def test_one_long_video_or_one_of_unknown_length_is_cut(monkeypatch):
+    monkeypatch.setattr(Clip, "about_how_many", lambda clip: 0 if clip.path == "?" else 9000)
+    assert _bounded([Clip("long", 5)], 100) == [Clip("long", 5, 105)]
+    assert _bounded([Clip("?"), Clip("?"), Clip("?")], 2) == [Clip("?", 0, 1)] * 2
+    assert _bounded([Clip("?"), Clip("?", 10, 20)], 100) == [Clip("?", 0, 50), Clip("?", 10, 20)]
+
+
+def test_no_more_frames_are_held_than_the_bound(made, monkeypatch, tmp_path):
+    """Of training video 20, of held-out video a tenth; what is known to be less stays whole (see ``made``)."""
+
+    class Held(Exception):
+        pass
+
+    def fit(pictures, checks, **settings):
+        raise Held(len(pictures), len(checks))
+
+    monkeypatch.setattr(module, "MOST_FRAMES", 20)
+    monkeypatch.setattr(module.PatchInpainter, "fit", fit)
+    with pytest.raises(Held) as held:
+        PseudoAnomalies.fit(made[1], False, work=str(tmp_path), minutes=MINUTES)
+    assert held.value.args == (20, 2)
+
+
+def test_semantics_know_no_motion(made, monkeypatch):
+    """Other motion channels, the same semantics; other appearance, others."""
+    _, paths, _, detector = made
+    space, real = detector.space, type(detector.space).encode
+    count = space.groups["appearance"]
+    before = detector.score(paths[0], maps=False).parts["semantics"]
+    for changed, same in ((slice(count, None), True), (slice(count), False)):
+
+        def encode(self, frames, changed=changed):
+            for each in real(self, frames):
+                each = each.copy()
+                each[changed] += 1
+                yield each
+
+        monkeypatch.setattr(type(space), "encode", encode)
+        assert np.array_equal(detector.score(paths[0], maps=False).parts["semantics"], before) is same
+    wide = torch.zeros(2 * space.channels * 6)
+    tensors = detector.tensors() | {"semantics.mean": wide, "semantics.sd": wide}
+    with pytest.raises(ValueError, match="of all channels, as earlier versions"):
+        PseudoAnomalies.restore(detector.settings(), tensors)
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 18, 40, 41])
@@ -229,7 +277,7 @@ def test_held_out_losses_of_all_networks_are_logged(made):
         assert json.loads(log[-1])["step"] == steps and all(json.loads(line)["held_out"] > 0 for line in log)
 
 
-def test_the_same_call_goes_on_and_other_networks_are_refused(made):
+def test_the_same_call_goes_on_and_other_networks_are_refused(made, monkeypatch):
     _, paths, work, detector = made
     again = PseudoAnomalies.fit(paths, False, work=work, minutes=MINUTES, width=0.05)
     np.testing.assert_array_equal(again.score(paths[0]).frames, detector.score(paths[0]).frames)
@@ -237,6 +285,11 @@ def test_the_same_call_goes_on_and_other_networks_are_refused(made):
         PseudoAnomalies.fit(paths, False, work=work, minutes=MINUTES, width=0.1)
     with pytest.raises(InputError, match="begun with other normal videos"):
         PseudoAnomalies.fit(paths[:3], False, work=work, minutes=MINUTES, width=0.05)
+    with pytest.raises(InputError, match="begun with seed 123, not 7"):
+        PseudoAnomalies.fit(paths, False, work=work, minutes=MINUTES, width=0.05, seed=7)
+    monkeypatch.setattr(module, "PipelineInpainter", lambda folder: None)
+    with pytest.raises(InputError, match="begun with pipeline '', not 'other'"):
+        PseudoAnomalies.fit(paths, False, work=work, minutes=MINUTES, width=0.05, pipeline="other")
 
 
 def test_a_missing_pipeline_is_said_before_the_work(made, tmp_path):

@@ -1,12 +1,19 @@
 """The network's size and ladder, its training, and the detector: scores, protocol, saving."""
 
+import itertools
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from clips import write_video
+from safetensors.torch import load_file
 from stand_ins import texture
 
+from ramvid_vad.detectors import network_training
 from ramvid_vad.detectors.detector import load
 from ramvid_vad.detectors.registry import FITTED, SAVED
 from ramvid_vad.detectors.stnmamba import detector as module
@@ -19,6 +26,7 @@ from ramvid_vad.detectors.stnmamba.network import LADDER, STNMamba
 from ramvid_vad.detectors.stnmamba.training import as_input, drawn_window, loss_of
 from ramvid_vad.errors import InputError
 from ramvid_vad.models.ss2d import SS2D
+from ramvid_vad.runtime.randomness import stream
 
 NAMES = ["prediction", "memory 1", "memory 2", "memory 3", "memory 4"]
 
@@ -137,6 +145,23 @@ def test_thirty_steps_lower_the_loss_and_write_the_memories(small):
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
+def test_the_log_has_the_error_of_repeating_the_last_frame(made):
+    """Of the eight held-out windows whose prediction error it has."""
+    paths, work, _ = made
+    videos = [np.stack([module.resize_frame(f, (32, 32)) for f in module.colour(path)]) for path in paths[2:]]
+    windows = np.stack([drawn_window(videos, stream(123, "held out", i)) for i in range(8)]) / 127.5 - 1
+    first, last = (json.loads(line) for line in (Path(work) / "network" / "training.jsonl").read_text().splitlines())
+    assert first["last_frame_repeated"] == pytest.approx(((windows[:, 3] - windows[:, 4]) ** 2).mean(), rel=1e-5)
+    assert "last_frame_repeated" not in last and last["held_out"] > 0
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path):
+    paths = [str(write_video(tmp_path / f"{i}.mkv", texture(60, 40, 60))) for i in range(3)]
+    (tmp_path / "training").write_text("")
+    with pytest.raises(InputError, match=r"training/normal_videos\.json: cannot be written"):
+        STNMambaDetector.fit(paths, False, work=str(tmp_path / "training"), minutes=0.01)
+
+
 def test_windows_are_drawn_evenly():
     videos = [np.arange(n).reshape(n, 1, 1, 1) + 100 * i for i, n in enumerate((5, 8))]
     firsts = [int(drawn_window(videos, np.random.default_rng(i))[0, 0, 0, 0]) for i in range(300)]
@@ -145,18 +170,24 @@ def test_windows_are_drawn_evenly():
     assert drawn_window(videos[:1], np.random.default_rng(0)).ravel().tolist() == [0, 1, 2, 3, 4]
 
 
+MINUTES = 4 / 60
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Four small videos, and a detector of them."""
+    """Four small videos, and a detector of them: four steps of a second each, a checkpoint every two."""
+    seconds = itertools.count()
     folder = tmp_path_factory.mktemp("stnmamba")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network_module, "WIDTHS", (8, 16, 32, 64))
         patch.setattr(module, "SIZE", (32, 32))
+        patch.setattr(network_training, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+        patch.setitem(network_training.train_network.__kwdefaults__, "save_every_minutes", 2 / 60)
         paths = [
             str(write_video(folder / f"{i}.mkv", texture(n, 40, 60, seed=i))) for i, n in enumerate((12, 10, 14, 9))
         ]
         work = str(folder / "work")
-        yield paths, work, STNMambaDetector.fit(paths, False, work=work, minutes=0.03)
+        yield paths, work, STNMambaDetector.fit(paths, False, work=work, minutes=MINUTES)
 
 
 def test_scales_come_from_held_out_normal_video(made):
@@ -235,15 +266,21 @@ def test_saved_and_loaded_it_scores_the_same(made, small, tmp_path):
 
 def test_stored_steps_and_the_same_call_again(made, small):
     paths, work, detector = made
-    steps = STNMambaDetector.stored_steps(work)
-    last = detector.at_step(work, steps[-1], paths)
+    assert STNMambaDetector.stored_steps(work) == [2, 4]
+    last, earlier = (detector.at_step(work, step, paths) for step in (4, 2))
     np.testing.assert_array_equal(last.score(paths[1]).frames, detector.score(paths[1]).frames)
-    again = STNMambaDetector.fit(paths, False, work=work, minutes=0.03)
+    assert (earlier.score(paths[1]).frames != detector.score(paths[1]).frames).any()
+    weights = load_file(f"{work}/network/model000002.safetensors")
+    assert all(torch.equal(value, weights[name]) for name, value in earlier.network.state_dict().items())
+    assert earlier.held_out == detector.held_out and earlier.scales != detector.scales
+    again = STNMambaDetector.fit(paths, False, work=work, minutes=MINUTES)
     np.testing.assert_array_equal(again.score(paths[1]).frames, detector.score(paths[1]).frames)
     with pytest.raises(InputError, match="of another network"):
-        STNMambaDetector.fit(paths, False, work=work, minutes=0.03, rung="baseline")
+        STNMambaDetector.fit(paths, False, work=work, minutes=MINUTES, rung="baseline")
     with pytest.raises(InputError, match="begun with other normal videos"):
-        STNMambaDetector.fit(paths[:3], False, work=work, minutes=0.03)
+        STNMambaDetector.fit(paths[:3], False, work=work, minutes=MINUTES)
+    with pytest.raises(InputError, match="begun with seed 123, not 7"):
+        STNMambaDetector.fit(paths, False, work=work, minutes=MINUTES, seed=7)
     assert STNMambaDetector.stored_steps(work + " of none") == []
 
 
