@@ -30,6 +30,7 @@ from ramvid_vad.spaces.stored import load_space
 from ramvid_vad.training.data import TrainingData
 from ramvid_vad.training.held_out import HeldOut, some_windows
 from ramvid_vad.training.loop import TrainLoop
+from ramvid_vad.training.resume import find_resumed
 from ramvid_vad.training.run import run_training
 from ramvid_vad.video.datasets import VideoWindows, to_float, training_batches
 
@@ -82,7 +83,8 @@ def trained(rows: Rows, kind: str, out: Path) -> dict:
 
     held_out = some_windows(windows(arrays.held_out))
     data = TrainingData(batches, arrays.learning, {}, tuple(held_out.shape[-2:]), held_out)
-    loop = run_training(run, data, Logger(str(log_dir)))
+    logger = Logger(str(log_dir))
+    loop = run_training(run, data, logger, find_resumed(run, logger))
     losses = held_out_losses(rows, run, loop, held_out)
     figures = {"steps": loop.step, "windows": loop.step * run.train.batch_size, "minutes": loop.seconds / 60}
     figures |= {"windows/s": figures["windows"] / max(loop.seconds, 1e-9), "of as many": len(dataset)}

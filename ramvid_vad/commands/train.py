@@ -48,7 +48,7 @@ def train(parsed: RunOptions) -> bool:
     logger = Logger(options.log_dir, tensorboard=options.tensorboard)
     resumed = find_resumed(parsed, logger)  # before hours of decoding: it refuses what cannot go on
     data = training_data(parsed, logger)
-    loop = run_training(parsed, data, logger, mixer_note(parsed), resumed)
+    loop = run_training(parsed, data, logger, resumed, mixer_note(parsed))
     report(data.left_out, logger.log)
     spent = 0 < 60 * options.max_minutes <= loop.seconds
     for line in after_training(parsed, loop.step, loop.stop.name, logger.dir, spent):

@@ -18,7 +18,7 @@ from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, colour
 from ramvid_vad.runtime.beside import in_order
 from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.spaces.backbones import FrozenFeatures
-from ramvid_vad.spaces.space import reduced
+from ramvid_vad.spaces.frame_size import reduced
 from ramvid_vad.video.finding import Thinned, evenly_spread
 from ramvid_vad.video.reader import Clip
 

@@ -21,8 +21,8 @@ from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.beside import always, in_order, in_threads, never
 from ramvid_vad.runtime.progress import counted, progress_bar, say
 from ramvid_vad.spaces.backbones import FrozenFeatures, installed
+from ramvid_vad.spaces.frame_size import reduced
 from ramvid_vad.spaces.motion import with_pairs
-from ramvid_vad.spaces.space import reduced
 from ramvid_vad.video.decoding.frame_rate import about_how_many
 from ramvid_vad.video.reader import Clip, read_numbers
 

@@ -30,6 +30,7 @@ from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.spaces.stored import load_space
 from ramvid_vad.training.checkpoints import steps_in
 from ramvid_vad.training.data import clips_data
+from ramvid_vad.training.resume import find_resumed
 from ramvid_vad.training.run import run_training
 from ramvid_vad.training.weights import load_weights
 from ramvid_vad.video.cache_folder import MAPS
@@ -120,7 +121,7 @@ class Infilling(Detector):
         run = run.but("train", log_dir=work, max_minutes=minutes, seed=seed)
         logger = Logger(work)
         keep_to(work, learning, held_out, seed=seed)
-        loop = run_training(run, clips_data(run, learning, held_out, logger), logger)
+        loop = run_training(run, clips_data(run, learning, held_out, logger), logger, find_resumed(run, logger))
         logger.close()
         if loop.stop:
             kind = Terminated if loop.stop.name == "SIGTERM" else KeyboardInterrupt

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, cells, colour_and_grey
+from ramvid_vad.spaces.frame_size import reduced
 from ramvid_vad.spaces.motion import flow_between, with_pairs
-from ramvid_vad.spaces.space import reduced
 
 BOX = 21  # pixels, side of the box whose mean is taken
 

@@ -130,7 +130,7 @@ def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, folder: str) -
     loaded = load_checkpoint(found, ema_rates=())
     try:
         network.load_state_dict(loaded.model)
-        restore_optimizer(optimizer, None, loaded.optimizer or {})
+        restore_optimizer(optimizer, loaded.optimizer or {})
         seconds = float(loaded.extra["seconds"])
     except (RuntimeError, KeyError, ValueError, TypeError):
         raise InputError(f"{folder}: its checkpoints are of another network: give another folder") from None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.files import write_text
-from ramvid_vad.training.data import _sizes
+from ramvid_vad.video.files import sizes_of
 from ramvid_vad.video.reader import Clip
 
 
@@ -38,5 +38,5 @@ def keep_to(work: str, learning: Sequence[Clip], held_out: Sequence[Clip], **set
 
 def _state(clip: Clip) -> list[str | int | None]:
     """Name, digest of the sizes of its file or frames, first frame and end."""
-    sizes = hashlib.sha256(json.dumps(_sizes(clip.path)).encode()).hexdigest()[:16]
+    sizes = hashlib.sha256(json.dumps(sizes_of(clip.path)).encode()).hexdigest()[:16]
     return [os.path.basename(clip.path.rstrip("/")), sizes, clip.first, clip.end]

@@ -27,7 +27,7 @@ from ramvid_vad.events.zones import watched_cells
 from ramvid_vad.runtime.beside import never
 from ramvid_vad.runtime.files import replacing_together, sha256_of, write_text
 from ramvid_vad.runtime.text import plain_name
-from ramvid_vad.spaces.space import LINES
+from ramvid_vad.spaces.frame_size import LINES
 
 FORMAT = 1
 FILE = "alarm.json"

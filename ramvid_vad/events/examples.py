@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from ramvid_vad.detectors.detector import CELL, Detector
 from ramvid_vad.events.events import Event
 from ramvid_vad.page.pictures import decoded, encoded
-from ramvid_vad.spaces.space import reduced, resized
+from ramvid_vad.spaces.frame_size import reduced, resized
 from ramvid_vad.video.finding import Thinned, evenly_spread
 
 EXAMPLES = 48  # pictures of normal video, at most, evenly spread

@@ -7,7 +7,7 @@ import numpy as np
 
 from ramvid_vad.detectors.detector import CELL
 from ramvid_vad.errors import InputError
-from ramvid_vad.spaces.space import reduced
+from ramvid_vad.spaces.frame_size import reduced
 from ramvid_vad.video.reader import read_frames, read_image
 
 WHITE = 128  # grey levels from here on are watched

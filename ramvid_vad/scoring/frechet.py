@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 
-from ramvid_vad.spaces.space import reduced
+from ramvid_vad.spaces.frame_size import reduced
 
 NETWORK = "EfficientNet-Lite0, blocks 4 and 7, mean over place; mean and mean |change| over time"
 

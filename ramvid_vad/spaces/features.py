@@ -19,8 +19,8 @@ import torch
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.beside import in_order
 from ramvid_vad.spaces.backbones import LITE0, load_backbone
+from ramvid_vad.spaces.frame_size import LINES, reduced, resized
 from ramvid_vad.spaces.motion import CELL, CHANNELS, motion_cells, with_pairs
-from ramvid_vad.spaces.space import LINES, reduced, resized
 from ramvid_vad.video.finding import evenly_spread
 from ramvid_vad.video.reader import Clip
 

@@ -66,16 +66,15 @@ def save_checkpoint(
     extra: dict[str, Any],
     config: dict[str, Any],
     keep: int = 0,
-    named_parameters: Iterable[tuple[str, torch.Tensor]] | None = None,
 ) -> Checkpoint:
     """Write the generation of one step, whole or not at all; call it on one rank.
 
     ema_states: rate ("0.9999") -> state dict.  extra: anything JSON holds exactly, e.g. the loss scale.
     keep: 0 keeps every generation, else that many (at least 2) of the newest valid ones up to this step; only files
-    that a manifest lists are deleted.  named_parameters: see ``optimizer_state``.
+    that a manifest lists are deleted.
     InputError: a tensor is not finite.  OSError: it could not be written.  Earlier generations are then as they were.
     """
-    state = optimizer_state.optimizer_state(optimizer, named_parameters)
+    state = optimizer_state.optimizer_state(optimizer)
     settings = {"config": json.dumps(config)}
     parts = {f"model{step:06d}.safetensors": (model_state, settings)}
     parts |= {f"ema_{rate}_{step:06d}.safetensors": (average, settings) for rate, average in ema_states.items()}

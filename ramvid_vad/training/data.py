@@ -28,7 +28,7 @@ from ramvid_vad.training.quarantine import decode_or_leave_out
 from ramvid_vad.video.cache_folder import IN_USE, MAPS, remove
 from ramvid_vad.video.datasets import VideoWindows, to_float, training_batches
 from ramvid_vad.video.decoding.frame_rate import about_how_many
-from ramvid_vad.video.files import fingerprint
+from ramvid_vad.video.files import sizes_of
 from ramvid_vad.video.prefetch import prefetch
 from ramvid_vad.video.reader import Clip, find_videos, read_frames, video_name
 
@@ -141,12 +141,6 @@ def _windows(
     return TrainingData(batches, names, left_out or {}, tuple(dataset[0][0].shape[-2:]), held_out)
 
 
-def _sizes(path: str) -> Any:
-    """Of a video's file, or of its frames', without their times: a copy of the data is the same data."""
-    (state, *_) = fingerprint(path)[1:]
-    return state if isinstance(state, int) else [entry[:2] for entry in state]
-
-
 def _keep_held_out(log_dir: str, names: list[str]) -> None:
     """Note which videos are kept back. InputError: a run that has a checkpoint was begun with others."""
     note = os.path.join(log_dir, HELD_OUT_FILE)
@@ -214,7 +208,7 @@ def encoded_videos(
     note = os.path.join(logger.dir, FITTED_FILE)
 
     def fit() -> None:
-        sizes = [(str(clip), _sizes(clip.path)) for clip in clips]
+        sizes = [(str(clip), sizes_of(clip.path)) for clip in clips]
         fitted_with = {
             "lines": options.lines,
             "space_centre": options.space_centre,

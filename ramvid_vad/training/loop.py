@@ -289,7 +289,7 @@ class TrainLoop:
         self.step = resumed.step
         self.model.load_state_dict(resumed.model)
         if resumed.optimizer is not None:
-            restore_optimizer(self.optimizer, None, resumed.optimizer)
+            restore_optimizer(self.optimizer, resumed.optimizer)
         if self.scale.growth:  # other precisions leave none, and in version 0.1 the 0 of a scale that rests at 1
             self.scale.exponent = resumed.extra.get("loss_scale_exponent") or self.scale.exponent
         if resumed.extra.get("timestep_sampler"):

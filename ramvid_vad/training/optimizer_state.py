@@ -1,7 +1,6 @@
 """The optimizer's memory by parameter name, as tensors and JSON: nothing is pickled, every bit comes back."""
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,25 +10,19 @@ from ramvid_vad.errors import InputError
 State = dict[str, dict[str, Any]]  # parameter name -> {"exp_avg": tensor, "step": tensor or number ...}
 
 
-def optimizer_state(
-    optimizer: torch.optim.Optimizer, named_parameters: Iterable[tuple[str, torch.Tensor]] | None = None
-) -> State:
-    """State of every parameter of the optimizer, empty for one that has not been stepped; tensors are not copied.
-
-    named_parameters: the names of the optimizer's own tensors; not needed when it was made from named parameters.
-    """
-    return {name: dict(optimizer.state.get(p, {})) for name, p in _named(optimizer, named_parameters).items()}
+def optimizer_state(optimizer: torch.optim.Optimizer) -> State:
+    """State of every parameter of an optimizer that was made from named parameters, empty for one that has not been
+    stepped; tensors are not copied."""
+    return {name: dict(optimizer.state.get(p, {})) for name, p in _named(optimizer).items()}
 
 
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, named_parameters: Iterable[tuple[str, torch.Tensor]] | None, state: State
-) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
     """Put ``state`` into the optimizer, bit for bit.
 
     Learning rate, weight decay and the other hyper-parameters stay the optimizer's: they follow from the options and
     the step. InputError: the state belongs to other parameters.
     """
-    named = _named(optimizer, named_parameters)
+    named = _named(optimizer)
     for name in sorted({*named, *state}):
         if name not in named or name not in state:
             where = "the model" if name in named else "the checkpoint"
@@ -103,18 +96,13 @@ def _tensors(entry: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {key: value for key, value in entry.items() if isinstance(value, torch.Tensor)}
 
 
-def _named(
-    optimizer: torch.optim.Optimizer, named_parameters: Iterable[tuple[str, torch.Tensor]] | None
-) -> dict[str, torch.Tensor]:
+def _named(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """Name -> tensor for exactly the tensors of the optimizer."""
-    mine = {id(p): p for group in optimizer.param_groups for p in group["params"]}
-    if named_parameters is None:
-        names = [name for group in optimizer.param_groups for name in group.get("param_names", ())]
-        named_parameters = zip(names, mine.values(), strict=False)
-    named = {name: mine[id(p)] for name, p in named_parameters if id(p) in mine}
-    if len(named) != len(mine):
-        raise ValueError(f"names for {len(named)} of the optimizer's {len(mine)} tensors; pass its named parameters")
-    return named
+    tensors = [p for group in optimizer.param_groups for p in group["params"]]
+    names = [name for group in optimizer.param_groups for name in group.get("param_names", ())]
+    if len(names) != len(tensors):
+        raise ValueError(f"names for {len(names)} of the optimizer's {len(tensors)} tensors; pass its named parameters")
+    return dict(zip(names, tensors, strict=True))
 
 
 def _copy(value: Any, parameter: torch.Tensor) -> Any:

@@ -1,7 +1,6 @@
 """One training run from its options and data: network, diffusion, what it goes on from, and the loop."""
 
 from dataclasses import replace
-from types import EllipsisType
 
 import torch
 
@@ -15,20 +14,16 @@ from ramvid_vad.training.checkpoints import Loaded
 from ramvid_vad.training.data import TrainingData
 from ramvid_vad.training.held_out import HeldOut
 from ramvid_vad.training.loop import TrainLoop
-from ramvid_vad.training.resume import find_resumed, run_config, warms_up
+from ramvid_vad.training.resume import run_config, warms_up
 
 
 def run_training(
-    parsed: RunOptions,
-    data: TrainingData,
-    logger: Logger,
-    note: str = "",
-    resumed: Loaded | EllipsisType | None = ...,
+    parsed: RunOptions, data: TrainingData, logger: Logger, resumed: Loaded | None, note: str = ""
 ) -> TrainLoop:
-    """Train until the options or a signal say stop, going on from the newest checkpoint of the log directory.
+    """Train until the options or a signal say stop.
 
-    note: a line for the log.  resumed: what ``find_resumed`` has found, where it was asked already.
-    InputError: the log directory holds another run.  RunError: it has diverged, or its last checkpoint cannot be saved.
+    resumed: what ``find_resumed`` has found to go on from.  note: a line for the log.
+    RunError: it has diverged, or its last checkpoint cannot be saved.
     """
     options = parsed.train
     # one for all ranks, whatever processors they have
@@ -51,8 +46,6 @@ def run_training(
     if data.held_out is not None:
         held_out = HeldOut(data.held_out.to(processes.dev()), pattern, groups, options.seed)
 
-    if resumed is ...:
-        resumed = find_resumed(parsed, logger)
     if "ema_warmup" not in parsed.given and not warms_up(resumed):
         parsed = parsed.but("train", ema_warmup=False)
         options = parsed.train

@@ -61,6 +61,13 @@ def fingerprint(path: str) -> list:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
 
 
+def sizes_of(path: str) -> int | list:
+    """Of a video's file in bytes, or name and size of its frames': without times, a copy of the data is the same data.
+    InputError: see ``fingerprint``."""
+    (state, *_) = fingerprint(path)[1:]
+    return state if isinstance(state, int) else [entry[:2] for entry in state]
+
+
 def open_bytes(path: str) -> io.BufferedIOBase:
     """A small file, local or remote, opened for reading."""
     if not is_remote(path):

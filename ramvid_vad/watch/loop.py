@@ -92,7 +92,6 @@ class Watch:
             source, self.queue, self.counters, self._ending, self.clock, settings.again, settings.timeout
         )
         self._files = Worker("pictures and clips", 16)
-        self._recent = Recent(settings.before + TOLD)
         self._held: Frame | None = None  # the first frame of another size or connection
         self._highest: Any = None  # the moment of the highest level since it was calm: a change is told after its peak
         self._lost_since = 0.0
@@ -112,9 +111,9 @@ class Watch:
             while not stop() and not (self.queue.ended and not len(self.queue) and self._held is None):
                 base = self.counters.scored
                 settle = SETTLE if base else 0.0
+                self._recent = Recent(self._settings.before + TOLD)  # streams may differ in size
                 for moment in self._camera.stream(self._frames(stop), lambda: len(self.queue) > 0, settle):
                     self._score(moment, base)
-                self._recent = Recent(self._settings.before + TOLD)  # the next stream may have another size
         finally:
             self._finish()
         if self._reader.failure:

@@ -12,8 +12,8 @@ from stand_ins import PooledColours, texture
 from ramvid_vad.errors import InputError
 from ramvid_vad.spaces import features as features_module
 from ramvid_vad.spaces.features import DAMPING, FeatureSpace
+from ramvid_vad.spaces.frame_size import reduced
 from ramvid_vad.spaces.motion import flow_between, motion_cells
-from ramvid_vad.spaces.space import reduced
 from ramvid_vad.spaces.stored import load_space, save_space
 
 

@@ -69,7 +69,7 @@ def test_names_and_exact_round_trip(tmp_path):
         assert equal(loaded.model, dict(model.state_dict()))
         assert equal(loaded.ema["0.9"], ema["0.9"])
         other = torch.optim.AdamW(model.named_parameters())
-        restore_optimizer(other, None, loaded.optimizer)
+        restore_optimizer(other, loaded.optimizer)
         for parameter in model.parameters():
             assert equal(dict(other.state[parameter]), dict(optimizer.state[parameter]))
     assert lines == []
@@ -251,7 +251,7 @@ def test_ramvid_files_beside_the_model_are_found(tmp_path):
     loaded = load_checkpoint(str(tmp_path / "model012000.pt"), ["0.9"], lines.append)
     assert lines == [] and equal(loaded.ema["0.9"], ema["0.9"])
     resumed = torch.optim.AdamW(model.named_parameters())
-    restore_optimizer(resumed, None, loaded.optimizer)
+    restore_optimizer(resumed, loaded.optimizer)
     for parameter in model.parameters():
         assert torch.equal(resumed.state[parameter]["exp_avg_sq"], optimizer.state[parameter]["exp_avg_sq"])
     assert find_latest(str(tmp_path), lines.append) is None and lines == []
@@ -308,7 +308,7 @@ def test_a_checkpoint_of_version_0_1_goes_on_as_if_it_were_of_today():
     model, _, _ = training(0)
     model.load_state_dict(loaded.model)
     optimizer = torch.optim.AdamW(model.named_parameters(), lr=1e-2)
-    restore_optimizer(optimizer, None, loaded.optimizer)
+    restore_optimizer(optimizer, loaded.optimizer)
     for number in (3, 4):
         advance(model, optimizer, number)
     for now, expected in zip(model.parameters(), training(5)[0].parameters(), strict=True):

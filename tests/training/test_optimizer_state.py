@@ -54,7 +54,7 @@ def test_resumed_run_equals_unbroken_run_to_the_bit(make):
     second = network()
     second.load_state_dict(first.state_dict())
     resumed = make([*second.named_parameters()])
-    restore_optimizer(resumed, None, saved)
+    restore_optimizer(resumed, saved)
     for number in range(3, 6):
         step(second, resumed, number)
     for a, b in zip(unbroken.parameters(), second.parameters(), strict=True):
@@ -66,8 +66,8 @@ def test_names_decide_not_the_order():
     optimizer = torch.optim.AdamW(model.named_parameters())
     step(model, optimizer, 0)
     saved = through_json(optimizer_state(optimizer))
-    other = torch.optim.AdamW([*model.parameters()][::-1])
-    restore_optimizer(other, model.named_parameters(), saved)
+    other = torch.optim.AdamW([*model.named_parameters()][::-1])
+    restore_optimizer(other, saved)
     for parameter in model.parameters():
         for key in ("exp_avg", "exp_avg_sq", "step"):
             assert torch.equal(other.state[parameter][key], optimizer.state[parameter][key])
@@ -80,7 +80,7 @@ def test_restored_state_is_a_copy_and_options_win():
     saved = optimizer_state(optimizer)
     before = saved["0.weight"]["exp_avg"].clone()
     resumed = torch.optim.AdamW(model.named_parameters(), lr=5e-3, weight_decay=0.7)
-    restore_optimizer(resumed, None, saved)
+    restore_optimizer(resumed, saved)
     step(model, resumed, 1)
     assert torch.equal(saved["0.weight"]["exp_avg"], before)
     assert resumed.param_groups[0]["lr"] == 5e-3 and resumed.param_groups[0]["weight_decay"] == 0.7
@@ -94,7 +94,7 @@ def test_parameters_never_stepped_stay_without_state():
     saved = through_json(optimizer_state(optimizer))
     assert saved["2.weight"] == {} and set(saved["0.weight"]) == {"step", "exp_avg", "exp_avg_sq"}
     resumed = torch.optim.AdamW(model.named_parameters())
-    restore_optimizer(resumed, None, saved)
+    restore_optimizer(resumed, saved)
     assert model[0].weight in resumed.state and model[2].weight not in resumed.state
 
 
@@ -105,12 +105,12 @@ def test_state_of_another_model_is_refused():
     saved = optimizer_state(optimizer)
     renamed = {name.replace("0.", "first."): value for name, value in saved.items()}
     with pytest.raises(InputError, match=r"only the model has 0\.bias"):
-        restore_optimizer(optimizer, None, renamed)
+        restore_optimizer(optimizer, renamed)
     with pytest.raises(InputError, match="only the checkpoint has extra"):
-        restore_optimizer(optimizer, None, saved | {"extra": {}})
+        restore_optimizer(optimizer, saved | {"extra": {}})
     saved["2.weight"]["exp_avg"] = torch.zeros(9)
     with pytest.raises(InputError, match=r"exp_avg of 2\.weight is \(9,\), the parameter \(2, 4\)"):
-        restore_optimizer(optimizer, None, saved)
+        restore_optimizer(optimizer, saved)
     with pytest.raises(ValueError, match="names for 0 of"):
         optimizer_state(torch.optim.AdamW(model.parameters()))
 
@@ -140,8 +140,8 @@ def test_ramvid_numbers_follow_the_model_file():
         assert torch.equal(state[name]["exp_avg"], optimizer.state[parameter]["exp_avg"])
     old = {"state": {0: {"step": 7, "exp_avg": torch.ones(2), "exp_avg_sq": torch.ones(2)}}}  # step was a number once
     single = torch.nn.Parameter(torch.zeros(2))
-    resumed = torch.optim.AdamW([single])
-    restore_optimizer(resumed, [("w", single)], from_ramvid(old | {"param_groups": [{"params": [0]}]}, ["w"], "opt"))
+    resumed = torch.optim.AdamW([("w", single)])
+    restore_optimizer(resumed, from_ramvid(old | {"param_groups": [{"params": [0]}]}, ["w"], "opt"))
     single.sum().backward()
     resumed.step()
     assert resumed.state[single]["step"] == 8

@@ -39,7 +39,7 @@ from ramvid_vad.runtime.progress import counted, progress_bar
 from ramvid_vad.runtime.randomness import stream
 from ramvid_vad.spaces.clip_features import GRID, windows
 from ramvid_vad.spaces.features import FeatureSpace
-from ramvid_vad.spaces.space import reduced
+from ramvid_vad.spaces.frame_size import reduced
 from ramvid_vad.video.decoding.frame_rate import frame_rate
 from ramvid_vad.video.finding import evenly_spread
 from ramvid_vad.video.reader import Clip

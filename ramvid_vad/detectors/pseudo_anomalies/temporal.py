@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from ramvid_vad.detectors.pseudo_anomalies.spatial import region
+from ramvid_vad.spaces.frame_size import reduced
 from ramvid_vad.spaces.motion import flow_between, with_pairs
-from ramvid_vad.spaces.space import reduced
 
 ALPHA = 0.4  # both parameters of mixup's Beta; the paper's is lost, this is the most that mixup's own authors advise
 FASTEST = 8.0  # pixels per frame of the reduced frame that become 1; what is faster is cut off

@@ -25,7 +25,7 @@ from ramvid_vad.detectors.stnmamba.network import FRAMES, LADDER, STNMamba
 from ramvid_vad.detectors.stnmamba.training import as_input, train_stnmamba
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import counted, progress_bar
-from ramvid_vad.spaces.space import reduced
+from ramvid_vad.spaces.frame_size import reduced
 from ramvid_vad.video.cache import FrameCache, resize_frame
 from ramvid_vad.video.reader import Clip
 

@@ -5,7 +5,7 @@ import numpy as np
 from ramvid_vad.detectors.detector import CELL
 from ramvid_vad.events.events import peak_box
 from ramvid_vad.page.pictures import boxed, with_heat
-from ramvid_vad.spaces.space import LINES
+from ramvid_vad.spaces.frame_size import LINES
 
 Box = tuple[int, int, int, int]
 
