@@ -16,11 +16,10 @@ import cv2
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.beside import always
-from ramvid_vad.runtime.files import replacing_together, sha256_of, write_text
+from ramvid_vad.runtime.saved_pair import save_pair, tensors_of_pair
 from ramvid_vad.video.benchmarks.scenes import scene_of
 from ramvid_vad.video.decoding.frame_rate import frame_rate
 from ramvid_vad.video.reader import Clip, read_colour_and_grey, read_frames
@@ -157,16 +156,7 @@ class Detector(ABC):
     def save(self, folder: str) -> None:
         """Into a folder, made where it is missing; each file is whole or absent. InputError: it cannot be written."""
         about = {"format": FORMAT, "detector": self.name, "settings": self.settings(), "card": self.card}
-        tensors = {name: value.contiguous() for name, value in self.tensors().items()}
-        try:
-            with replacing_together(folder, last="detector.json") as place:
-                learned = os.path.join(place, "detector.safetensors")
-                save_file(tensors, learned)
-                about["tensors_sha256"] = sha256_of([learned])  # a kill between two renames must not mix two detectors
-                text = json.dumps(about, indent=1, sort_keys=True, allow_nan=False)
-                write_text(os.path.join(place, "detector.json"), text + "\n")
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{folder}: cannot be written ({error}): name another folder, or free space") from None
+        save_pair(folder, "detector", about, self.tensors())
 
 
 def load(folder: str, known: Mapping[str, type[Detector]]) -> Detector:
@@ -178,10 +168,7 @@ def load(folder: str, known: Mapping[str, type[Detector]]) -> Detector:
         if about["format"] != FORMAT:
             other, remedy = ("a newer", "update") if about["format"] > FORMAT else ("an older", "fit it again")
             raise InputError(f"{path}: written by {other} version of ramvid_vad (format {about['format']}): {remedy}")
-        learned = os.path.join(folder, "detector.safetensors")
-        if sha256_of([learned]) != about["tensors_sha256"]:
-            raise ValueError("detector.safetensors is of another fit, or damaged")
-        tensors = load_file(learned)
+        tensors = tensors_of_pair(folder, "detector", about)
         for name, value in tensors.items():
             if value.is_floating_point() and not value.isfinite().all():
                 raise ValueError(f"{name} is not finite")

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from ramvid_vad.detectors import detector as detectors
 from ramvid_vad.detectors.detector import CELL, Detector, Frame
@@ -25,7 +24,7 @@ from ramvid_vad.events.light import NIGHT, Light
 from ramvid_vad.events.threshold import Threshold
 from ramvid_vad.events.zones import watched_cells
 from ramvid_vad.runtime.beside import never
-from ramvid_vad.runtime.files import replacing_together, sha256_of, write_text
+from ramvid_vad.runtime.saved_pair import save_pair, tensors_of_pair
 from ramvid_vad.runtime.text import plain_name
 from ramvid_vad.spaces.frame_size import LINES
 
@@ -229,15 +228,7 @@ class Camera:
         tensors = {f"curve.{i:04d}": torch.from_numpy(np.ascontiguousarray(c)) for i, c in enumerate(self.curves)}
         tensors |= {name: torch.from_numpy(getattr(self.normal, name)) for name in ("references", "sharp")}
         tensors |= self.examples.tensors() | ({"zone": torch.from_numpy(self.watched)} if self.zone else {})
-        try:
-            with replacing_together(folder, last=FILE) as place:
-                learned = os.path.join(place, "alarm.safetensors")
-                save_file(tensors, learned)
-                about["tensors_sha256"] = sha256_of([learned])
-                text = json.dumps(about, indent=1, sort_keys=True, allow_nan=False)
-                write_text(os.path.join(place, FILE), text + "\n")
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{folder}: cannot be written ({error}): name another folder, or free space") from None
+        save_pair(folder, "alarm", about, tensors)
 
     @classmethod
     def load(cls, folder: str) -> "Camera":
@@ -249,10 +240,7 @@ class Camera:
                 about = json.load(file)
             if about["format"] != FORMAT:
                 raise InputError(f"{path}: of another version of ramvid_vad (format {about['format']}): fit it again")
-            learned = os.path.join(folder, "alarm.safetensors")
-            if sha256_of([learned]) != about["tensors_sha256"]:
-                raise ValueError("alarm.safetensors is of another fit, or damaged")
-            tensors = load_file(learned)
+            tensors = tensors_of_pair(folder, "alarm", about)
             if about["zone"] and "zone" not in tensors:
                 raise InputError(f"{path}: of a version that kept a zone as text: fit it again")
             light, name = about.get("light"), plain_name(os.path.basename(os.path.abspath(folder)))

@@ -86,13 +86,16 @@ def replacing_together(folder: str, last: str = "") -> Iterator[str]:
     """A folder to write files to; where the block ends without an error, they are synced and take their places in
     ``folder``, of which nothing has changed before.
 
-    last: name of the file that comes after the others: where it is, they are. The folder is removed when the block is
-    left, with whatever libraries put there; what killed processes left goes when the next one begins.
+    last: name of the file that comes after the others: where it is, they are. The files follow the umask. The folder
+    is removed when the block is left, with whatever libraries put there; what killed processes left goes when the next
+    one begins.
     """
     with work_folder(folder) as path:
         yield path
         files = [os.path.join(root, name)[len(path) + 1 :] for root, _, names in os.walk(path) for name in names]
+        rights = os.stat(path).st_mode & 0o666  # of a new file: some libraries let its owner alone read theirs
         for name in files:
+            os.chmod(os.path.join(path, name), rights)
             sync(os.path.join(path, name))
         for name in sorted(files, key=lambda name: (name == last, name)):
             os.makedirs(os.path.dirname(os.path.join(folder, name)) or ".", exist_ok=True)

@@ -51,17 +51,14 @@ def load_weights(path: str) -> tuple[Tensors, dict[str, Any] | None]:
 
 
 def write_tensors(path: str, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write one safetensors file, with the rights that other new files get.
+    """Write one safetensors file.
 
     metadata: one entry at most, because the format writes several in no fixed order and equal runs give equal files.
     """
-    with open(path, "wb") as file:  # which the library would make readable for its owner alone
-        mode = os.fstat(file.fileno()).st_mode
     try:
         save_file(_plain(tensors), path, metadata=metadata)
     except SafetensorError as error:
         raise OSError(f"{os.path.basename(path)}: {error}") from error
-    os.chmod(path, mode)
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], name: str) -> None:

@@ -51,6 +51,7 @@ def test_a_name_of_255_bytes_can_be_written(tmp_path):
 
 def test_the_mode_follows_the_umask_whatever_a_library_does(tmp_path):
     def private(path):
+        """As safetensors writes."""
         os.remove(path)
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
 
@@ -58,9 +59,12 @@ def test_the_mode_follows_the_umask_whatever_a_library_does(tmp_path):
     try:
         with replacing(str(tmp_path / "a")) as temporary:
             private(temporary)
+        with replacing_together(str(tmp_path / "folder")) as place:
+            write_text(os.path.join(place, "b"), "b")
+            private(os.path.join(place, "b"))
     finally:
         os.umask(before)
-    assert os.stat(tmp_path / "a").st_mode & 0o777 == 0o640
+    assert [os.stat(tmp_path / name).st_mode & 0o777 for name in ("a", "folder/b")] == [0o640] * 2
 
 
 def test_temporary_names_differ_where_process_numbers_do_not(monkeypatch):
