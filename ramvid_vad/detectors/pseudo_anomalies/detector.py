@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
-from itertools import tee
+from itertools import islice, tee
 from typing import Any
 
 import cv2
@@ -44,13 +44,13 @@ from ramvid_vad.video.decoding.frame_rate import frame_rate
 from ramvid_vad.video.finding import evenly_spread
 from ramvid_vad.video.reader import Clip
 
-SHARES = {"inpainter": 0.2, "appearance": 0.35, "motion": 0.35, "discriminator": 0.1}  # of these minutes
+SHARES = {"inpainter": 0.2, "appearance": 0.39, "motion": 0.39, "discriminator": 0.02}  # of these minutes
 SIZE = (96, 144)  # pixels, of the auto-encoders' frames; 256 x 256 in the nearest public code, 5 times the work
 WIDTH = 0.25  # of the auto-encoders; 1 is the public code's, 16 times the work
 STRIDE = 4  # frames between two windows; the public code moves by one and scores frame 9 of 16
 MIDDLE = (LENGTH + STRIDE) // 2 + 1  # a window's last scored frame, exclusive: the STRIDE about its ninth are scored
 MOST_FRAMES = 20_000  # of training video in memory, 1.7 GB, and a tenth of it held out: see _bounded
-CLIPS = 48  # for the discriminator, normal ones; as many pseudo-anomalies
+CLIPS = 96  # for the discriminator, normal ones; as many pseudo-anomalies
 PARTS = {"appearance": "appearance", "motion": "motion", "semantics": "discriminator"}  # and the folder of training
 
 
@@ -307,10 +307,12 @@ def _vectors(
     with progress_bar("clips for the discriminator", "clip", shown=progress) as bar:
         for number, clip in enumerate(videos):
             stride = max(LENGTH, clip.about_how_many() // each)
-            for first, held in windows((reduced(frame) for frame in clip.frames()), LENGTH, stride):
+            clips = windows((reduced(frame) for frame in clip.frames()), LENGTH, stride)
+            for first, held in islice(clips, each):  # of a video of unknown length the first ones
                 frames = np.stack(held)
                 changed = infilled(frames, inpaint, stream(seed, "discriminator", number, first))
                 for vectors, shown in zip(found, (frames, changed), strict=True):
-                    vectors.append(semantics(np.stack(list(space.encode(shown))), space))
+                    middle = shown[LENGTH // 2 : LENGTH // 2 + 1]  # all that semantics looks at
+                    vectors.append(semantics(np.stack(list(space.encode(middle))), space))
                 bar.update()
     return np.stack(found[0]), np.stack(found[1])

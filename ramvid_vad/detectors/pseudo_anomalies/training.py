@@ -57,9 +57,11 @@ def train_autoencoder(
 
 
 def semantics(maps: np.ndarray, space: FeatureSpace) -> np.ndarray:
-    """Vector (D,) of a clip's maps (T, C, h, w): of appearance alone. From the motion channels the discriminator would
-    learn that an infilled square stands still, which is no semantics; the paper's features are of single frames."""
-    return pooled(maps[:, : space.groups["appearance"]])
+    """Vector (D,) of a clip's maps (T, C, h, w): the appearance of its middle frame. From motion channels, or from what
+    varies over the frames, the discriminator would learn that an infilled square stands still, which is no semantics;
+    the paper's features are of single frames."""
+    middle = len(maps) // 2
+    return pooled(maps[middle : middle + 1, : space.groups["appearance"]])
 
 
 class Discriminator(nn.Module):

@@ -80,15 +80,17 @@ class ChannelAwareBlock(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """(B, H, W, C) -> (B, H/4, W/4, channels): patches of 4 x 4 pixels, a size that the text lost, VMamba's."""
+    """(B, H, W, C) -> (B, H/4, W/4, channels): patches of 4 x 4 pixels, a size that the text lost, VMamba's.
+
+    VMamba's norm does not follow: of an even patch it would leave the sign of its brightness.
+    """
 
     def __init__(self, given: int, channels: int):
         super().__init__()
         self.project = nn.Conv2d(given, channels, 4, stride=4)
-        self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.project(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return self.project(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class PatchMerging(nn.Module):
@@ -105,13 +107,16 @@ class PatchMerging(nn.Module):
 
 
 class PatchExpanding(nn.Module):
-    """(B, H, W, C) -> (B, factor H, factor W, channels), as in Swin-Unet: projected, then laid out side by side."""
+    """(B, H, W, C) -> (B, factor H, factor W, channels), as in Swin-Unet: projected, then laid out side by side.
 
-    def __init__(self, given: int, channels: int, factor: int = 2):
+    normed: whether each place's feature is, which the picture's must not be: it would lose how bright it is.
+    """
+
+    def __init__(self, given: int, channels: int, factor: int = 2, normed: bool = True):
         super().__init__()
         self.factor = factor
         self.project = nn.Linear(given, factor * factor * channels, bias=False)
-        self.norm = nn.LayerNorm(channels)
+        self.norm = nn.LayerNorm(channels) if normed else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.project(x).unflatten(-1, (self.factor, self.factor, -1))  # (B, H, W, f, f, C)

@@ -6,6 +6,7 @@ from torch import nn
 
 SHARE = 0.6  # of the items, the nearest, that a reading takes: the text's best
 SHARPNESS = 50.0  # of the softmax over queries in writing; see MemoryBank.write
+TINY = 1e-12  # below it a root has no slope
 MARGIN = 1.0  # of the sparsity loss: MNAD's, whose loss the text describes
 
 
@@ -59,6 +60,9 @@ def distances(queries: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor,
 
 
 def memory_losses(queries: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compactness, equation (15): to the nearest item.  Sparsity, (14): to be nearer to it than to the next."""
+    """Compactness, equation (15): squared distance to the nearest item.  Sparsity, (14): to be nearer to it than to the
+    next, by plain distances. As MNAD has them, whose mean is over the channels too: without that they drown the error.
+    """
     first, second = distances(queries, items)
-    return first.mean(), F.relu(first - second + MARGIN).mean()
+    nearer = first.clamp_min(TINY).sqrt() - second.clamp_min(TINY).sqrt()
+    return first.mean() / items.shape[1], F.relu(nearer + MARGIN).mean()

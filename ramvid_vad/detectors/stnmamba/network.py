@@ -56,7 +56,10 @@ class Decoder(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(nn.Sequential(*(VSSBlock(width) for _ in range(BLOCKS))) for width in widths)
         self.expand = nn.ModuleList(PatchExpanding(2 * width, width) for width in widths[:-1])  # from the level below
-        self.picture = nn.Sequential(PatchExpanding(widths[0], widths[0], factor=4), nn.Linear(widths[0], 3))
+        self.picture = nn.Sequential(
+            PatchExpanding(widths[0], widths[0], factor=4, normed=False), nn.Linear(widths[0], 3)
+        )
+        nn.init.zeros_(self.picture[1].weight)  # a grey picture, not noise that has to be unlearnt first
 
     def forward(self, features: list[torch.Tensor | None]) -> torch.Tensor:
         x = self.stages[-1](features[-1])

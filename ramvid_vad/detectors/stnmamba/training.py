@@ -11,8 +11,8 @@ from ramvid_vad.detectors.stnmamba.memory import memory_losses
 from ramvid_vad.detectors.stnmamba.network import FRAMES, STNMamba
 from ramvid_vad.runtime.randomness import stream
 
-BATCH = 4  # these numbers are lost from the text; they are MNAD's, whose losses it takes over
-RATE = 2e-4
+BATCH = 4  # these numbers are lost from the text; they are MNAD's, whose losses it takes over, but the rate:
+RATE = 3e-3  # with its 2e-4, which is for 60 epochs, no weight comes far in the steps of an hour (docs/stnmamba.md)
 COMPACTNESS = SPARSITY = 0.1  # weights of the losses
 CHECKED = 8  # held-out windows whose loss is logged
 
@@ -65,6 +65,7 @@ def train_stnmamba(
         minutes=minutes,
         folder=work,
         lr=RATE,
+        weight_decay=0,
         held_out=check,
         compared={"last_frame_repeated": F.mse_loss(checked[:, FRAMES - 1], checked[:, FRAMES]).item()},
         seed=seed,

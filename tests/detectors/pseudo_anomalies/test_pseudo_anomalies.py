@@ -19,7 +19,12 @@ from ramvid_vad.detectors.pseudo_anomalies import training
 from ramvid_vad.detectors.pseudo_anomalies.autoencoder import AutoEncoder, reconstruction_loss
 from ramvid_vad.detectors.pseudo_anomalies.detector import PARTS, PseudoAnomalies, _bounded, _owned
 from ramvid_vad.detectors.pseudo_anomalies.inpainters import load_inpainter
-from ramvid_vad.detectors.pseudo_anomalies.training import drawn_clip, train_autoencoder, train_discriminator
+from ramvid_vad.detectors.pseudo_anomalies.training import (
+    drawn_clip,
+    semantics,
+    train_autoencoder,
+    train_discriminator,
+)
 from ramvid_vad.detectors.registry import SAVED
 from ramvid_vad.errors import InputError
 from ramvid_vad.spaces import features as features_module
@@ -133,6 +138,14 @@ def test_semantics_know_no_motion(made, monkeypatch):
         PseudoAnomalies.restore(detector.settings(), tensors)
 
 
+def test_semantics_know_the_middle_frame_alone(made):
+    """A clip that stands still and one that moves, equal in their middle: a mean over the frames would tell them."""
+    space = made[3].space
+    maps = np.random.default_rng(0).standard_normal((16, space.channels, *space.grid)).astype(np.float32)
+    assert np.array_equal(semantics(maps, space), semantics(np.repeat(maps[8:9], 16, 0), space))
+    assert not np.array_equal(semantics(maps, space), semantics(np.repeat(maps[7:8], 16, 0), space))
+
+
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 18, 40, 41])
 def test_every_frame_is_scored_once_about_the_middle(count):
     items = [(np.full((1, 1, 1), i), np.full((2, 1, 1), i), np.full((3, 1, 1), i)) for i in range(count)]
@@ -201,6 +214,7 @@ def made(tmp_path_factory):
         patch.setattr(features_module, "FRAMES", 20)
         patch.setattr(module, "SIZE", (32, 48))
         patch.setattr(module, "CLIPS", 2)
+        patch.setattr(module, "SHARES", {"inpainter": 0.2, "appearance": 0.35, "motion": 0.35, "discriminator": 0.1})
         patch.setattr(network_training, "time", clock())
         patch.setitem(network_training.train_network.__kwdefaults__, "save_every_minutes", 0.1)
         paths = [

@@ -90,6 +90,7 @@ def test_each_rung_adds_what_it_is_named_for(small):
 def test_what_the_decoder_sees(small, rung):
     """Up to "memory" the deepest level alone, then all four; every input takes part in the prediction."""
     network = fresh(rung).eval()
+    torch.nn.init.ones_(network.decoder.picture[1].weight)  # it starts at zero
     frames = torch.randn(1, 4, 32, 32, 3, requires_grad=True)
     seen = []
     network.decoder.register_forward_hook(lambda decoder, given, made: seen.extend(given[0]))

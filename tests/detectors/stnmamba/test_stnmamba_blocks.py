@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from ramvid_vad.detectors.stnmamba.blocks import (
     ChannelAwareBlock,
     MultiScaleBlock,
+    PatchEmbedding,
     PatchExpanding,
     PatchMerging,
     VSSBlock,
@@ -168,5 +169,16 @@ def test_losses_and_distance_by_hand():
     assert second.tolist() == pytest.approx([2, 0.8], abs=1e-6)
     near(first[1], (queries[1] - items[1]).square().sum())
     compactness, sparsity = memory_losses(queries, items)
-    assert compactness.item() == pytest.approx(0.2)
-    assert sparsity.item() == pytest.approx((max(0, 0 - 2 + MARGIN) + max(0, 0.4 - 0.8 + MARGIN)) / 2)
+    assert compactness.item() == pytest.approx(0.2 / 3)  # torch's mean squared error, as in MNAD
+    near(compactness, F.mse_loss(queries, items[:2]))
+    near(sparsity, F.triplet_margin_loss(queries, items[:2], items[[1, 0]], margin=MARGIN, eps=0))
+    assert sparsity.item() == pytest.approx((max(0, 0 - 2**0.5 + MARGIN) + 0.4**0.5 - 0.8**0.5 + MARGIN) / 2, abs=1e-6)
+
+
+def test_brightness_is_not_normed_away_on_the_way_of_a_pixel():
+    """What enters and what leaves the network is linear in brightness; a norm would leave hardly more than its sign."""
+    flat = torch.full((1, 8, 8, 3), 0.1)
+    for way in (PatchEmbedding(3, 16), PatchExpanding(3, 4, factor=4, normed=False)):
+        dark, bright, black = way(flat), way(8 * flat), way(0 * flat)
+        near(bright - black, 8 * (dark - black))
+        assert (bright - dark).abs().max() > 0.01
