@@ -78,7 +78,8 @@ def compile_kernel(compiler: list[str], source: str, target: Path, openmp: list[
             raise subprocess.CalledProcessError(max(codes), compiler)
         library = str(Path(folder) / target.name)
         subprocess.run([*compiler, "-shared", *openmp, *objects.values(), "-o", library], check=True)
-        os.replace(shutil.copy(library, f"{target}.new"), target)  # never a half-written library
+        # never a half-written library, nor that of another build at the same time
+        os.replace(shutil.copy(library, f"{target}.{os.getpid()}.new"), target)
 
 
 if __name__ == "__main__":  # benchmarks/recurrence.py takes compiler and flags from here

@@ -43,6 +43,8 @@ class BiMamba(nn.Module):
 
     def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2, merge: str = "sum"):
         super().__init__()
+        if merge not in ("sum", "mean"):
+            raise ValueError(f"BiMamba: unknown merge {merge!r}: choose sum or mean")
         d_inner, dt_rank = expand * d_model, math.ceil(d_model / 16)
         self.d_state, self.dt_rank, self.merge = d_state, dt_rank, merge
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=False)
@@ -84,12 +86,12 @@ class BiMamba(nn.Module):
             -torch.exp(a_log.float()),
             b.transpose(1, 2),
             c.transpose(1, 2),
-            self.get_parameter("D" + suffix).float(),
+            self.get_parameter("D" + suffix),
             z=z,
-            delta_bias=dt_proj.bias.float(),
+            delta_bias=dt_proj.bias,
             delta_softplus=True,
             reverse=reverse,
-        ).to(z.dtype)
+        )
 
 
 class MambaMixer(nn.Module):

@@ -80,6 +80,12 @@ class UNet(nn.Module):
         groups: tuple[int, ...] = (),
     ):
         super().__init__()
+        for name, value, known in (
+            ("mixer", mixer, ("mamba", "attention", "none")),
+            ("scan_order", scan_order, ("space", "time", "alternate")),
+        ):
+            if value not in known:
+                raise ValueError(f"UNet: unknown {name} {value!r}: choose one of {', '.join(known)}")
         self.model_channels = model_channels
         self.patch_size = patch_size
         self.use_checkpoint = use_checkpoint
@@ -200,7 +206,8 @@ class UNet(nn.Module):
         """What residual blocks learn of timestep and class, (B, 2 C_out) or (B, C_out) each, in the order of use."""
         if (y is not None) != (self.num_classes is not None):
             raise ValueError("the class y is for class-conditional models, and they need it")
-        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # (B, 4 * model_channels)
+        embedding = timestep_embedding(timesteps, self.model_channels)
+        emb = self.time_embed(embedding.to(self.time_embed[0].weight.dtype))  # (B, 4 * model_channels)
         if y is not None:
             emb = emb + self.label_emb(y)
         return [block.emb_layers(emb) for block in self.modules() if isinstance(block, ResBlock)]

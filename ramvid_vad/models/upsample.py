@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from ramvid_vad.models.layers import channels_last_gradient
 
@@ -52,6 +53,7 @@ class _Interleave(torch.autograd.Function):
         return pixels
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
         b, c, t, h, w = ctx.shape
         corners = gradient.new_zeros((b, t, h, w, c)).movedim(-1, 1)

@@ -42,20 +42,34 @@ class Backend(Protocol):
     def causal_conv1d(self, x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor: ...
 
     def group_norm(self, x: Tensor, groups: int, gain: Tensor, offset: Tensor, eps: float, silu: bool) -> Tensor:
-        """A backend may be without it; another one runs it then."""
+        """A backend may be without it; another one runs it then, unless it was asked for by argument."""
 
 
 # Best first: with no wish of the user's, a tensor gets the first backend of this table that can take it.
 BACKENDS: dict[str, Backend] = {"cuda": cuda, "cpu": cpu, "triton": triton, "reference": reference}
+OPERATIONS = ("selective_scan", "causal_conv1d", "group_norm")
 
 
 def available_backends(
     device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, operation: str = "selective_scan"
 ) -> list[str]:
     """Names of the backends that can run `operation` ("selective_scan", "causal_conv1d" or "group_norm") on tensors of
-    this device and dtype, best first. "reference" is always among them. Says nothing of trust: see `choose_backend`."""
+    this device and dtype, best first. "reference" is always among them. Says nothing of trust: see `choose_backend`.
+    ValueError: another operation."""
+    if operation not in OPERATIONS:
+        raise ValueError(f"unknown operation {operation!r}: choose one of {', '.join(OPERATIONS)}")
     device = torch.device(device)
     return [name for name in BACKENDS if _reason(name, operation, device, dtype) is None]
+
+
+def check_kinds(operation: str, **tensors: Tensor | None) -> None:
+    """ValueError where a tensor is not of real floating-point numbers, or not on the device of the first."""
+    device = next(iter(tensors.values())).device
+    for name, tensor in tensors.items():
+        if tensor is not None and not tensor.is_floating_point():
+            raise ValueError(f"{operation}: {name} is {tensor.dtype}, expected real floating-point numbers")
+        if tensor is not None and tensor.device != device:
+            raise ValueError(f"{operation}: {name} is on {tensor.device}, {next(iter(tensors))} on {device}")
 
 
 def choose_backend(operation: str, tensor: Tensor, backend: str | None = None) -> Backend:
@@ -71,7 +85,8 @@ def _choose(operation: str, device: torch.device, dtype: torch.dtype, backend: s
     if wish is not None and wish not in BACKENDS:
         names = ", ".join(BACKENDS)
         raise InputError(f"unknown backend {wish!r} (argument or {BACKEND_VARIABLE}): choose one of {names}")
-    if wish is None or not hasattr(BACKENDS[wish], operation):  # a wish for the scan must not stop the norms
+    # the variable is meant for the scan and must not stop the norms; an argument is meant for the operation
+    if wish is None or (not backend and not hasattr(BACKENDS[wish], operation)):
         able = available_backends(device, dtype, operation)
         return next(name for name in able if _trusted(name, BACKENDS[name], operation, device, dtype))
     reason = _reason(wish, operation, device, dtype)

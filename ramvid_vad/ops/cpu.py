@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ramvid_vad.ops import cpu_library
 from ramvid_vad.ops.cpu_conv import causal_conv1d
-from ramvid_vad.ops.cpu_library import TILE, Scan, call, element_type, parameter, sequences, strides
+from ramvid_vad.ops.cpu_library import TILE, Scan, call, element_type, parameter, refuse_tangents, sequences, strides
 from ramvid_vad.ops.cpu_norm import group_norm
 
 __all__ = ["causal_conv1d", "group_norm", "selective_scan", "takes_sets", "unavailable"]
@@ -48,6 +48,7 @@ def selective_scan(
 ) -> tuple[Tensor, Tensor]:
     """(y, last_state) of `ramvid_vad.ops.selective_scan`, also with sets as `takes_sets` says."""
     tensors = (u, delta, A, B, C, D, z, delta_bias)
+    refuse_tangents("selective_scan", *tensors)
     keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
     bits = [reverse] if isinstance(reverse, bool) else reverse
     y, last_state, _ = _scan(*tensors, delta_softplus, sum(bool(bit) << i for i, bit in enumerate(bits)), keep)
@@ -155,6 +156,8 @@ def _scan_backward(
     reverse: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of u, delta, A, B, C, D, z, delta_bias; empty for those that are None."""
+    if not checkpoints.numel():
+        raise RuntimeError("selective_scan: no gradient after a scan with keep=False, which stored no states")
     batch, dim, length = u.shape
     states, sets = A.shape[1], _sets(B)
     group = _group(batch * sets, dim // sets)

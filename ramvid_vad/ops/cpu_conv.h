@@ -79,8 +79,8 @@ struct ConvBackward {
     template <bool FULL>
     void token(int64_t t, int64_t slot, int64_t end, int64_t b, int count) {
         const int64_t W = taps.width(), d = b * LANES;
-        const Vec v = taps.template sum<FULL>(t, d, count), open = sigmoid(v);
-        const Vec dv = load<FULL>(dy[t] + d, count) * open * (1.0f + v * (1.0f - open));
+        const Vec v = taps.template sum<FULL>(t, d, count);
+        const Vec dv = silu_gradient(load<FULL>(dy[t] + d, count), v, sigmoid(v));
         ring[slot * blocks + b] = dv;
         if (t >= end) return;
         Vec sum{};

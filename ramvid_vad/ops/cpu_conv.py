@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor
 
-from ramvid_vad.ops.cpu_library import Conv, call, element_type, parameter, rows, strides
+from ramvid_vad.ops.cpu_library import Conv, call, element_type, parameter, refuse_tangents, rows, strides
 
 CHUNK = 256  # tokens walked by one thread at a time
 
 
 def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None = None, reverse: bool = False) -> Tensor:
     """`ramvid_vad.ops.causal_conv1d`."""
+    refuse_tangents("causal_conv1d", x, weight, bias)
     return _conv(x, weight, bias, reverse)
 
 

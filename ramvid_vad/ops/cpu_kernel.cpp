@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <initializer_list>
 #include <type_traits>
 #include <utility>
 
@@ -55,8 +56,9 @@ void parallel(int64_t tasks, int64_t threads, Task task) {
     for (int64_t i = 0; i < tasks; i++) task(i);
 }
 
-// A task walks neighbouring channel groups of one set of one batch element: few and wide tasks, for whole rows of memory,
-// but enough to keep the threads equally busy. The groups, and with them every rounding, do not depend on the threads.
+// A task walks neighbouring channel groups of one set of one batch element: few and wide tasks, for whole rows of
+// memory, but enough to keep the threads equally busy. The groups, and with them every rounding, do not depend on the
+// threads.
 template <class Task>
 void scan_tasks(const Scan& a, Task task) {
     const int64_t groups = a.groups(), sets = a.batch * a.sets;
@@ -120,8 +122,8 @@ EXPORT(norm_gradient)(const Norm* a) {
 
 #if defined(KERNEL_QUERIES)  // once in the library
 
-// Raised with every change of an argument struct or of TILE; cpu_library.py refuses a library of another number.
-extern "C" __attribute__((visibility("default"))) int ramvid_vad_kernel_version() { return 4; }
+// Raised with every change of what passes between them, or of TILE; cpu_library.py refuses a library of another number.
+extern "C" __attribute__((visibility("default"))) int ramvid_vad_kernel_version() { return 5; }
 
 // The best instruction set of this machine: 0 baseline, 1 avx2, 2 avx512.
 extern "C" __attribute__((visibility("default"))) int ramvid_vad_best_isa() {

@@ -64,7 +64,8 @@ struct Sequence {
     Rows<const E> rows;
     int64_t channel, width;  // channel: stride between neighbours
     Array<E> tile;           // (tokens, width)
-    Sequence(const void* data, int64_t batch, Strides strides, int64_t length, bool reverse, int64_t tokens, int64_t width)
+    Sequence(const void* data, int64_t batch, Strides strides, int64_t length, bool reverse, int64_t tokens,
+             int64_t width)
         : rows(data, batch, strides, length, reverse),
           channel(strides.channel),
           width(width),

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import warn
 
-VERSION = 4  # ramvid_vad_kernel_version() in cpu_kernel.cpp
+VERSION = 5  # ramvid_vad_kernel_version() in cpu_kernel.cpp
 TILE = 32  # as in cpu_scan.h
 ISA_VARIABLE = "RAMVID_VAD_ISA"
 ISAS = ("baseline", "avx2", "avx512")  # as ramvid_vad_best_isa() counts them
@@ -110,6 +111,14 @@ def sequences(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | None
 def parameter(x: Tensor | None) -> Tensor | None:
     """Contiguous, in float32."""
     return None if x is None else x.to(torch.float32).contiguous()
+
+
+def refuse_tangents(operation: str, *tensors: Tensor | None) -> None:
+    """RuntimeError in forward-mode differentiation: a custom operator would silently make a derivative of 0 of it."""
+    if any(x is not None and forward_ad.unpack_dual(x).tangent is not None for x in tensors):
+        raise RuntimeError(
+            f"{operation}: the C++ kernel has no forward-mode derivative: choose the backend 'reference'"
+        )
 
 
 def call(name: str, structure: type, fields: dict[str, object], tensors: dict[str, Tensor | None]) -> None:

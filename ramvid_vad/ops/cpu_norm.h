@@ -10,7 +10,7 @@ struct Norm {  // mirrored field by field in cpu_library.py
     const void *x, *dy;                                     // elements (batch, length, dim): float, or bfloat16 if half
     const float *gain, *offset, *center, *constant, *slope;  // (batch, dim)
     void *y, *dx;                                           // elements (batch, length, dim)
-    float* sums;                                            // (batch, chunks, 2, dim)
+    float* sums;                                            // (batch, chunks, 2 or of the moments 3, dim)
 
     int64_t bytes() const { return batch * length * dim * (half ? 2 : 4); }
     int64_t chunks() const { return (length + chunk - 1) / chunk; }
@@ -30,10 +30,9 @@ struct Channels {
     void write(void* rows, int64_t t, Vec v) const {
         store<FULL>((E*)rows + (batch * a.length + t) * a.dim + d, v, count);
     }
-    void write_sums(int64_t chunk, Vec first, Vec second) const {
-        float* to = a.sums + (batch * a.chunks() + chunk) * 2 * a.dim + d;
-        store<FULL>(to, first, count);
-        store<FULL>(to + a.dim, second, count);
+    void write_sums(int64_t chunk, std::initializer_list<Vec> sums) const {
+        float* to = a.sums + (batch * a.chunks() + chunk) * sums.size() * a.dim + d;
+        for (const Vec& sum : sums) store<FULL>(to, sum, count), to += a.dim;
     }
 };
 
@@ -45,18 +44,23 @@ void channel_blocks(const Norm& a, int64_t batch, Task task) {
     if (d < a.dim) task(Channels<E, false>{a, batch, d, (int)(a.dim - d)});
 }
 
-// Sums over the chunk of x - center and of its square.
+// Of the chunk: a center, and the sums of x - center and of its square. The center is the mean of the chunk's first 32
+// rows, an eighth of it or more: so its squared distance from the chunk's mean is at most 8 times the chunk's variance,
+// whatever the rows are: neither a large mean nor rows unlike the rest cost more than a digit of the variance.
 template <class E>
 void norm_moments(const Norm& a, int64_t batch, int64_t chunk, int64_t begin, int64_t end) {
     channel_blocks<E>(a, batch, [&](auto channels) {
-        const Vec center = channels.parameter(a.center);
-        Vec first{}, second{};
+        const int64_t middle = end - begin < 32 ? end : begin + 32;
+        const Vec corner = channels.read(a.x, begin);  // a large mean is not rounded around it
+        Vec sum{}, first{}, second{};
+        for (int64_t t = begin + 1; t < middle; t++) sum += channels.read(a.x, t) - corner;
+        const Vec center = corner + sum / (float)(middle - begin);
         for (int64_t t = begin; t < end; t++) {
             const Vec x = channels.read(a.x, t) - center;
             first += x;
             second += x * x;
         }
-        channels.write_sums(chunk, first, second);
+        channels.write_sums(chunk, {center, first, second});
     });
 }
 
@@ -77,9 +81,7 @@ void norm_apply(const Norm& a, int64_t batch, int64_t, int64_t begin, int64_t en
 
 // The gradient of gain x + offset from that of y.
 inline Vec before_silu(const Norm& a, Vec dy, Vec v) {
-    if (!a.silu) return dy;
-    const Vec open = sigmoid(v);
-    return dy * open * (1.0f + v * (1.0f - open));
+    return a.silu ? silu_gradient(dy, v, sigmoid(v)) : dy;
 }
 
 // Sums over the chunk of that gradient g and of g (x - center).
@@ -95,7 +97,7 @@ void norm_sums(const Norm& a, int64_t batch, int64_t chunk, int64_t begin, int64
             first += g;
             second += g * (x - center);
         }
-        channels.write_sums(chunk, first, second);
+        channels.write_sums(chunk, {first, second});
     });
 }
 

@@ -12,13 +12,17 @@ n elements:
 import torch
 from torch import Tensor
 
-from ramvid_vad.ops.cpu_library import Norm, call, element_type
+from ramvid_vad.ops import reference
+from ramvid_vad.ops.cpu_library import Norm, call, element_type, refuse_tangents
 
 CHUNK = 256  # rows whose sums are taken in float32
 
 
 def group_norm(x: Tensor, groups: int, gain: Tensor, offset: Tensor, eps: float, silu: bool) -> Tensor:
     """y = act(gain x^ + offset): x (B, C, ...); gain, offset (B or 1, C). The result is channels-last."""
+    refuse_tangents("group_norm", x, gain, offset)
+    if not x.numel():
+        return reference.group_norm(x, groups, gain, offset, eps, silu)
     batch = x.shape[0]
     gain, offset = (values.float().expand(batch, -1).contiguous() for values in (gain, offset))
     return _norm(x, gain, offset, groups, eps, silu)[0]
@@ -29,19 +33,15 @@ def _rows(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.to(dtype).movedim(1, -1).contiguous()
 
 
-def _call(name: str, x: Tensor, silu: bool, **tensors: Tensor) -> Tensor:
-    """A walk of the kernel over x (B, ..., C); returns the sums over chunks that it makes, double (2, B, C)."""
+def _call(name: str, x: Tensor, silu: bool, kinds: int = 2, **tensors: Tensor) -> Tensor:
+    """A walk of the kernel over x (B, ..., C); returns the sums over chunks that it makes, (B, chunks, kinds, C)."""
     batch, dim = x.shape[0], x.shape[-1]
     length = x.numel() // (batch * dim)
-    sums = torch.empty(batch, -(-length // CHUNK), 2, dim)
+    sums = torch.empty(batch, -(-length // CHUNK), kinds, dim)
     sizes = {"batch": batch, "dim": dim, "length": length, "chunk": CHUNK, "silu": silu}
     fields = sizes | {"half": x.dtype == torch.bfloat16, "threads": torch.get_num_threads()}
     call(name, Norm, fields, {"x": x, "sums": sums} | tensors)
     return sums
-
-
-def _over_chunks(sums: Tensor) -> Tensor:
-    return sums.sum(1, dtype=torch.float64).transpose(0, 1)
 
 
 def _of_groups(values: Tensor, groups: int) -> Tensor:
@@ -52,14 +52,14 @@ def _of_groups(values: Tensor, groups: int) -> Tensor:
 
 def _statistics(rows: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor]:
     """Mean and 1 / sqrt(variance + eps) of every channel's group, double (B, C) each."""
-    batch, dim = rows.shape[0], rows.shape[-1]
-    positions = rows.numel() // (batch * dim)
-    # around the first row, so that a large mean costs no digits of the variance
-    center = rows.view(batch, positions, dim)[:, 0].float().contiguous()
-    first, second = _over_chunks(_call("norm_moments", rows, False, center=center)) / positions
-    means = center + first
-    mean = _of_groups(means, groups)
-    variance = _of_groups(second - first**2 + (means - mean) ** 2, groups)
+    positions = rows.numel() // (rows.shape[0] * rows.shape[-1])
+    center, first, second = _call("norm_moments", rows, False, kinds=3).double().unbind(2)  # (B, chunks, C) each
+    counts = torch.full((center.shape[1], 1), CHUNK, dtype=torch.float64)
+    counts[-1] -= -positions % CHUNK  # the last chunk may be short
+    mean = _of_groups((counts * center + first).sum(1) / positions, groups)
+    shift = center - mean[:, None]  # moves the squares around each chunk's own center to the common mean
+    squares = second + shift * (2 * first + counts * shift)
+    variance = _of_groups(squares.sum(1) / positions, groups).clamp_min(0)  # rounding may leave less than nothing
     return mean, (variance + eps).rsqrt()
 
 
@@ -96,7 +96,7 @@ def _norm_backward(
     rows, dy = _rows(x, dtype), _rows(dy, dtype)
     line = _line(gain, offset, mean, rstd)
     sums = _call("norm_sums", rows, silu, dy=dy, center=mean.float(), **line)
-    doffset, dgain = _over_chunks(sums)
+    doffset, dgain = sums.sum(1, dtype=torch.float64).unbind(1)
     dgain = dgain * rstd
     positions = rows.numel() // gain.numel()
     slope = -(rstd**2) * _of_groups(gain * dgain, groups) / positions

@@ -1,9 +1,10 @@
 // The selective scan, forward and backward. Included by cpu_kernel.cpp only, inside its unnamed namespace.
 //
-// The sequence is walked in tiles of TILE tokens, a tile in bands of channels that fit the first-level cache. What is done
-// once per token and channel runs over the rows of a band, in the order of memory; what is done per state runs over one
-// block of LANES channels after the other, its states staying in registers over the tile. Forward stores the state in front of every tile where a gradient will be wanted; backward
-// recomputes the states of one block and tile at a time from it.
+// The sequence is walked in tiles of TILE tokens, a tile in bands of channels that fit the first-level cache. What is
+// done once per token and channel runs over the rows of a band, in the order of memory; what is done per state runs
+// over one block of LANES channels after the other, its states staying in registers over the tile. Forward stores the
+// state in front of every tile where a gradient will be wanted; backward recomputes the states of one block and tile at
+// a time from it.
 
 constexpr int TILE = 32;    // cpu_library.py allocates one checkpoint per tile
 constexpr int BAND = 64;    // channels of a forward band; backward takes those of one group
@@ -233,8 +234,8 @@ struct BackwardBlock : Block {
     Vec dD, dbias;            // sums over the tile
 };
 
-// Where the lane sums of state n of token 0 lie; those of the next token BACKWARD_STATES further. A group of states walks
-// through memory in one piece, so that what it touches stays in the first-level cache.
+// Where the lane sums of state n of token 0 lie; those of the next token BACKWARD_STATES further. A group of states
+// walks through memory in one piece, so that what it touches stays in the first-level cache.
 inline int64_t lane_sum(int64_t n) { return n / BACKWARD_STATES * BACKWARD_STATES * TILE + n % BACKWARD_STATES; }
 
 // NS states of a block, backward over a tile. With e_t = exp(dt_t A), lambda_t the gradient of h_t and
@@ -280,7 +281,8 @@ template <int NS>
 void retreat_all(int steps, BackwardBlock& block, const Vec* a2, const Vec* h0, Vec* carry, const float* B,
                  const float* C, int64_t N, Vec* dB, Vec* dC, Vec* dA, int64_t n = 0) {
     for (; n + NS <= N; n += NS)
-        retreat<NS>(steps, block, a2 + n, h0 + n, carry + n, B + n, C + n, N, dB + lane_sum(n), dC + lane_sum(n), dA + n);
+        retreat<NS>(steps, block, a2 + n, h0 + n, carry + n, B + n, C + n, N, dB + lane_sum(n), dC + lane_sum(n),
+                    dA + n);
     if constexpr (NS > 1) retreat_all<NS / 2>(steps, block, a2, h0, carry, B, C, N, dB, dC, dA, n);
 }
 
@@ -338,9 +340,8 @@ void backward_band(const Walk<E>& walk, const Gradients<E>& gradients, int64_t k
         block.dD += g * u;
         block.dbias += slope;
         if (a.z) {
-            const Vec z = load<full>(zs(t, d), count), open = block.open[t];
-            const Vec out = block.y[t] * load<full>(dys(t, d), count);
-            store<full>(gradients.dz[t0 + t] + d, out * open * (1.0f + z * (1.0f - open)), count);
+            const Vec z = load<full>(zs(t, d), count), out = block.y[t] * load<full>(dys(t, d), count);
+            store<full>(gradients.dz[t0 + t] + d, silu_gradient(out, z, block.open[t]), count);
         }
     });
     for (int64_t b = band.begin; b < band.end; b++) sums.dD[b] += band[b].dD, sums.dbias[b] += band[b].dbias;

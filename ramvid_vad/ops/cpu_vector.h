@@ -20,7 +20,8 @@ constexpr float LOG2E = 1.44269504088896341f, LN2 = 0.693147180559945309f;
 
 // ---- elementary functions, tested in tests/ops ----
 //
-// Relative error of exp2 below 3e-7, and near 0 6e-6 of 1 - exp2; of softplus and sigmoid below 5e-7, and 1e-7 |x| from the rounding of x log2(e).
+// Relative error of exp2 below 3e-7, and near 0 6e-6 of 1 - exp2; of softplus and sigmoid below 5e-7, and 1e-7 |x| from
+// the rounding of x log2(e).
 
 // The larger and the smaller of bound and x. NaN in x passes, being the second operand of the machine's max and min.
 #if defined(__AVX512F__)
@@ -38,9 +39,9 @@ inline Vec at_most(Vec bound, Vec x) { return x > bound ? bound : x; }
 #endif
 
 #if defined(__AVX512F__)
-// 2^(i/32) / 4.162783; see exp2. A state that decays slowly sums up thousands of tokens, and with them what exp2 is wrong
-// by on average near 0. So of the numbers that would do, this one times the first entry is 1 to 1e-11, and the slope there
-// is right to 6e-6; the parabola with the least largest error has 1.5e-5.
+// 2^(i/32) / 4.162783; see exp2. A state that decays slowly sums up thousands of tokens, and with them what exp2 is
+// wrong by on average near 0. So of the numbers that would do, this one times the first entry is 1 to 1e-11, and the
+// slope there is right to 6e-6; the parabola with the least largest error has 1.5e-5.
 alignas(64) constexpr float ROOTS_OF_TWO[32] = {
     0.2402239f, 0.24548411f, 0.25085953f, 0.25635263f, 0.26196602f, 0.26770234f, 0.27356425f, 0.27955452f,
     0.28567597f, 0.29193145f, 0.29832393f, 0.30485636f, 0.31153184f, 0.3183535f, 0.32532454f, 0.3324482f,
@@ -52,9 +53,10 @@ alignas(64) constexpr float ROOTS_OF_TWO[32] = {
 inline Vec exp2(Vec x) {
 #if defined(__AVX512F__)
     // x = i/32 + f, |f| <= 1/64: 2^f is a parabola, of which the table holds the leading factor, so that one of its
-    // products is a sum; 2^(i/32) comes from the table, by the five low bits of i, which adding 1.5 * 2^18 leaves there,
-    // and from scalef, which takes the whole octaves and saturates to 0 and infinity. Multiplications are scarce here:
-    // the recurrence around them needs as many, and additions run beside them.
+    // products is a sum; 2^(i/32) comes from the table, by the five low bits of i, which adding 1.5 * 2^18 leaves
+    // there, and from scalef, which takes the whole octaves and saturates to 0 and infinity; of an infinite x, f is NaN
+    // and so is the result. Multiplications are scarce here: the recurrence around them needs as many, and additions
+    // run beside them.
     const Vec rounded = (Vec)_mm512_roundscale_ps((__m512)x, 5 << 4), f = x - rounded;
     const __m512i index = (__m512i)(x + 393216.0f);
     const __m512 low = _mm512_load_ps(ROOTS_OF_TWO), high = _mm512_load_ps(ROOTS_OF_TWO + 16);
@@ -97,6 +99,9 @@ inline Vec silu(Vec x) {
 #endif
     return x * sigmoid(x);
 }
+
+// The gradient of x from dy, that of silu(x); open = sigmoid(x).
+inline Vec silu_gradient(Vec dy, Vec x, Vec open) { return dy * open * (1.0f + x * (1.0f - open)); }
 
 // log(1 + e^x) = max(x, 0) + 2 artanh(s), s = e / (2 + e), e = e^-|x|: relatively exact where x << 0.
 inline Vec softplus(Vec x) {

@@ -3,7 +3,7 @@ function."""
 
 from torch import Tensor
 
-from ramvid_vad.ops.backends import choose_backend
+from ramvid_vad.ops.backends import check_kinds, choose_backend
 
 
 def group_norm(
@@ -31,8 +31,11 @@ def group_norm(
         of x's shape and dtype.
 
     Raises:
-        ValueError: shapes that do not fit. InputError: an unknown backend, or one that cannot run here.
+        ValueError: shapes, dtypes or devices that do not fit. InputError: an unknown backend, or one that cannot run
+            here.
     """
+    if x.dim() < 2 or groups < 1:
+        raise ValueError(f"group_norm: x {tuple(x.shape)} and {groups} groups, expected (B, C, ...) and at least one")
     batch, channels = x.shape[:2]
     if channels % groups or weight.shape != (channels,) or bias.shape != (channels,):
         raise ValueError(
@@ -41,6 +44,7 @@ def group_norm(
         )
     if (scale is None) != (shift is None):
         raise ValueError("group_norm: scale and shift go together")
+    check_kinds("group_norm", x=x, weight=weight, bias=bias, scale=scale, shift=shift)
     gain, offset = weight[None], bias[None]  # (1, C), or (B, C) with a modulation
     if scale is not None:
         if scale.shape != (batch, channels) or shift.shape != (batch, channels):

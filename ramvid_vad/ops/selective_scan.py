@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ramvid_vad.ops.backends import choose_backend
+from ramvid_vad.ops.backends import check_kinds, choose_backend
 
 
 def selective_scan(
@@ -43,7 +43,8 @@ def selective_scan(
         y: (B, D, L) in u's dtype, or (y, last_state).
 
     Raises:
-        ValueError: shapes that do not fit. InputError: an unknown backend, or one that cannot run here.
+        ValueError: shapes, dtypes or devices that do not fit. InputError: an unknown backend, or one that cannot run
+            here.
     """
     batch, dim, length = _shape("u", u, "(B, D, L)")
     states = _shape("A", A, "(D, N)")[1]
@@ -63,41 +64,36 @@ def selective_scan(
                 f"selective_scan: {name} has shape {tuple(tensor.shape)}, expected {shape} "
                 f"for u {tuple(u.shape)} and A {tuple(A.shape)}"
             )
+    tensors = (u, delta, A, B, C, D, z, delta_bias)
+    check_kinds("selective_scan", u=u, **{name: tensor for name, (tensor, _) in expected.items()})
     count = sets[0] if sets else 1
-    ways = [reverse] * count if isinstance(reverse, bool) else list(reverse)
+    ways = [bool(way) for way in reverse] if isinstance(reverse, Sequence) else [bool(reverse)] * count
     if not 0 < count == len(ways) or dim % count:
         raise ValueError(f"selective_scan: {dim} channels and {len(ways)} directions for {count} sets of B and C")
     scan = choose_backend("selective_scan", u, backend)
-    tensors = (u, delta, A, B, C, D, z, delta_bias)
     if count > 1 and hasattr(scan, "takes_sets") and scan.takes_sets(count, dim // count):
         y, last_state = scan.selective_scan(*tensors, delta_softplus, ways)
     elif sets:
-        each = [scan.selective_scan(*_of_set(i, count, *tensors), delta_softplus, way) for i, way in enumerate(ways)]
-        y, last_state = (torch.cat(parts, 1) for parts in zip(*each, strict=True))
+        along = (
+            1,
+            1,
+            0,
+            None,
+            None,
+            0,
+            1,
+            0,
+        )  # where the sets' channels lie; None: the sets have a dimension, the second
+        parts = (
+            [None] * count if x is None else x.unbind(1) if dim is None else x.chunk(count, dim)
+            for x, dim in zip(tensors, along, strict=True)
+        )
+        of_sets = zip(*parts, strict=True)
+        each = [scan.selective_scan(*own, delta_softplus, way) for own, way in zip(of_sets, ways, strict=True)]
+        y, last_state = (torch.cat(results, 1) for results in zip(*each, strict=True))
     else:
         y, last_state = scan.selective_scan(*tensors, delta_softplus, ways[0])
     return (y, last_state) if return_last_state else y
-
-
-def _of_set(
-    number: int,
-    count: int,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-) -> tuple[Tensor | None, ...]:
-    """What one of ``count`` sets scans."""
-
-    def own(x: Tensor | None, dim: int) -> Tensor | None:
-        return None if x is None else x.chunk(count, dim)[number]
-
-    B, C = B[:, number], C[:, number]
-    return own(u, 1), own(delta, 1), own(A, 0), B, C, own(D, 0), own(z, 1), own(delta_bias, 0)
 
 
 def causal_conv1d(
@@ -115,7 +111,8 @@ def causal_conv1d(
         (B, D, L) in x's dtype.
 
     Raises:
-        ValueError: shapes that do not fit. InputError: an unknown backend, or one that cannot run here.
+        ValueError: shapes, dtypes or devices that do not fit. InputError: an unknown backend, or one that cannot run
+            here.
     """
     dim = _shape("x", x, "(B, D, L)")[1]
     width = _shape("weight", weight, "(D, W)")[1]
@@ -124,6 +121,7 @@ def causal_conv1d(
             raise ValueError(
                 f"causal_conv1d: {name} has shape {tuple(tensor.shape)}, expected {shape} for x {tuple(x.shape)}"
             )
+    check_kinds("causal_conv1d", x=x, weight=weight, bias=bias)
     return choose_backend("causal_conv1d", x, backend).causal_conv1d(x, weight, bias, reverse)
 
 

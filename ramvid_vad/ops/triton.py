@@ -10,6 +10,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ramvid_vad.ops.reference import causal_conv1d
 
@@ -55,18 +56,23 @@ class _SelectiveScan(torch.autograd.Function):
         from ramvid_vad.ops import triton_kernels
 
         tensors = (u, delta, A, B, C, D, z, delta_bias)
-        y, last_state, checkpoints = triton_kernels.forward(*_dense(tensors), softplus, reverse)
+        with torch.cuda.device_of(u):  # a launch goes to the current device, wherever the tensors are
+            y, last_state, checkpoints = triton_kernels.forward(*_dense(tensors), softplus, reverse)
         ctx.save_for_backward(*tensors, checkpoints)
         ctx.softplus, ctx.reverse = softplus, reverse
         ctx.mark_non_differentiable(last_state)
-        return y.to(u.dtype), last_state
+        return y, last_state
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dy, _):
         from ramvid_vad.ops import triton_kernels
 
         *tensors, checkpoints = ctx.saved_tensors
-        gradients = triton_kernels.backward(dy.contiguous(), *_dense(tensors), checkpoints, ctx.softplus, ctx.reverse)
+        with torch.cuda.device_of(dy):
+            gradients = triton_kernels.backward(
+                dy.contiguous(), *_dense(tensors), checkpoints, ctx.softplus, ctx.reverse
+            )
         return (
             *(None if x is None else gradient.to(x.dtype) for x, gradient in zip(tensors, gradients, strict=True)),
             None,

@@ -213,16 +213,17 @@ def backward(
     checkpoints: Tensor,
     softplus: bool,
     reverse: bool,
-) -> tuple[Tensor, ...]:
-    """Gradients of u, delta, A, B, C, D, z and bias; those of B and C in float32, summed by atomic additions."""
+) -> tuple[Tensor | None, ...]:
+    """Gradients of u, delta, A, B, C, D, z and bias, None of a z that is None; those of B and C in float32, summed by
+    atomic additions."""
     batch, dim, _ = u.shape
-    du, ddelta, dz = torch.empty_like(u), torch.empty_like(delta), torch.empty_like(u if z is None else z)
+    du, ddelta, dz = (None if x is None else torch.empty_like(x) for x in (u, delta, z))
     dB, dC = (torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in (B, C))
     dA, dD, dbias = A.new_empty((batch, *A.shape)), A.new_empty((batch, dim)), A.new_empty((batch, dim))
     arguments, options = _launch(u, A, D, z, bias, softplus, reverse)
     _backward[(batch * dim,)](
         dy, u, delta, A, B, C, _or(D, u), _or(z, u), _or(bias, u), checkpoints,
-        du, ddelta, dA, dB, dC, dD, dz, dbias, *arguments, **options,
+        du, ddelta, dA, dB, dC, dD, _or(dz, u), dbias, *arguments, **options,
     )  # fmt: skip
     return du, ddelta, dA.sum(0), dB, dC, dD.sum(0), dz, dbias.sum(0)
 

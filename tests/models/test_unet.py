@@ -64,6 +64,17 @@ def test_each_sample_has_its_own_timestep_and_no_sample_sees_another():
     assert (both - swapped).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-5), (torch.bfloat16, 0.1)], ids=str)
+@pytest.mark.parametrize("mixer", ["mamba", "attention"])
+def test_a_network_of_another_dtype_computes_the_same(dtype, tolerance, mixer):
+    model, x = small_unet(mixer=mixer), window()
+    with torch.no_grad():
+        expected = model(x, TIMES)
+        y = model.to(dtype)(x.to(dtype), TIMES)
+    assert y.dtype == dtype
+    assert (y.float() - expected).norm() <= tolerance * expected.norm()
+
+
 # --- memory: checkpointing, patches, factors --------------------------------------------------------------------------
 
 
@@ -365,3 +376,16 @@ def test_thesis_size_that_is_not_square():
 def test_what_does_not_fit_is_refused(options, message):
     with torch.device("meta"), pytest.raises(InputError, match=message):
         create_model_and_diffusion(**SMALL | options)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"mixer": "mambda"}, "UNet: unknown mixer 'mambda': choose one of mamba, attention, none"),
+        ({"scan_order": "tiem"}, "UNet: unknown scan_order 'tiem': choose one of space, time, alternate"),
+        ({"scan_merge": "men"}, "BiMamba: unknown merge 'men': choose sum or mean"),
+    ],
+)
+def test_a_misspelt_word_is_not_taken_for_another(options, message):
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        UNet(3, 3, 32, 1, (1,), (1, 2), **options)

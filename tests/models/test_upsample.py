@@ -31,6 +31,13 @@ def test_same_result_and_gradients(shape):
         assert torch.allclose(mine, other, rtol=1e-12, atol=1e-12)
 
 
+def test_a_second_derivative_is_refused_in_plain_words():
+    inputs = case((1, 2, 2, 2, 2), 1)
+    gradients = torch.autograd.grad(upsampled_conv(*inputs).square().sum(), inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradients[0].sum().backward()
+
+
 def test_bfloat16_is_as_near_to_the_truth_as_one_after_the_other():
     inputs = case((1, 32, 4, 6, 6), 32, torch.float32)
     truth = one_after_the_other(*(tensor.double() for tensor in inputs))

@@ -348,6 +348,29 @@ def test_compiles():
         assert_near(torch.compile(mixer, fullgraph=True)(**case), mixer(**case), 1e-5, "y")
 
 
+@pytest.mark.parametrize("case", [scan_case(1, 8, 20, 4), scan_case(1, 8, 20, 4, fewer=True)], ids=["full", "plain"])
+def test_backward_of_a_scan_that_kept_no_states_is_refused(case):
+    tensors = [None if x is None else x.requires_grad_() for x in case.values()]
+    y = torch.ops.ramvid_vad.selective_scan(*tensors, True, 0, False)[0]
+    with pytest.raises(RuntimeError, match="no gradient after a scan with keep=False"):
+        y.sum().backward()
+
+
+def test_forward_mode_is_refused_instead_of_a_derivative_of_zero():
+    case = scan_case(1, 8, 20, 4)
+    weight = torch.ones(8, 4)
+    with torch.autograd.forward_ad.dual_level():
+        for name in case:
+            dual = torch.autograd.forward_ad.make_dual(case[name], torch.ones_like(case[name]))
+            with pytest.raises(RuntimeError, match=r"selective_scan: the C.. kernel has no forward-mode derivative"):
+                fused_scan(**(case | {name: dual}))
+        dual = torch.autograd.forward_ad.make_dual(case["u"], case["u"])
+        with pytest.raises(RuntimeError, match=r"causal_conv1d: the C.. kernel has no forward-mode derivative"):
+            fused_conv(x=dual, weight=weight)
+    with pytest.raises(RuntimeError, match="forward-mode"):
+        torch.func.jvp(lambda x: fused_conv(x=x, weight=weight), (case["u"],), (case["u"],))
+
+
 def test_runs_under_autocast():
     case = scan_case(1, 8, 20, 16)
     with torch.autocast("cpu", dtype=torch.bfloat16):

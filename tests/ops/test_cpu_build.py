@@ -1,6 +1,7 @@
 """The optional build of the C++ kernel: with a compiler, without one, and against another version."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,25 @@ def use(folder):
 def test_builds_with_a_compiler_and_runs(sources):
     build(sources, CXX="g++")
     assert use(sources) == ("['cpu', 'reference'] True", [])
+
+
+def test_two_builds_at_once_do_not_take_each_others_library(tmp_path, monkeypatch):
+    """A second build from start to end, just before the first one puts its library in place."""
+    compiler = tmp_path / "compiler"
+    compiler.write_text('#!/bin/sh\nfor last; do :; done\necho library > "$last"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    setup, target = runpy.run_path(str(ROOT / "setup.py")), tmp_path / "kernel.so"
+    code = "import pathlib, runpy, sys; runpy.run_path(sys.argv[1])['build_library']('', pathlib.Path(sys.argv[2]))"
+    replace = os.replace
+
+    def second_build_first(*paths):
+        subprocess.run([sys.executable, "-c", code, str(ROOT / "setup.py"), str(target)], check=True)
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", second_build_first)
+    setup["build_library"]("", target)
+    assert target.read_text() == "library\n" and {path.name for path in tmp_path.iterdir()} == {"compiler", "kernel.so"}
 
 
 def test_without_a_compiler_it_installs_and_says_once_that_it_runs_the_reference(sources):

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from scan_oracles import assert_near
 from torch import Tensor
 
+from ramvid_vad.errors import InputError
 from ramvid_vad.ops import available_backends, cpu_library, cpu_norm, group_norm
 from ramvid_vad.ops.cpu_library import ISA_VARIABLE, ISAS
 
@@ -102,6 +103,34 @@ def test_a_mean_a_thousand_times_the_deviation_costs_the_kernel_no_digits(backen
     assert_near(y, definition(**double, groups=4), 3e-4, "y")
 
 
+@pytest.mark.parametrize(
+    "count, of, tolerance", [(1, 12_000, 3e-6), (1, 256, 3e-6), (1, 16, 3e-6), (1, 9, 3e-6), (32, 256, 3e-5)], ids=str
+)
+def test_rows_unlike_the_rest_cost_the_kernel_few_digits(backend, count, of, tolerance):
+    """The first row, borders of a picture, and at last all the rows that the kernel centers its sums on."""
+    if backend == "reference":
+        pytest.skip("a test of the kernel's own sums")
+    torch.manual_seed(0)
+    x = 0.37 + 0.01 * torch.randn(1, 12_000, 32)
+    x[:, torch.arange(12_000) % of < count] = 10 ** (4 * torch.rand(32))
+    tensors = {"x": x.transpose(1, 2), "weight": torch.ones(32), "bias": torch.zeros(32)}
+    double = {name: tensor.double() for name, tensor in tensors.items()}
+    upstream = torch.randn(tensors["x"].shape)
+    y, gradients = with_gradients(group_norm, tensors, upstream, groups=32, backend=backend)
+    expected, wanted = with_gradients(definition, double, upstream, groups=32)
+    assert_near(y, expected, tolerance, "y")
+    assert_near(gradients["x"], wanted["x"], tolerance, "x")
+
+
+def test_one_bright_corner_of_a_flat_channel_has_the_value_of_the_formula(backend):
+    # of n positions one differs: it is normalised to sqrt(n - 1), the others to -1 / sqrt(n - 1)
+    n, corner = 300_000, torch.tensor([4.0, 30.0, 385.0, 1e4])
+    x = torch.full((1, n, 4), 0.37)
+    x[0, 0] = corner
+    y = group_norm(x.transpose(1, 2), 4, torch.ones(4), torch.zeros(4), eps=0.0, backend=backend)
+    assert_near(y[0, :, 0], torch.full((4,), (n - 1) ** 0.5), 2e-5)
+
+
 def test_float64_stays_float64():
     tensors = {name: tensor.double() for name, tensor in case(1, 8, (2, 3, 3), modulated=True).items()}
     y = group_norm(**tensors, groups=4, silu=True)
@@ -154,14 +183,47 @@ def test_a_wish_for_a_backend_without_norms_does_not_stop_them(monkeypatch):
     tensors = case(1, 32, (1, 2, 2), modulated=False)
     assert group_norm(**tensors, groups=32).isfinite().all()
     assert "triton" not in available_backends(operation="group_norm")
+    with pytest.raises(InputError, match="'triton' cannot run group_norm: it has no group_norm"):
+        group_norm(**tensors, groups=32, backend="triton")  # asked for here, not by the variable
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 0), (0, 8, 3), (0, 8), (2, 8)], ids=str)
+def test_sizes_of_nothing_are_torchs(backend, shape):
+    x, weight = torch.randn(shape), torch.ones(8)
+    y, gradients = with_gradients(
+        group_norm, {"x": x, "weight": weight, "bias": weight}, x, groups=4, silu=True, backend=backend
+    )
+    expected = F.silu(F.group_norm(x, 4, weight, weight))
+    assert y.shape == gradients["x"].shape == x.shape and torch.allclose(y, expected, atol=1e-6)
+
+
+def test_the_kernel_refuses_forward_mode_instead_of_a_derivative_of_zero():
+    if not USABLE:
+        pytest.skip("the C++ kernel was not built")
+    with (
+        torch.autograd.forward_ad.dual_level(),
+        pytest.raises(RuntimeError, match=r"group_norm: the C.. kernel has no"),
+    ):
+        x = torch.autograd.forward_ad.make_dual(torch.randn(1, 8, 3), torch.ones(1, 8, 3))
+        group_norm(x, 4, torch.ones(8), torch.zeros(8), backend="cpu")
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"groups": 5}, {"weight": torch.ones(3)}, {"scale": torch.ones(1, 32)}, {"bias": torch.ones(1, 32)}],
-    ids=str,
+    [
+        {"groups": 5},
+        {"groups": 0},
+        {"groups": -4},
+        {"weight": torch.ones(3)},
+        {"scale": torch.ones(1, 32)},
+        {"bias": torch.ones(1, 32)},
+        {"bias": torch.ones(32, device="meta")},
+        {"x": torch.ones(32)},
+        {"x": torch.ones(1, 32, 4, dtype=torch.int64)},
+    ],
+    ids=lambda change: next(iter(change)),
 )
-def test_shapes_that_do_not_fit(change):
+def test_what_does_not_fit_is_refused(change):
     tensors = case(1, 32, (1, 2, 2), modulated=False) | {"groups": 8} | change
     with pytest.raises(ValueError, match="group_norm"):
         group_norm(**tensors)

@@ -190,6 +190,29 @@ def test_shapes_that_do_not_fit_are_named():
         causal_conv1d(case["u"], torch.ones(6, 4), torch.ones(5))
 
 
+@pytest.mark.parametrize("name", ["u", "delta", "A", "B", "C", "D", "z", "delta_bias"])
+def test_numbers_that_are_not_real_and_other_devices_are_refused(name):
+    case = scan_case(1, 6, 10, 4)
+    for dtype in (torch.int64, torch.bool, torch.complex64):
+        with pytest.raises(ValueError, match=f"selective_scan: {name} is {dtype}, expected real"):
+            selective_scan(**(case | {name: case[name].to(dtype)}))
+    with pytest.raises(ValueError, match=r"selective_scan: .* is on (meta|cpu), u on (meta|cpu)"):
+        selective_scan(**(case | {name: case[name].to("meta")}))
+
+
+def test_the_convolution_refuses_them_too():
+    x, weight = torch.ones(1, 6, 10), torch.ones(6, 4)
+    with pytest.raises(ValueError, match=r"causal_conv1d: x is torch.int64, expected real"):
+        causal_conv1d(x.long(), weight)
+    with pytest.raises(ValueError, match="causal_conv1d: bias is on meta, x on cpu"):
+        causal_conv1d(x, weight, torch.ones(6, device="meta"))
+
+
+def test_one_is_as_good_as_true_for_the_direction():
+    case = scan_case(1, 6, 10, 4)
+    assert torch.equal(selective_scan(**case, reverse=1), selective_scan(**case, reverse=True))
+
+
 def test_choice_of_backend(monkeypatch):
     monkeypatch.delenv(BACKEND_VARIABLE, raising=False)
     x = torch.zeros(1, 1, 1)
@@ -204,3 +227,5 @@ def test_choice_of_backend(monkeypatch):
         selective_scan(**scan_case(1, 1, 1, 1))
     with pytest.raises(InputError, match=r"'cuda' cannot run causal_conv1d: the tensor is on cpu: move it"):
         causal_conv1d(x, torch.ones(1, 1), backend="cuda")
+    with pytest.raises(ValueError, match="unknown operation 'scan': choose one of selective_scan, causal_conv1d"):
+        available_backends(operation="scan")

@@ -82,6 +82,16 @@ def test_bfloat16_is_rounded_only_on_the_way_in_and_out():
 
 
 @needs_interpreter
+def test_a_second_derivative_is_refused_instead_of_dropped():
+    case = scan_case(1, 2, 5, 2)
+    case["u"].requires_grad_()
+    y, _ = scan(**case)
+    (gradient,) = torch.autograd.grad(y.square().sum(), case["u"], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+@needs_interpreter
 def test_convolution_is_the_references():
     x, weight = torch.randn(1, 3, 9), torch.randn(3, 4)
     assert torch.equal(causal_conv1d(x, weight, backend="triton"), causal_conv1d(x, weight, backend="reference"))
