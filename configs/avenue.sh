@@ -7,8 +7,9 @@
 #   python scripts/prepare_data.py avenue --source FOLDER_OF_THE_RELEASE --out data/avenue
 #
 # Two label sets are in use, which differ in videos 08 and 18 among others; say which one a result was made with.
-# LABELS=labels_vollabel takes the other.
+# The release has vollabel. LABELS=labels_liu2018 takes the other, which Liu et al. distribute with their frames
+# (docs/data.md).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/recipe.sh"
 
-recipe avenue "${1:-data/avenue}" "${2:-runs/avenue}" "${LABELS:-labels_liu2018}"
+recipe avenue "${1:-data/avenue}" "${2:-runs/avenue}" "${LABELS:-labels_vollabel}"

@@ -16,7 +16,13 @@ COMMANDS = {  # name: module, function, name of its options in cli.COMMAND_SECTI
         "learn what is usual from normal video; no labels, no training",
     ),
     "score": ("commands.camera.score", "score", "score", "input", "score videos with what fit learned"),
-    "export": ("commands.exporting.command", "export", "export", "model", "a fitted detector's networks as ONNX"),
+    "export": (
+        "commands.exporting.command",
+        "export",
+        "export",
+        "model",
+        "a fitted detector's networks as ONNX, in float32 (score may round features to bfloat16)",
+    ),
     "watch": (
         "commands.camera.watch",
         "watch",

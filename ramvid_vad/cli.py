@@ -14,6 +14,7 @@ from ramvid_vad.options.option import convert, nearest
 from ramvid_vad.runtime import processes
 from ramvid_vad.runtime.allocator import keep_freed_memory
 from ramvid_vad.runtime.output import unfailing_output
+from ramvid_vad.runtime.ranks.launchers import launched
 from ramvid_vad.runtime.signals import Terminated, ending
 from ramvid_vad.runtime.text import hide
 
@@ -34,7 +35,9 @@ COMMAND_SECTIONS = {
 }
 
 # commands that keep nothing of what they had done when stopped
-BEGIN_AGAIN = ("fit", "vad_eval", "select_recipe", "export")
+BEGIN_AGAIN = ("fit", "vad_eval", "select_recipe", "export", "prepare_data")
+RANKS = ("video_train", "video_sample")
+"""Those that several processes may run together."""
 DRY_RUNS = ("video_train", "video_sample", "watch")
 """Those that answer ``--dry_run`` themselves; of the others the resolved options are printed, and nothing is done."""
 
@@ -112,6 +115,12 @@ def run_command(
         try:
             with ending():
                 parsed = parse_command(description or name, COMMAND_SECTIONS[name], argv)
+                place = launched()
+                if place.world_size > 1 and name not in RANKS:
+                    raise InputError(
+                        f"{place.launcher} started {place.world_size} ranks, and this command runs as one process: "
+                        "start it without a launcher"
+                    )
                 if parsed.dry_run and name not in DRY_RUNS:
                     print(parsed.as_yaml())
                 else:

@@ -17,10 +17,12 @@ from ramvid_vad.cli import COMMAND_SECTIONS, parse_command, run_command
 from ramvid_vad.commands.evaluate import evaluate
 from ramvid_vad.commands.next_command import after_training
 from ramvid_vad.commands.sample import sample
+from ramvid_vad.commands.select_recipe import select_recipe
 from ramvid_vad.commands.train import train
 from ramvid_vad.demo.street import generate
 from ramvid_vad.errors import InputError
 from ramvid_vad.loading import with_anchor_kind
+from ramvid_vad.runtime import processes
 from ramvid_vad.training.weights import load_weights
 from ramvid_vad.video.cache import FrameCache
 
@@ -388,3 +390,48 @@ def test_evaluating_twice_in_the_folder_of_the_reconstructions(made, tmp_path):
     first = (tmp_path / "all/metrics.json").read_bytes()
     run("vad_eval", *arguments)
     assert (tmp_path / "all/metrics.json").read_bytes() == first
+
+
+@pytest.mark.parametrize("name", sorted({*COMMAND_SECTIONS} - {"video_train", "video_sample"}))
+def test_a_command_of_one_process_refuses_a_launcher(name, monkeypatch, capsys):
+    for variable, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(os, "_exit", sys.exit)  # which ends a rank
+    monkeypatch.setattr(processes, "_ends_at_sigterm", lambda: None)
+    with pytest.raises(SystemExit) as end:
+        run_command(name, None, lambda parsed: pytest.fail("it ran"), [])
+    assert end.value.code == 2
+    message = "torchrun started 2 ranks, and this command runs as one process: start it without a launcher"
+    assert capsys.readouterr().err == f"{name}: error: {message}\n"
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    ran = []
+    run_command(name, None, ran.append, [])
+    assert ran
+
+
+@pytest.mark.parametrize(
+    ("name", "usual"), [("prepare_data", "begins again"), ("video_train", "goes on from what is finished")]
+)
+def test_what_the_same_command_does_after_a_signal_is_said(name, usual, capsys):
+    def stopped(parsed):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        run_command(name, None, stopped, [])
+    assert end.value.code == 130 and capsys.readouterr().err == f"{name}: stopped; the same command {usual}\n"
+
+
+def test_a_mistake_in_select_recipe_names_its_own_flag_and_leaves_no_folder(tmp_path, capsys):
+    run, normal = tmp_path / "run", tmp_path / "normal"
+    for file in (run / "checkpoint000004.json", normal / "01.mp4", normal / "02.mp4"):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    for folder, message in (
+        (normal, f"--run {normal}: no checkpoint there: give the log directory of a training run"),
+        (run, f"--normal {normal}: 2 videos: give at least 3"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            words = ["--run", str(folder), "--normal", str(normal), "--out_dir", str(tmp_path / "out")]
+            run_command("select_recipe", None, select_recipe, words)
+        assert end.value.code == 2 and capsys.readouterr().err == f"select_recipe: error: {message}\n"
+    assert not (tmp_path / "out").exists()

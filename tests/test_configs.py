@@ -2,7 +2,9 @@
 
 import os
 import shlex
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -123,14 +125,33 @@ def test_ramvid_recipe_equals_its_command_line(name):
         assert getattr(recipe, section) == getattr(flags, section), section
 
 
-def calls(path: Path, folder: Path, ranks: str = "", **more: str) -> list[list[str]]:
-    """The commands that a shell recipe runs, with stand-ins for Python and mpirun that only write them down."""
+TRAINED = """case "$*" in *video_train.py*) mkdir -p my/run/train; echo "$ENDED" >> my/run/train/log.txt;; esac"""
+
+
+def stand_in(folder: Path, body: str, *data: str) -> dict[str, str]:
+    """A Python and an mpirun that write their words down and do ``body``, and a data set; returns the environment."""
     for name in ("python", "mpirun"):
-        (folder / name).write_text(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >> "{folder}/calls"\n')
+        (folder / name).write_text(f'#!/bin/bash\nprintf "%s\\n" "{name} $*" >> "{folder}/calls"\n{body}\n')
         (folder / name).chmod(0o755)
-    env = {"PATH": f"{folder}:{os.environ['PATH']}"} | ({"NUM_RANKS": ranks} if ranks else {}) | more
-    subprocess.run(["bash", str(path), "my/data", "my/run"], check=True, env=env, timeout=60)
+    for part in data or ("training", "testing", "labels", "labels_vollabel"):
+        (folder / "my/data" / part).mkdir(parents=True)
+    return {"PATH": f"{folder}:{os.environ['PATH']}", "ENDED": "finished at step 8 (--max_steps 8); they are in log"}
+
+
+def start(path: Path, folder: Path, env: dict[str, str]) -> subprocess.Popen:
+    command = ["bash", str(path), "my/data", "my/run"]
+    return subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
+
+
+def called(folder: Path) -> list[list[str]]:
     return [shlex.split(line) for line in (folder / "calls").read_text().splitlines()]
+
+
+def calls(path: Path, folder: Path, **more: str) -> list[list[str]]:
+    """The commands that a shell recipe runs, with stand-ins for Python and mpirun."""
+    recipe = start(path, folder, stand_in(folder, TRAINED) | more)
+    assert recipe.communicate(timeout=60)[1] == "" and recipe.returncode == 0
+    return called(folder)
 
 
 @shell_recipes
@@ -148,7 +169,7 @@ def test_shell_recipe(path, tmp_path):
             assert parsed.sample.out_dir == "my/run/reconstructions"
     assert Path(evaluate[1]).resolve() == CONFIGS.parent / "scripts" / "vad_eval.py"
     score = parse_command("", EVAL, evaluate[2:]).eval
-    labels = "labels_liu2018" if path.stem == "avenue" else "labels"  # Avenue has two sets
+    labels = "labels_vollabel" if path.stem == "avenue" else "labels"  # of two sets, the one of the release
     assert (score.reconstructions, score.data_dir) == ("my/run/reconstructions", "my/data/testing")
     assert (score.labels, score.out_dir) == (f"my/data/{labels}", "my/run/evaluation")
 
@@ -162,8 +183,10 @@ def test_shell_recipe_of_a_detector(path, recipe, tmp_path):
     assert (parsed.out, parsed.recipe) == (f"my/run/{recipe}", recipe)
     assert Path(evaluate[1]).resolve() == CONFIGS.parent / "scripts" / "vad_eval.py"
     score = parse_command("", EVAL, evaluate[2:]).eval
-    labels = "labels_liu2018" if path.stem == "avenue" else "labels"
+    labels = "labels_vollabel" if path.stem == "avenue" else "labels"
     assert (score.detector, score.data_dir, score.labels) == (parsed.out, "my/data/testing", f"my/data/{labels}")
+    scenes = path.stem if path.stem in ("shanghaitech", "ubnormal") else ""  # one model for each, as docs/evaluation.md
+    assert parsed.scenes == score.benchmark == scenes
 
 
 def test_shell_recipe_of_another_name_is_refused(tmp_path):
@@ -174,14 +197,46 @@ def test_shell_recipe_of_another_name_is_refused(tmp_path):
 
 @shell_recipes
 def test_shell_recipe_under_mpi(path, tmp_path):
-    train, sample, evaluate = calls(path, tmp_path, ranks="3")
+    train, sample, evaluate = calls(path, tmp_path, NUM_RANKS="3")
     assert train[:4] == sample[:4] == ["mpirun", "-n", "3", "python"] and evaluate[0] == "python"
 
 
 @shell_recipes
 def test_shell_recipe_stops_at_the_first_failure(path, tmp_path):
-    (tmp_path / "python").write_text(f'#!/bin/sh\necho "$*" >> "{tmp_path}/calls"\nexit 7\n')
-    (tmp_path / "python").chmod(0o755)
-    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    assert subprocess.run(["bash", str(path)], env=env, timeout=60).returncode == 7
-    assert len((tmp_path / "calls").read_text().splitlines()) == 1
+    recipe = start(path, tmp_path, stand_in(tmp_path, "exit 7"))
+    assert recipe.wait(60) == 7 and len(called(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("missing", ["training", "testing", "labels_vollabel"])
+def test_shell_recipe_looks_for_data_and_labels_before_it_trains(missing, tmp_path):
+    env = stand_in(tmp_path, TRAINED, *{"training", "testing", "labels_vollabel"} - {missing})
+    recipe = start(CONFIGS / "avenue.sh", tmp_path, env)
+    said = recipe.communicate(timeout=60)[1]
+    assert recipe.returncode == 2 and not (tmp_path / "calls").exists()
+    assert said == f"my/data/{missing}: is not there; scripts/prepare_data.py writes my/data (docs/data.md)\n"
+
+
+def test_shell_recipe_does_not_infill_with_a_training_that_ended_early(tmp_path):
+    """A signal that came to the training alone; that its exit code is 0 is what docs/cluster.md says."""
+    env = stand_in(tmp_path, TRAINED)
+    early = start(CONFIGS / "ped2.sh", tmp_path, env | {"ENDED": "ended at step 7 by SIGTERM; they are in log"})
+    said = early.communicate(timeout=60)[1]
+    assert (early.returncode, said) == (1, "my/run/train: the training is not finished; the same command goes on\n")
+    assert len(called(tmp_path)) == 1
+    assert start(CONFIGS / "ped2.sh", tmp_path, env).wait(60) == 0 and len(called(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("recipe", ["thesis", "full"])
+def test_shell_recipe_passes_a_signal_on_and_starts_nothing_more(recipe, number, code, tmp_path):
+    """The signal comes to the recipe alone; its step hears it once, ends in its own time and in good order."""
+    body = 'trap "echo heard >> heard; sleep 0.5; echo saved >> heard; exit 0" TERM INT; echo $$ > step\n'
+    env = stand_in(tmp_path, body + "for i in $(seq 600); do sleep 0.1; done")
+    running = start(CONFIGS / "ped2.sh", tmp_path, env | {"RECIPE": recipe})
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "step").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(number)
+    running.communicate(timeout=50)
+    assert running.returncode == code and (tmp_path / "heard").read_text() == "heard\nsaved\n"
+    assert len(called(tmp_path)) == 1

@@ -1,4 +1,4 @@
-"""README, the pages of docs/ and the recipes name only commands, flags, files and tests that exist."""
+"""README, docs/, the cards of weights/ and the recipes name only commands, flags, files and tests that exist."""
 
 import re
 from dataclasses import fields
@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from ramvid_vad.__main__ import COMMANDS
 from ramvid_vad.cli import COMMAND_SECTIONS
 from ramvid_vad.options import GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "configs").glob("*.sh"))]
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+PAGES = [
+    ROOT / "README.md",
+    *(page for glob in ("docs/*.md", "weights/*/*.md", "configs/*.sh") for page in sorted(ROOT.glob(glob))),
+]
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 # of pip, torchrun, mpirun and sbatch
 FOREIGN_FLAGS = {"no-build-isolation", "nproc_per_node", "max-restarts", "nnodes", "hostfile", "nodes", "signal"}
 FOREIGN_FLAGS |= {"ntasks-per-node", "gpus-per-node", "cpus-per-task", "time", "requeue"}
@@ -20,7 +24,12 @@ FOREIGN_FLAGS |= {"rdzv-backend", "rdzv-endpoint", "index-url"}
 
 def commands(text: str) -> list[tuple[str, str]]:
     """Name and arguments of every command line in a page, continuation lines joined."""
-    return re.findall(r"scripts/(\w+)\.py([^\n`]*)", text.replace("\\\n", " "))
+    text = text.replace("\\\n", " ")
+    found = re.findall(r"scripts/(\w+)\.py([^\n`]*)", text)
+    for name, arguments in re.findall(r"ramvid-vad (\w+)([^\n`]*)", text):
+        if " --" in arguments:  # else it may be prose
+            found.append((COMMANDS[name][2], re.split(r"ramvid-vad | #", arguments)[0]))
+    return found
 
 
 @pages
@@ -30,6 +39,16 @@ def test_flags_exist(page):
         known |= set(re.findall(r'add_argument\("--(\w+)"', script.read_text(encoding="utf-8")))
     written = set(re.findall(r"(?<![\w-])--([a-z]\w*(?:-\w+)*)", page.read_text(encoding="utf-8")))
     assert written - known - FOREIGN_FLAGS == set()
+
+
+def test_both_ways_to_name_a_command_are_found():
+    page = "`ramvid-vad fit a --out b` or\nscripts/vad_eval.py --labels a \\\n  --sigma 4\n"
+    page += "ramvid-vad score a --model b  # --c\n"
+    assert [(name, arguments.split()) for name, arguments in commands(page)] == [
+        ("vad_eval", ["--labels", "a", "--sigma", "4"]),
+        ("fit", ["a", "--out", "b"]),
+        ("score", ["a", "--model", "b"]),
+    ]
 
 
 @pages
@@ -53,3 +72,9 @@ def test_differences_name_tests_that_exist():
     assert named
     for file, test in named:
         assert re.search(rf"^def {test}\(", (ROOT / "tests" / file).read_text(encoding="utf-8"), re.MULTILINE), test
+
+
+def test_the_oldest_numpy_that_is_allowed_has_what_is_called():
+    """np.trapezoid came with NumPy 2."""
+    assert any("np.trapezoid" in path.read_text(encoding="utf-8") for path in (ROOT / "ramvid_vad").rglob("*.py"))
+    assert '"numpy>=2"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")

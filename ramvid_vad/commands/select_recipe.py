@@ -49,7 +49,9 @@ def select_recipe(run: RunOptions) -> None:
     for name in ("run", "normal"):
         if not getattr(options, name):
             raise InputError(f"--{name}: give the folder")
-    out = result_dir(options.out_dir, flag="--out_dir")
+    if not os.path.isfile(options.run) and not Infilling.stored_steps(options.run):
+        raise InputError(f"--run {options.run}: no checkpoint there: give the log directory of a training run")
+    out = result_dir(options.out_dir, make=False, flag="--out_dir")
     paths = find_videos(options.normal)
     if len(paths) <= HELD_OUT:
         raise InputError(f"--normal {options.normal}: {len(paths)} videos: give at least {HELD_OUT + 1}")
@@ -86,6 +88,7 @@ def select_recipe(run: RunOptions) -> None:
         "with one part of it": summed,
         "chosen": chosen,
     }
+    result_dir(out, flag="--out_dir")
     write_text(os.path.join(out, "select_recipe.json"), json.dumps(log, indent=1) + "\n")
     print(f"{'':<44}{'mean':>7}" + "".join(f"{kind.split()[-1]:>15}" for kind in kinds))
     rows = {

@@ -74,16 +74,8 @@ def selective_scan(
     if count > 1 and hasattr(scan, "takes_sets") and scan.takes_sets(count, dim // count):
         y, last_state = scan.selective_scan(*tensors, delta_softplus, ways)
     elif sets:
-        along = (
-            1,
-            1,
-            0,
-            None,
-            None,
-            0,
-            1,
-            0,
-        )  # where the sets' channels lie; None: the sets have a dimension, the second
+        # where the channels of the sets lie; None: the sets have a dimension of their own, the second
+        along = (1, 1, 0, None, None, 0, 1, 0)
         parts = (
             [None] * count if x is None else x.unbind(1) if dim is None else x.chunk(count, dim)
             for x, dim in zip(tensors, along, strict=True)

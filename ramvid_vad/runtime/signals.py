@@ -9,10 +9,12 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_heard: list[int] = []  # since the outermost of the contexts below was entered
+TOGETHER = 0.3  # seconds in which signals are one that came by two ways, as where a shell passes on what all have had
+_heard: list[float] = []  # when the first came since the outermost of the contexts below was entered
 
 
 class Terminated(KeyboardInterrupt):
@@ -34,11 +36,14 @@ def finishing(warn: Callable[[str], None], unit: str) -> Iterator[Stop]:
     """Within, the first signal is only noted, and ``warn`` is told that the ``unit`` under way is finished."""
     stop = Stop()
 
-    def note(number: int) -> None:
+    def note(number: int, _frame: object = None) -> None:  # as a handler, for what comes while nobody listens yet
         stop.name = signal.Signals(number).name
+
+    def tell(number: int) -> None:
+        note(number)
         warn(f"{stop.name}: ending after this {unit}; once more to end at once")
 
-    with _listening(note, dict.fromkeys(SIGNALS, lambda number, frame: None)):
+    with _listening(tell, dict.fromkeys(SIGNALS, note)):
         yield stop
 
 
@@ -64,10 +69,12 @@ def _listening(first: Callable[[int], None], handlers: dict) -> Iterator[None]:
             number = byte[0]
             if number not in SIGNALS:
                 continue
-            if _heard:
+            now = time.monotonic()
+            if not _heard:
+                _heard.append(now)
+                first(number)
+            elif now - _heard[0] > TOGETHER:
                 os._exit(128 + number)
-            _heard.append(number)
-            first(number)
 
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     outer = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)

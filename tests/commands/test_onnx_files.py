@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import logging
 import os
 import sys
+from importlib.machinery import ModuleSpec
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,7 +36,8 @@ def detector():
     features = network(texture(8, *SIZE)).flatten(0, 2)
     axes = torch.linalg.qr(torch.randn(network.channels, 4))[0]
     moments = (torch.rand(4) + 1, torch.randn(4, 7, 9), torch.ones(CHANNELS), torch.zeros(CHANNELS, 7, 9))
-    space = FeatureSpace(SIZE, "efficientnet_lite0", network.digest, features.std(0), axes, *moments)
+    known = ("efficientnet_lite0", network.digest, features.std(0), axes)
+    space = FeatureSpace(SIZE, *known, *moments, network=network)  # float32 on every processor
     model = {"num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2", "mixer": "none", "mask_channel": True}
     config = {"model": model, "diffusion": {"prediction": "v", "noise_schedule": "cosine", "diffusion_steps": 100}}
     config |= {"anchors": {"anchors": "none"}, "space": {"space": "features", "space_channels": 4}, "seq_len": 6}
@@ -51,7 +54,15 @@ def detector():
 @pytest.fixture(scope="module")
 def files(detector, tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx")
-    return folder, onnx_files.write_onnx(detector, str(folder))
+    said = []
+    listener = logging.Handler()
+    listener.emit = said.append
+    logger = logging.getLogger(onnx_files.ABOUT_TORCHVISION)
+    logger.addHandler(listener)
+    about = onnx_files.write_onnx(detector, str(folder))
+    logger.removeHandler(listener)
+    assert not said, "lines of the exporter about its own insides"
+    return folder, about
 
 
 def run(path, **inputs):
@@ -68,10 +79,9 @@ def test_features_are_those_of_the_space(detector, files):
     expected = np.stack(list(detector.space.encode(frames)))[:, :4]
     found = run(folder / "features.onnx", frames=frames)
     assert found.shape == (4, 4, 7, 9) and found.dtype == np.float32
-    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max() or detector.space.network._dtype is not (
-        torch.float32
-    )
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
     assert about == json.loads((folder / "onnx.json").read_text()) and about["frame_size"] == [*SIZE]
+    assert about["arithmetic"].startswith("float32")
 
 
 @needs_onnx
@@ -98,7 +108,8 @@ def stand_ins(monkeypatch):
     def pretend(answer):
         session = SimpleNamespace(get_inputs=lambda: [], run=lambda *_: [answer])
         for name in PACKAGES:
-            module = SimpleNamespace(__name__=name, __version__="0", InferenceSession=lambda *_, **__: session)
+            module = SimpleNamespace(__version__="0", InferenceSession=lambda *_, **__: session)
+            module.__spec__ = ModuleSpec(name, None)  # which PyTorch may look for
             monkeypatch.setitem(sys.modules, name, module)
         monkeypatch.setattr(torch.onnx, "export", lambda network, inputs, path, **_: open(path, "w").close())
 
@@ -127,7 +138,7 @@ def test_a_file_that_differs_is_not_left(detector, stand_ins, tmp_path, monkeypa
     assert os.listdir(tmp_path) == []
 
 
-def test_a_missing_package_and_another_backbone_are_one_line(detector, stand_ins, tmp_path, monkeypatch):
+def test_what_cannot_be_exported_is_one_line(detector, stand_ins, tmp_path, monkeypatch):
     stand_ins(None)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"needs the package onnxruntime: pip install onnx"):
@@ -136,6 +147,16 @@ def test_a_missing_package_and_another_backbone_are_one_line(detector, stand_ins
     monkeypatch.setattr(detector.space, "backbone", "resnet18")
     with pytest.raises(InputError, match="backbone is resnet18: only efficientnet_lite0"):
         onnx_files.write_onnx(detector, str(tmp_path))
+    monkeypatch.undo()
+    stand_ins(None)
+    monkeypatch.setitem(detector.config["model"], "mixer", "mamba")
+    with pytest.raises(InputError, match="mixer is mamba, which ONNX has no operator for: only none, attention"):
+        onnx_files.write_onnx(detector, str(tmp_path))
+    monkeypatch.setattr(detector.space, "_network", None)
+    monkeypatch.setattr(detector.space, "digest", "0" * 16)
+    with pytest.raises(InputError, match="its weights are not those that the space was fitted with"):
+        onnx_files.write_onnx(detector, str(tmp_path / "new"))
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -159,14 +180,19 @@ def test_mistakes_are_one_line_and_code_2(words, message, tmp_path, capsys):
     assert not (tmp_path / "camera" / "onnx").exists()
 
 
-def test_the_command_says_where_the_files_are(detector, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("two_lights", [False, True])
+def test_the_command_says_where_the_files_are(detector, two_lights, monkeypatch, tmp_path, capsys):
+    """Of a camera with a day and a night, those of both."""
+    written = []
     monkeypatch.setattr("ramvid_vad.api.load", lambda folder: detector)
+    monkeypatch.setattr("ramvid_vad.commands.exporting.command.has_night", lambda folder: two_lights)
     monkeypatch.setattr(
         "ramvid_vad.commands.exporting.command.write_onnx",
-        lambda _, folder: {"largest_difference": {"features.onnx": 1e-6, "denoiser.onnx": 2e-6}},
+        lambda _, folder: written.append(folder) or {"largest_difference": {"features.onnx": 1e-6, "denoiser.onnx": 1}},
     )
     main(["export", str(tmp_path), "--onnx"])
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"{tmp_path}/onnx/features.onnx: differs from PyTorch by 1e-06 of the largest value"
+    assert written == [f"{tmp_path}/onnx", f"{tmp_path}/onnx/night"][: 1 + two_lights] and len(said) == 2 * len(written)
     main(["export", str(tmp_path), "--onnx", "--out", str(tmp_path / "there"), "--dry_run"])
-    assert "onnx: true" in capsys.readouterr().out
+    assert "onnx: true" in capsys.readouterr().out and os.listdir(tmp_path) == []

@@ -301,6 +301,12 @@ def variables(monkeypatch):
         ({"SLURM_PROCID": 0, "SLURM_NTASKS": 16, "SLURM_LOCALID": 0}, ("no launcher", 0, 1, 0)),
         # mpirun inside Slurm: the tasks of the step are its own daemons
         ({"PMI_RANK": 3, "PMI_SIZE": 4, "SLURM_PROCID": 1, "SLURM_STEP_NUM_TASKS": 2}, ("MPICH", 3, 4, 3)),
+        # srun alone, whose plugin pmi2 sets PMI_RANK and PMI_SIZE, too; and mpirun in one task of as many
+        ({"PMI_RANK": 1, "PMI_SIZE": 2, "SLURM_PROCID": 1, "SLURM_STEP_NUM_TASKS": 2}, ("Slurm", 1, 2, 1)),
+        (
+            {"PMI_RANK": 0, "PMI_SIZE": 2, "MPI_LOCALRANKID": 0, "SLURM_PROCID": 0, "SLURM_STEP_NUM_TASKS": 2},
+            ("MPICH", 0, 2, 0),
+        ),
         # torchrun on each of two nodes, started by mpirun
         (
             {"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "TORCHELASTIC_RUN_ID": "x", "PMI_RANK": 1, "PMI_SIZE": 2},
@@ -339,7 +345,10 @@ def test_missing_address_is_an_error(variables):
 
 @pytest.mark.parametrize(
     ("nodes", "first"),
-    [("gpu7", "gpu7"), ("gpu[007-009,012],big1", "gpu007"), ("a-b-1,a-b-2", "a-b-1"), ("n[3,5]", "n3")],
+    [
+        *[("gpu7", "gpu7"), ("gpu[007-009,012],big1", "gpu007"), ("a-b-1,a-b-2", "a-b-1"), ("n[3,5]", "n3")],
+        *[("nid[001-002]-ib", "nid001-ib"), ("rack[1-2]node[3-4],login", "rack1node3")],
+    ],
 )
 def test_slurm_address_is_the_first_node_and_a_port_all_ranks_know(variables, nodes, first):
     variables(SLURM_STEP_NODELIST=nodes, SLURM_JOB_ID=123456, SLURM_STEP_ID=2)

@@ -1,5 +1,6 @@
 """A first signal is noted, a second one ends the process, wherever the main thread stands."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -72,8 +73,7 @@ def test_a_second_signal_ends_a_process_that_waits_in_a_library(tmp_path, way, f
         process.send_signal(getattr(signal, first))
         if way == "inside":
             assert process.stdout.readline() == f"{first}: ending after this step; once more to end at once\n"
-        else:
-            time.sleep(0.5)  # two signals at once may arrive as one
+        time.sleep(0.5)  # two signals at once are one
         assert process.poll() is None, "the first is only noted"
         process.send_signal(getattr(signal, second))
         assert process.wait(30) == 128 + getattr(signal, second)
@@ -104,3 +104,42 @@ def test_outside_of_any_work_the_first_signal_is_an_exception(number, error):
     with pytest.raises(error), ending():
         os.kill(os.getpid(), number)
         time.sleep(30)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("call", range(6))  # that puts handlers and descriptor in, and out again
+def test_a_signal_between_handlers_and_descriptor_is_not_lost(monkeypatch, call, before):
+    calls = []
+
+    def arrive():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)  # in which its handler runs
+
+    def interrupted(real, *arguments, **more):
+        calls.append(real)
+        here = len(calls) == call + 1
+        if here and before:
+            arrive()
+        done = real(*arguments, **more)
+        if here and not before:
+            arrive()
+        return done
+
+    with pytest.raises(Terminated), ending(), monkeypatch.context() as patch:
+        for name in ("signal", "set_wakeup_fd"):
+            patch.setattr(signal, name, functools.partial(interrupted, getattr(signal, name)))
+        with finishing(lambda line: None, "step") as noted:
+            pass
+        assert len(calls) == 6
+        if noted:
+            raise Terminated  # as a run does that was told to end
+
+
+def test_one_signal_that_comes_by_two_ways_is_one():
+    """A shell or launcher passes on what came to the whole group: the run still ends in good order."""
+    lines = []
+    with finishing(lines.append, "step") as stop:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.02)
+    assert stop.name == "SIGTERM" and len(lines) == 1

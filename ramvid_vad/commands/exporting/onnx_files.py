@@ -1,14 +1,16 @@
 """The two networks of an infilling detector as ONNX files, for programs without PyTorch.
 
 ``features.onnx``: frames -> the appearance channels of the feature space. ``denoiser.onnx``: noisy maps of a window ->
-what the U-Net predicts. Flow, noise schedule and scores stay in Python.
+what the U-Net predicts. Flow, noise schedule and scores stay in Python. Both are float32, whatever ``score`` takes.
 """
 
 import json
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch import nn
 from ramvid_vad.detectors.infilling import Infilling
 from ramvid_vad.errors import InputError, RunError
 from ramvid_vad.ops.backends import BACKEND_VARIABLE
+from ramvid_vad.options import ModelOptions
 from ramvid_vad.runtime.files import replacing_together, write_text
 from ramvid_vad.spaces.backbones import LITE0, FrozenFeatures
 from ramvid_vad.spaces.features import FeatureSpace
@@ -25,7 +28,10 @@ from ramvid_vad.spaces.features import FeatureSpace
 OPSET = 18
 TOLERANCE = 1e-4  # of the largest value that PyTorch gives
 BATCHES = (1, 3)  # the sizes that are compared; the files take any
-EXTRA = "pip install onnx onnxscript onnxruntime"
+MIXERS = ("none", "attention")
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+EXTRA = f"pip install {' '.join(PACKAGES)}"
+ABOUT_TORCHVISION = "torch.onnx._internal.exporter._registration"  # says that it is not there; nothing here needs it
 FEATURES, DENOISER, ABOUT = "features.onnx", "denoiser.onnx", "onnx.json"
 
 
@@ -56,29 +62,23 @@ def write_onnx(detector: Infilling, folder: str) -> dict[str, Any]:
     """Write both networks and ``onnx.json`` (what goes in and comes out, and the differences found) into ``folder``.
 
     Returns what stands in onnx.json. Nothing is left if a file differs from PyTorch by more than TOLERANCE.
-    InputError: onnx or onnxruntime is not installed, another backbone than the default, a folder that cannot be
-    written.  RunError: a file differs.
+    InputError: a package is not installed; another backbone than the default, or other weights than it was fitted with;
+    a mixer that cannot be written; a folder that cannot be written.  RunError: a file differs.
     """
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript
-    except ImportError as error:
-        raise InputError(f"--onnx: needs the package {error.name}: {EXTRA}") from None
+    _check(detector)
     space, config = detector.space, detector.config
-    if space.backbone != LITE0:
-        raise InputError(f"--onnx: the detector's backbone is {space.backbone}: only {LITE0} can be written")
     height, width = space.size
     window = (space.channels, config["seq_len"], *space.grid)
     about: dict[str, Any] = {
         "opset": OPSET,
+        "arithmetic": "float32; ramvid-vad score rounds features to bfloat16 where the processor has it",
         "frame_size": [height, width],
         "window": dict(zip(("channels", "frames", "height", "width"), window, strict=True)),
         "groups": space.groups,
         "prediction": config["diffusion"]["prediction"],
         "noise_schedule": config["diffusion"]["noise_schedule"],
         "diffusion_steps": config["diffusion"]["diffusion_steps"],
-        "made_with": {each.__name__: each.__version__ for each in (torch, onnx, onnxscript, onnxruntime)},
+        "made_with": {name: import_module(name).__version__ for name in ("torch", *PACKAGES)},
         "largest_difference": {},
     }
     made: dict[str, tuple[nn.Module, Callable[[int], dict[str, torch.Tensor]], str]] = {
@@ -103,6 +103,22 @@ def write_onnx(detector: Infilling, folder: str) -> dict[str, Any]:
     return about
 
 
+def _check(detector: Infilling) -> None:
+    try:
+        for name in PACKAGES:
+            import_module(name)
+    except ImportError as error:
+        raise InputError(f"--onnx: needs the package {error.name}: {EXTRA}") from None
+    space, mixer = detector.space, detector.config["model"].get("mixer", ModelOptions.mixer)
+    if space.backbone != LITE0:
+        raise InputError(f"--onnx: the detector's backbone is {space.backbone}: only {LITE0} can be written")
+    _ = space.network  # refuses other weights than the space was fitted with
+    if mixer not in MIXERS:  # its scan becomes operators for each position: minutes for 120, and windows have thousands
+        raise InputError(
+            f"--onnx: the network's mixer is {mixer}, which ONNX has no operator for: only none, attention"
+        )
+
+
 def _frames(n: int, height: int, width: int) -> dict[str, torch.Tensor]:
     draw = torch.Generator().manual_seed(n)
     return {"frames": torch.randint(0, 256, (n, height, width, 3), generator=draw, dtype=torch.uint8)}
@@ -117,6 +133,7 @@ def _windows(n: int, window: Sequence[int]) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def _export(network: nn.Module, inputs: dict[str, torch.Tensor], output: str, path: str) -> None:
+    logging.getLogger(ABOUT_TORCHVISION).setLevel(logging.ERROR)
     with _plain_operators(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about its own insides
         torch.onnx.export(

@@ -49,7 +49,10 @@ def launched() -> Place:
     ]
     if not places:
         return Place("no launcher")
-    place = places[0]
+    place, last = places[0], places[-1]
+    same = (last.rank, last.world_size) == (place.rank, place.world_size)
+    if place.launcher == "MPICH" and same and "MPI_LOCALRANKID" not in env:
+        place = last  # srun by itself: its plugin pmi2 sets PMI_RANK and PMI_SIZE, too
     if not 0 <= place.rank < place.world_size:
         raise InputError(
             f"{place.launcher}: rank {place.rank} of {place.world_size} ranks; check the variables it sets"
@@ -100,11 +103,12 @@ def _loads(library: str) -> bool:
 def slurm_address() -> tuple[str, int]:
     """First node of the step, and a port that follows from the job and step numbers."""
     nodes = os.environ.get("SLURM_STEP_NODELIST", "")
-    found = re.match(r"([^,\[]+)(?:\[(\d+))?", nodes)  # "gpu[007-009,012],big1" -> gpu007
+    found = re.match(r"(?:[^,\[]|\[\d[^\]]*\])+", nodes)  # up to a comma outside brackets
     if not found:
         raise InputError(f"SLURM_STEP_NODELIST={nodes!r}: no node in it; set MASTER_ADDR and MASTER_PORT")
     job, step = _number("SLURM_JOB_ID", missing=0), _number("SLURM_STEP_ID", missing=0)
-    return found[1] + (found[2] or ""), 20000 + (131 * job + step) % 10000
+    first = re.sub(r"\[(\d+)[^\]]*\]", r"\1", found[0])  # "gpu[007-009,012],big1" -> gpu007
+    return first, 20000 + (131 * job + step) % 10000
 
 
 def _number(name: str, missing: int | None = None) -> int:
