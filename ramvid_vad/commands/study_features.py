@@ -3,17 +3,18 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 
 import numpy as np
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from ramvid_vad.detectors.feature_diffusion.detector import FEWEST_CLIPS, collected
 from ramvid_vad.detectors.feature_diffusion.model import LEVELS, Noise, VectorDiffusion, flagged
-from ramvid_vad.detectors.feature_diffusion.preconditioning import noise_range
+from ramvid_vad.detectors.feature_diffusion.preconditioning import REACH, WIDEST, noise_range
 from ramvid_vad.errors import InputError
-from ramvid_vad.infill_videos import claim_folder
+from ramvid_vad.infill_videos import claim_folder, read_settings
 from ramvid_vad.options import FeatureStudyOptions, RunOptions
 from ramvid_vad.runtime.files import write_text
 from ramvid_vad.runtime.logger import result_dir
@@ -36,7 +37,7 @@ def study_features(run: RunOptions) -> None:
     AUC of a score of two values, and the share of frames it calls abnormal. All videos of ``train`` are learnt from,
     whatever is in them, and no label of theirs is read: normal video makes it the one-class protocol, mixed video the
     unsupervised one. Labels of the test videos make the figures alone. The same command goes on where it was stopped.
-    InputError: nothing there, features of different lengths, one class in the labels.
+    InputError: nothing there, features of different lengths, one class in the labels, other results in the folder.
     """
     options = run.feature_study
     for name in ("train", "test", "labels"):
@@ -45,9 +46,20 @@ def study_features(run: RunOptions) -> None:
     p_means, p_stds, ks = (_numbers(getattr(options, name), name) for name in ("p_means", "p_stds", "ks"))
     if min(p_stds) <= 0:
         raise InputError(f"--p_stds {options.p_stds}: must be above 0")
+    pairs = list(product(p_means, p_stds))
+    for p_mean, p_std in pairs:
+        if abs(p_mean) + REACH * p_std > WIDEST:
+            raise InputError(
+                f"--p_means {p_mean:g} with --p_stds {p_std:g}: too wide for 32-bit numbers: "
+                f"|P_mean| + {REACH:g} P_std must be at most {WIDEST:.1f}"
+            )
     out = result_dir(options.out_dir, flag="--out_dir")
     train, test, lengths = _clips(options)
     vectors = np.concatenate([each for _, each in train.values()])
+    if len(vectors) < FEWEST_CLIPS:
+        raise InputError(
+            f"--train {options.train}: {len(vectors)} clips of {LENGTH} frames: give at least {FEWEST_CLIPS}"
+        )
     widths = {each.shape[1] for clips in (train, test) for _, each in clips.values()}
     if len(widths) > 1:
         raise InputError(f"--train and --test: vectors of {sorted(widths)} numbers: both must be of one network")
@@ -56,10 +68,18 @@ def study_features(run: RunOptions) -> None:
     if len(np.unique(labels)) < 2:
         raise InputError(f"--labels {options.labels}: all frames are {'ab' if labels.all() else ''}normal: no AUC")
     known = {"train": {name: len(each) for name, (_, each) in train.items()}}
-    known["train_vectors"] = hashlib.sha256(vectors.tobytes()).hexdigest()
+    known["train_vectors"] = _digest([vectors])
     claim_folder(out, known | {name: getattr(options, name) for name in ("features", "minutes", "seed")}, "a study")
+    results = os.path.join(out, FILE)
+    asked = {"p_means": p_means, "p_stds": p_stds, "ks": ks, "labels": _digest(truth)}
+    asked["test"] = _digest([each for _, each in test.values()])
+    earlier = read_settings(results) if os.path.exists(results) else asked
+    if other := [name for name, value in asked.items() if earlier.get(name) != value]:
+        raise InputError(
+            f"{results}: holds results of another {', '.join(other)}: move it elsewhere, the networks serve again"
+        )
     rows = []
-    for p_mean, p_std in product(p_means, p_stds):
+    for p_mean, p_std in pairs:
         work = os.path.join(out, f"mean{p_mean:g}_std{p_std:g}")
         model = VectorDiffusion.fit(
             vectors, vectors[:0], work=work, minutes=options.minutes, seed=options.seed, noise=Noise(p_mean, p_std)
@@ -75,7 +95,7 @@ def study_features(run: RunOptions) -> None:
             )
     places = {"train": "", "test": "", "labels": "", "out_dir": "", "feature_weights": ""}
     about = {"options": asdict(options) | places, "train_videos": list(train), "test_videos": list(test)}
-    write_text(os.path.join(out, FILE), json.dumps(about | {"rows": rows}, indent=1) + "\n")
+    write_text(results, json.dumps(about | asked | {"rows": rows}, indent=1) + "\n")
     print(f"{'P_mean':>7}{'P_std':>7}{'sigma_min':>11}{'sigma_max':>11}{'start':>7}{'AUC':>8}" + _head(ks))
     for row in rows:
         low, high = noise_range(row["p_mean"], row["p_std"])
@@ -106,9 +126,9 @@ def _clips(options: FeatureStudyOptions) -> tuple[dict[str, Clips], dict[str, Cl
         with progress_bar("features", "video", len(paths)) as bar:
             for path in paths:
                 seen: list[int] = []
-                firsts, vectors = zip(*source.clips(counted(read_frames(path), seen.append)), strict=True)
                 name = video_name(path, folder)
-                found[name], lengths[name] = (list(firsts), np.stack(vectors)), len(seen)
+                found[name] = collected(source, counted(read_frames(path), seen.append))
+                lengths[name] = len(seen)
                 bar.update()
         return found
 
@@ -138,10 +158,14 @@ def _head(ks: list[float]) -> str:
     return "".join(f"{f'k={k:g}':>8}" for k in ks)
 
 
+def _digest(arrays: Sequence[np.ndarray]) -> str:
+    return hashlib.sha256(np.concatenate(arrays).tobytes()).hexdigest()
+
+
 def _numbers(text: str, flag: str) -> list[float]:
-    """Comma-separated numbers. InputError: others, or none."""
+    """Comma-separated numbers, each once. InputError: others, or none."""
     try:
-        numbers = [float(part) for part in text.split(",") if part.strip()]
+        numbers = list(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
     except ValueError:
         numbers = []
     if not numbers or not np.isfinite(numbers).all():

@@ -1,7 +1,7 @@
 """The training that the networks of other papers' methods share: AdamW, a cosine over time, checkpoints to go on from.
 
-``folder`` gets a generation of checkpoints every few minutes (see training/checkpoints.py), none of which is ever
-deleted, and ``training.jsonl``, a line for each with the losses: what a curve over training is drawn from.
+``folder`` gets a generation of checkpoints every few minutes (see training/checkpoints.py), whose weights
+are never deleted, and ``training.jsonl``, a line for each with the losses: what a curve over training is drawn from.
 """
 
 import json
@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -45,11 +46,15 @@ def train_network(
     step: the loss () of one step, a pure function of the network and of the random numbers it is given, which depend on
     ``seed`` and the step's number alone.  lr: at the start; it falls to 0 as a cosine over ``minutes``.  held_out: the
     loss on normal video that is not trained on, for the log.  compared: figures to compare it with, for the log's first
-    line.  The network ends in evaluation mode.
+    line.  weight_decay: of matrices and kernels alone, not of biases and norms.  The network ends in evaluation mode.
     InputError: checkpoints of another network, a damaged log, or the folder cannot be written.  RunError: the loss is
     not finite.  KeyboardInterrupt: a signal ended it, after a checkpoint.
     """
-    optimizer = torch.optim.AdamW(network.named_parameters(), lr=lr, weight_decay=weight_decay)
+    groups = [
+        {"params": [(name, p)], "weight_decay": weight_decay if p.ndim > 1 else 0.0}
+        for name, p in network.named_parameters()
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=lr)
     try:
         os.makedirs(folder, exist_ok=True)
         number, seconds, lines = _resume(network, optimizer, folder)
@@ -83,6 +88,9 @@ def train_network(
                     # before the checkpoint, which is never without its line: who goes on drops lines beyond it
                     write_text(os.path.join(folder, LOG), "".join(f"{json.dumps(line)}\n" for line in lines))
                     save_checkpoint(folder, number, network.state_dict(), {}, optimizer, {"seconds": seconds}, {})
+                    # twice the weights' size, and only to go on from: the last two, should the newest be damaged
+                    for old in [each for each in steps_in(folder) if each < number][:-1]:
+                        Path(folder, f"opt{old:06d}.safetensors").unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error}): give another folder, or free space") from None
     network.eval()

@@ -66,18 +66,32 @@ def test_it_learns_and_keeps_every_generation(tmp_path):
     assert not network.training
 
 
+def test_two_generations_can_be_gone_on_from_and_all_have_weights(tmp_path):
+    network = fitted(line(), tmp_path, save_every_minutes=15 / 60)
+    assert sorted(path.name[:9] for path in tmp_path.glob("opt*")) == ["opt000045", "opt000060"]
+    assert list(module.seconds_at_steps(str(tmp_path))) == [15, 30, 45, 60]
+    earlier = line()
+    module.restore_step(earlier, str(tmp_path), 15)
+    assert not torch.equal(earlier.weight, network.weight)
+    newest = tmp_path / "model000060.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    drawn = []
+    again = fitted(line(), tmp_path, drawn=drawn, save_every_minutes=15 / 60)
+    assert len(drawn) == 15 and torch.equal(again.weight, network.weight)
+
+
 def test_the_rate_is_a_cosine_over_the_time(tmp_path, monkeypatch):
-    rates, decays = [], set()
+    rates, decays = [], {}
     real = torch.optim.AdamW.step
 
     def noted(self, *given, **more):
         rates.append(self.param_groups[0]["lr"])
-        decays.add(self.param_groups[0]["weight_decay"])
+        decays.update({name: group["weight_decay"] for group in self.param_groups for name in group["param_names"]})
         return real(self, *given, **more)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", noted)
     fitted(line(), tmp_path, weight_decay=0.25)
-    assert decays == {0.25}
+    assert decays == {"weight": 0.25, "bias": 0}
     np.testing.assert_allclose(rates, [0.05 * (1 + math.cos(math.pi * i / 60)) for i in range(60)])
 
 

@@ -5,6 +5,7 @@ the score of its frames.
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from ramvid_vad.detectors.network_training import seconds_at_steps
 from ramvid_vad.detectors.normal_videos import keep_to
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.progress import counted, progress_bar
-from ramvid_vad.spaces.clip_features import LENGTH, PooledSpace, spread
+from ramvid_vad.spaces.clip_features import LENGTH, ClipFeatures, PooledSpace, spread
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.video.decoding.frame_rate import frame_rate
 from ramvid_vad.video.reader import Clip
@@ -48,16 +49,20 @@ class FeatureDiffusion(Detector):
         normal: Sequence[str],
         progress: bool = True,
         *,
-        work: str,
+        work: str = "",
         minutes: float = MINUTES,
         seed: int = SEED,
     ) -> "FeatureDiffusion":
         """Train for ``minutes`` and set the scale on videos that were held out.
 
         work: folder of the training: of an interrupted call the training goes on, reading and encoding are done again.
+        "": one that is removed.
         InputError: too little video, packages of the frozen network missing, a folder begun with other videos or
         another seed.
         """
+        if not work:
+            with tempfile.TemporaryDirectory() as folder:
+                return cls.fit(normal, progress, work=folder, minutes=minutes, seed=seed)
         learning, held_out = cls._shares(normal, progress)
         keep_to(work, learning, held_out, seed=seed)
         space = FeatureSpace.fit(learning)
@@ -109,7 +114,7 @@ class FeatureDiffusion(Detector):
             count += frames
             tick(frames)
 
-        firsts, vectors = _collected(self.features, counted(colour(video), seen))
+        firsts, vectors = collected(self.features, counted(colour(video), seen))
         parts = {PART: spread(list(self.model.errors(vectors)), firsts, LENGTH, count)}
         return Scores(calibrated_sum(parts, self.scales), None, parts, frame_rate(video))
 
@@ -150,10 +155,11 @@ class UnlabelledFeatureDiffusion(FeatureDiffusion):
 
 def _vectors(source: PooledSpace, clip: Clip, stride: int, progress: bool) -> tuple[list[int], np.ndarray]:
     with progress_bar(f"features of {clip}", "frame", clip.about_how_many() or None, shown=progress) as bar:
-        return _collected(source, counted(clip.frames(), bar.update), stride)
+        return collected(source, counted(clip.frames(), bar.update), stride)
 
 
-def _collected(source: PooledSpace, frames: Iterable[np.ndarray], stride: int = LENGTH) -> tuple[list[int], np.ndarray]:
-    """First frame and vector of each clip of a video."""
-    firsts, vectors = zip(*source.clips(frames, stride), strict=True)
-    return list(firsts), np.stack(vectors)
+def collected(source: ClipFeatures, frames: Iterable[np.ndarray], stride: int = LENGTH) -> tuple[list[int], np.ndarray]:
+    """First frame and vector of each clip of a video. InputError: there is no frame."""
+    if not (clips := list(source.clips(frames, stride))):
+        raise InputError("the video has no frame: give at least one")
+    return [first for first, _ in clips], np.stack([vector for _, vector in clips])

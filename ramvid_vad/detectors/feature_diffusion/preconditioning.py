@@ -8,6 +8,7 @@ import torch
 
 RHO = 7.0  # bends the levels of sampling towards the small ones
 REACH = 5.0  # standard deviations of log sigma between the mean and either end of the range
+WIDEST = -math.log(torch.finfo(torch.float32).eps)  # |log sigma|: beyond it the noise or the vector is rounded off
 
 Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

@@ -1,8 +1,11 @@
 """Feature diffusion as a detector, in both protocols, and its study."""
 
+import builtins
+import io
 import itertools
 import json
 import shutil
+import tempfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +23,12 @@ from ramvid_vad.detectors.feature_diffusion.model import flagged
 from ramvid_vad.detectors.registry import SAVED
 from ramvid_vad.errors import InputError
 from ramvid_vad.spaces import features as features_module
+
+
+def clock():
+    """Stands in for the module time of the training: a step takes a second, however fast the machine is."""
+    seconds = itertools.count()
+    return SimpleNamespace(monotonic=lambda: next(seconds))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,10 +86,12 @@ def test_saved_and_loaded_it_scores_the_same(made, tmp_path):
 
 
 def test_the_unsupervised_protocol_learns_from_all_video_and_knows_no_label(made, monkeypatch, tmp_path):
-    """All videos give clips, none is held out, and nothing but the videos is opened."""
-    folder, paths, _ = made
-    labels = folder / "labels"
-    labels.mkdir(exist_ok=True)
+    """All videos give clips, none is held out, and of the labels that lie beside them no file is opened."""
+    paths = [shutil.copy(path, tmp_path) for path in made[1]]
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for i in range(4):
+        np.save(labels / f"{i}.npy", np.zeros(40, np.uint8))
     learnt = []
     real = module.VectorDiffusion.fit
     monkeypatch.setattr(
@@ -89,12 +100,12 @@ def test_the_unsupervised_protocol_learns_from_all_video_and_knows_no_label(made
         lambda vectors, held_out, **s: learnt.append((vectors, held_out)) or real(vectors, held_out, **s),
     )
     opened = []
-    for name in ("read_labels", "parse_labels"):
-        monkeypatch.setattr(f"ramvid_vad.video.truth.labels.{name}", lambda *given, **more: opened.append(given))
+    for owner, name in ((builtins, "open"), (io, "open"), (np, "load")):
+        monkeypatch.setattr(owner, name, _noted(getattr(owner, name), opened))
     detector = UnlabelledFeatureDiffusion.fit(paths, False, work=str(tmp_path / "work"), minutes=0.01)
     vectors, held_out = learnt[0]
     assert len(vectors) == 4 * 7 and len(held_out) == 0  # a clip every 4 of 40 frames
-    assert detector.held_out == [] and opened == []
+    assert detector.held_out == [] and opened and not [path for path in opened if str(labels) in path]
     errors = detector.model.errors(vectors)
     assert detector.scales[PART].mean == pytest.approx(np.log(errors).mean(), abs=1e-4)
     detector.card = {}
@@ -102,12 +113,19 @@ def test_the_unsupervised_protocol_learns_from_all_video_and_knows_no_label(made
     assert isinstance(load(str(tmp_path), SAVED), UnlabelledFeatureDiffusion)
 
 
+def _noted(do, opened):
+    def noted(path, *given, **more):
+        opened.append(str(path))
+        return do(path, *given, **more)
+
+    return noted
+
+
 @pytest.mark.parametrize("kind", [FeatureDiffusion, UnlabelledFeatureDiffusion])
 def test_stored_steps(made, kind, tmp_path, monkeypatch):
     """Six steps of a second each, a checkpoint every three: at the last one the detector, before it another."""
     _, paths, _ = made
-    seconds = itertools.count()
-    monkeypatch.setattr(network_training, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setattr(network_training, "time", clock())
     monkeypatch.setitem(network_training.train_network.__kwdefaults__, "save_every_minutes", 0.05)
     work = str(tmp_path / "work")
     detector = kind.fit(paths, False, work=work, minutes=0.1)
@@ -136,6 +154,18 @@ def test_too_little_video_is_one_line(tmp_path):
     paths = [str(write_video(tmp_path / f"{i}.mkv", texture(17, 40, 60, seed=i))) for i in range(3)]
     with pytest.raises(InputError, match="2 clips of 16 frames: give at least 4"):
         FeatureDiffusion.fit(paths, False, work=str(tmp_path / "work"), minutes=0.01)
+
+
+def test_without_a_folder_nothing_is_left(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(network_training, "time", clock())
+    assert FeatureDiffusion.fit(made[1], False, minutes=0.1).score(made[1][0]).frames.shape == (40,)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_frame_is_one_line(made):
+    with pytest.raises(InputError, match="no frame"):
+        made[2].score([])
 
 
 def study(*flags):
@@ -187,28 +217,43 @@ def test_the_study(files, tmp_path, capsys, monkeypatch):
 def test_the_study_never_reads_labels_before_it_scores(files, tmp_path, monkeypatch):
     """Other labels make other figures of the same errors: the networks are the same, byte for byte."""
     common = ["--train", files / "train", "--test", files / "test", "--features", "files", "--p_means", "-0.5"]
-    common += ["--p_stds", "1.2", "--minutes", 0.01]
+    common += ["--p_stds", "1.2", "--minutes", 0.1]
     (tmp_path / "turned").mkdir()
     for i in range(2):
         np.save(tmp_path / "turned" / f"{i}.npy", 1 - np.load(files / "labels" / f"{i}.npy"))
-    study(*common, "--labels", files / "labels", "--out_dir", tmp_path / "one")
-    monkeypatch.setattr("ramvid_vad.detectors.feature_diffusion.model.train_network", _of(tmp_path / "one"))
-    study(*common, "--labels", tmp_path / "turned", "--out_dir", tmp_path / "other")
-    rows = [json.loads((tmp_path / out / "study_features.json").read_text())["rows"] for out in ("one", "other")]
+    rows, networks = [], []
+    for out, labels in (("one", files / "labels"), ("other", tmp_path / "turned")):
+        monkeypatch.setattr(network_training, "time", clock())
+        study(*common, "--labels", labels, "--out_dir", tmp_path / out)
+        rows.append(json.loads((tmp_path / out / "study_features.json").read_text())["rows"])
+        weights = (tmp_path / out / "mean-0.5_std1.2").glob("model*.safetensors")
+        networks.append({path.name: path.read_bytes() for path in weights})
+    assert networks[0] == networks[1] and list(networks[0]) == ["model000006.safetensors"]
     for one, other in zip(*rows, strict=True):
         assert one["auc"] == pytest.approx(1 - other["auc"])
         assert [t["flagged"] for t in one["thresholds"]] == [t["flagged"] for t in other["thresholds"]]
 
 
-def _of(out):
-    """Takes the weights that another run left: two trainings within a time differ in their number of steps."""
-    from safetensors.torch import load_file
-
-    def train(network, step, **settings):
-        network.load_state_dict(load_file(max((out / "mean-0.5_std1.2").glob("model*.safetensors"))))
-        network.eval()
-
-    return train
+def test_results_are_not_overwritten_and_the_networks_serve_others(files, tmp_path, monkeypatch):
+    flags = ["--train", files / "train", "--test", files / "test", "--labels", files / "labels", "--features", "files"]
+    flags += ["--p_means", "0", "--p_stds", "1,1.0", "--ks", "0.1", "--minutes", 0.1, "--out_dir", tmp_path / "out"]
+    monkeypatch.setattr(network_training, "time", clock())
+    study(*flags)
+    results = tmp_path / "out" / "study_features.json"
+    first = results.read_bytes()
+    assert [row["start"] for row in json.loads(first)["rows"]] == list(range(10))
+    for part in ("test", "labels"):
+        shutil.copytree(files / part, tmp_path / part)
+        np.save(tmp_path / part / "1.npy", np.load(files / part / "1.npy")[::-1])
+    for name, value in {"p_means": 1, "p_stds": "1,2", "ks": 1, "test": "test", "labels": "labels"}.items():
+        with pytest.raises(InputError, match=rf"study_features\.json: holds results of another {name}: move it"):
+            study(*flags, f"--{name}", tmp_path / value if name == value else value)
+        assert results.read_bytes() == first
+    results.rename(tmp_path / "first.json")
+    monkeypatch.delattr(network_training, "save_checkpoint")  # nothing is trained again
+    study(*flags, "--ks", 1)
+    rows = [json.loads(path.read_text())["rows"] for path in (results, tmp_path / "first.json")]
+    assert [row["auc"] for row in rows[0]] == [row["auc"] for row in rows[1]]
 
 
 def test_the_balanced_accuracy_is_the_auc_of_the_decision():
@@ -235,11 +280,23 @@ def test_the_end_of_a_video_may_lack_a_clip_or_have_one_filled_up():
         (["--train", "x"], "--test: give the folder"),
         (["--train", "x", "--test", "y", "--labels", "z", "--ks", "a"], "--ks 'a': expected comma-separated numbers"),
         (["--train", "x", "--test", "y", "--labels", "z", "--p_stds", "0"], "--p_stds 0: must be above 0"),
+        (
+            ["--train", "x", "--test", "y", "--labels", "z", "--p_stds", "1,4"],
+            "--p_means -1.5 with --p_stds 4: too wide",
+        ),
     ],
 )
 def test_a_study_of_nothing_is_one_line(flags, message, tmp_path):
     with pytest.raises(InputError, match=message):
         study(*flags, "--out_dir", tmp_path)
+
+
+def test_a_study_of_one_clip_is_one_line(files, tmp_path):
+    (tmp_path / "short").mkdir()
+    np.save(tmp_path / "short" / "0.npy", np.load(files / "train" / "0.npy")[:1])
+    flags = ["--train", tmp_path / "short", "--test", files / "test", "--labels", files / "labels"]
+    with pytest.raises(InputError, match=r"--train .*short: 1 clips of 16 frames: give at least 4"):
+        study(*flags, "--features", "files", "--out_dir", tmp_path / "out")
 
 
 def test_a_study_of_video(made, tmp_path):

@@ -12,9 +12,11 @@ from scipy.integrate import quad
 
 from ramvid_vad.detectors import network_training
 from ramvid_vad.detectors.feature_diffusion.lms import sample_lms, step_weights
-from ramvid_vad.detectors.feature_diffusion.model import BATCH, Noise, VectorDiffusion, flagged
+from ramvid_vad.detectors.feature_diffusion.model import BATCH, LEVELS, Noise, VectorDiffusion, flagged
 from ramvid_vad.detectors.feature_diffusion.network import FeatureDenoiser, film
 from ramvid_vad.detectors.feature_diffusion.preconditioning import (
+    REACH,
+    WIDEST,
     denoise,
     denoising_loss,
     drawn_levels,
@@ -191,6 +193,18 @@ def test_the_same_call_goes_on_where_the_training_is(trained):
     vectors, model, folder = trained
     again = VectorDiffusion.fit(vectors[:250], vectors[250:], work=folder, minutes=1, progress=False)
     np.testing.assert_array_equal(again.errors(vectors), model.errors(vectors))
+
+
+@pytest.mark.parametrize("p_mean", [-10.0, 0.0, 10.0])
+def test_the_widest_noise_is_held(tmp_path, monkeypatch, p_mean):
+    seconds = itertools.count()
+    monkeypatch.setattr(network_training, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    vectors = np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)
+    p_std = (WIDEST - abs(p_mean)) / REACH
+    model = VectorDiffusion.fit(
+        vectors, vectors, work=str(tmp_path), minutes=0.2, noise=Noise(p_mean, p_std), progress=False
+    )
+    assert all(np.isfinite(model.errors(vectors, Noise(p_mean, p_std, start))).all() for start in range(LEVELS))
 
 
 def test_a_large_set_is_trained_on_in_batches(monkeypatch, tmp_path):
