@@ -35,7 +35,8 @@ WHAT IS COMPUTED
   padded      mean over all videos, each with a normal frame added below and an abnormal one above its scores
   AP, EER     over all frames; per-scene AUC (metrics.json) for ShanghaiTech
   F1*, acc.*  oracle: the best threshold on these very labels, an upper bound that nobody has in use
-  intervals   95 %, --bootstrap draws of whole videos, percentiles; --seed names the draws
+  intervals   95 %, by t from the standard deviation of --bootstrap draws of whole videos; none below 5 videos; --seed
+              names the draws
   thresholds  from normal training video only (--normal_scores, --normal_reconstructions): a quantile, and an
               extreme-value fit (generalised Pareto over the peaks above the 0.9 quantile). At each: accuracy, F1, false
               alarms per hour of normal video, missed events, delay. Without normal video: "not calibrated"

@@ -13,7 +13,7 @@ from ramvid_vad.evaluation.from_videos import null_scores
 from ramvid_vad.evaluation.inputs.ground_truth import labels_of_videos, look_at_labels
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
 from ramvid_vad.evaluation.results import Evaluation
-from ramvid_vad.evaluation.rows import assemble, chosen_protocol
+from ramvid_vad.evaluation.rows import assemble, check, chosen_protocol
 from ramvid_vad.events.camera import has_night
 from ramvid_vad.events.light import NIGHT
 from ramvid_vad.options import EvalOptions
@@ -29,9 +29,7 @@ def evaluate_detector(options: EvalOptions, progress: bool = True) -> Evaluation
     The first row is the detector; the parts follow, each as the standardised logarithm that the sum is made of.
     InputError: no such detector, videos and labels that do not belong together.
     """
-    for name in ("data_dir", "labels"):
-        if not getattr(options, name):
-            raise InputError(f"--{name}: give the folder")
+    check(options, "detector", "data_dir", "labels")
     protocol, (null_names, left_out) = chosen_protocol(options), chosen_nulls(options)
     paths = find_videos(options.data_dir, options.only)
     names = [video_name(path, options.data_dir) for path in paths]

@@ -43,13 +43,10 @@ def evaluate_reconstructions(options: EvalOptions, cache_dir: str, progress: boo
     cache_dir: where decoded frames are kept. InputError: videos, reconstructions and labels that do not belong
     together, or an option that does not fit.
     """
+    check(options, "reconstructions", "reconstructions", "data_dir", "labels")
     measures = check_measures(options)
     null_names, left_out = chosen_nulls(options)
     protocol = chosen_protocol(options)
-    check(options)
-    for name in ("reconstructions", "data_dir", "labels"):
-        if not getattr(options, name):
-            raise InputError(f"--{name}: give the folder")
     paths = find_videos(options.data_dir, options.only)
     names = [video_name(path, options.data_dir) for path in paths]
     files = find_reconstructions(options.reconstructions, names, partial=bool(options.only))
@@ -122,8 +119,8 @@ def check_measures(options: EvalOptions) -> list[str]:
 
 def chosen_nulls(options: EvalOptions) -> tuple[list[str], dict[str, str]]:
     """The baselines asked for, and those of "all" that the input does not allow, each with what is lacking."""
-    if options.noise_seeds < 1:
-        raise InputError(f"--noise_seeds {options.noise_seeds}: must be at least 1")
+    if options.noise_seeds < 2:
+        raise InputError(f"--noise_seeds {options.noise_seeds}: must be at least 2, for their spread")
     there = {"video": options.data_dir, "normal video": options.normal_dir, "features": installed()}
     there["reconstructions"] = options.reconstructions
     return choose(options.nulls, [need for need, met in there.items() if met])

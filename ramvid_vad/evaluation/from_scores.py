@@ -11,11 +11,13 @@ import numpy as np
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.from_reconstructions import check_measures, chosen_nulls
 from ramvid_vad.evaluation.from_videos import null_scores
-from ramvid_vad.evaluation.inputs.ground_truth import GroundTruth, ground_truth
+from ramvid_vad.evaluation.inputs.ground_truth import GroundTruth, ground_truth, standard_names, truth_in_memory
 from ramvid_vad.evaluation.inputs.score_files import (
     ScoreFile,
     cut,
     match,
+    named_arrays,
+    one_per_frame,
     read_lengths,
     read_scores,
     refuse_unordered,
@@ -23,13 +25,12 @@ from ramvid_vad.evaluation.inputs.score_files import (
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
 from ramvid_vad.evaluation.results import Evaluation
 from ramvid_vad.evaluation.rows import assemble, check, chosen_protocol
-from ramvid_vad.evaluation.statistics.metrics import PerVideo, frame_metrics
+from ramvid_vad.evaluation.statistics.metrics import PerVideo
 from ramvid_vad.evaluation.statistics.protocols import PROTOCOLS, Protocol
 from ramvid_vad.options import EvalOptions
-from ramvid_vad.video.benchmarks import BENCHMARKS, LabelSetName
-from ramvid_vad.video.finding import only_these
+from ramvid_vad.video.benchmarks import BENCHMARKS
 from ramvid_vad.video.names import in_order
-from ramvid_vad.video.truth.labels import Labels
+from ramvid_vad.video.reader import find_videos, video_name
 
 ByVideo = Mapping[str, np.ndarray]
 
@@ -46,27 +47,29 @@ def evaluate_scores(
     """
     places = {"scores": scores, "labels": labels, "normal_scores": normal}
     given = EvalOptions(**options, **{k: v for k, v in places.items() if isinstance(v, str)})
-    check(given)
-    if given.normal_reconstructions:
-        raise InputError("--normal_reconstructions: not read with --scores: give --normal_scores")
+    check(given, "scores")
     protocol = chosen_protocol(given)
-    found = read_scores(scores, given.method) if isinstance(scores, str) else _in_memory(scores, "scores")
-    found = _standard_names(found, given.benchmark)
-    truth = _truth(given, labels, found, protocol)
-    found, truth = _only(given, found, truth)
-    raw, full_labels, protocol = _aligned(given, found, truth, protocol)
     stem = os.path.splitext(os.path.basename(os.path.normpath(scores)))[0] if isinstance(scores, str) else "scores"
     method = given.method or stem
+    if method in ("about", "labels") or "/" in method:  # as row_key has it, which scores.npz is read by
+        raise InputError(f"--method {method!r}: scores.npz keeps something else under this name: give another --method")
+    found = read_scores(scores, given.method) if isinstance(scores, str) else _in_memory(scores, "scores")
+    if not found.scores and not found.joined.size:
+        raise InputError(f"{found.source}: no video in it: give one array of scores per video")
+    if found.scores and given.lengths:
+        raise InputError(f"--lengths: not read, {found.source} names its videos: leave it out")
+    if given.only and not found.scores:
+        raise InputError(f"--only: {found.source} holds all videos end to end: give scores that name their video")
+    found = found._replace(scores=standard_names(found.scores, given.benchmark, found.source))
+    truth = _truth(given, labels, found, protocol)
+    if given.only:
+        found = found._replace(scores={name: s for name, s in found.scores.items() if name in truth.names})
+    raw, full_labels, protocol = _aligned(given, found, truth, protocol)
     rows: dict[tuple[str, str], PerVideo] = {(method, ""): raw}
+    normal_file = _normal(given, normal, found.sha256)
     null_names, left_out, seen, made_from = _nulls(given, truth, protocol, progress)
     provenance = {"scores_sha256": found.sha256, "nulls_left_out": left_out, **made_from}
     normal_scores = None
-    if isinstance(normal, str) and normal:
-        normal_file = read_scores(normal, given.method, "normal_scores")
-        if not normal_file.scores:
-            raise InputError(f"--normal_scores {normal}: smoothing must not cross videos: give one array per video")
-    else:
-        normal_file = _in_memory(normal, "normal") if normal else None
     if normal_file is not None:
         normal_scores = {method: [normal_file.scores[name] for name in in_order(list(normal_file.scores))]}
         provenance["normal_scores_sha256"] = normal_file.sha256
@@ -91,32 +94,27 @@ def evaluate_file(options: EvalOptions) -> Evaluation:
 
 def _in_memory(arrays: ByVideo, what: str) -> ScoreFile:
     """Arrays that were passed, checked as those of a file."""
-    scores = {str(name): np.asarray(values, dtype=np.float64) for name, values in arrays.items()}
-    if scores:
-        frame_metrics(list(scores.values()), [np.zeros(len(s)) for s in scores.values()], list(scores))
+    scores = {name: one_per_frame(s, f"{what}: video {name!r}") for name, s in named_arrays(arrays, what).items()}
     digest = hashlib.sha256(b"".join(scores[name].tobytes() for name in in_order(list(scores)))).hexdigest()
     return ScoreFile(scores, np.zeros(0), digest, what)
 
 
-def _standard_names(found: ScoreFile, benchmark: str) -> ScoreFile:
-    """Videos as the benchmark names them: Test001 is 01."""
-    if not benchmark:
-        return found
-    standard: dict[str, np.ndarray] = {}
-    for name, scores in found.scores.items():
-        new = BENCHMARKS[benchmark].standard_name(name)
-        if new in standard:
-            raise InputError(f"{found.source}: two videos are {new!r} in {BENCHMARKS[benchmark].title}: {name!r} too")
-        standard[new] = scores
-    return found._replace(scores=standard)
+def _normal(options: EvalOptions, normal: ByVideo | str, tested: str) -> ScoreFile | None:
+    """Scores of normal video, None: not given. tested: SHA-256 of the test scores, which these must not be."""
+    if not normal:
+        return None
+    in_file = isinstance(normal, str)
+    found = read_scores(normal, options.method, "normal_scores") if in_file else _in_memory(normal, "normal")
+    if not found.scores:
+        raise InputError(f"--normal_scores {found.source}: smoothing must not cross videos: give one array per video")
+    if found.sha256 == tested:
+        raise InputError(f"--normal_scores {found.source}: the very scores that are tested: give those of normal video")
+    return found
 
 
 def _truth(options: EvalOptions, labels: ByVideo | str, found: ScoreFile, protocol: Protocol) -> GroundTruth:
     if not isinstance(labels, str):
-        names = in_order([str(name) for name in labels])
-        values = [np.asarray({str(k): y for k, y in labels.items()}[name]) for name in names]
-        digest = hashlib.sha256(b"".join(y.astype(np.uint8).tobytes() for y in values)).hexdigest()
-        return GroundTruth(names, Labels(values, digest, []), LabelSetName(options.benchmark, "", False), [])
+        return truth_in_memory(labels, options.benchmark, options.label_set, options.only)
     if not labels:
         raise InputError("--labels: give the folder")
     lengths = {name: len(scores) for name, scores in found.scores.items()}
@@ -126,26 +124,13 @@ def _truth(options: EvalOptions, labels: ByVideo | str, found: ScoreFile, protoc
         lengths = counts if isinstance(counts, dict) else {f"{i:0{width}d}": n for i, n in enumerate(counts, 1)}
     dropped = protocol.first + protocol.last
     try:
-        return ground_truth(labels, options.benchmark, options.label_set, lengths)
+        return ground_truth(labels, options.benchmark, options.label_set, lengths, options.only)
     except InputError:
         if not dropped:
             raise
     # the scores may come without the frames that the protocol drops: then the videos are as much longer
     longer = {name: n + dropped for name, n in lengths.items()}
-    return ground_truth(labels, options.benchmark, options.label_set, longer)
-
-
-def _only(options: EvalOptions, found: ScoreFile, truth: GroundTruth) -> tuple[ScoreFile, GroundTruth]:
-    """PerVideo and labels of the videos that --only asks for."""
-    if not options.only:
-        return found, truth
-    if not found.scores:
-        raise InputError(f"--only: {found.source} holds all videos end to end: give scores that name their video")
-    names = only_these(options.only, truth.names, "--labels")
-    values = dict(zip(truth.names, truth.labels.values, strict=True))
-    scores = {name: s for name, s in found.scores.items() if name in names}
-    labels = truth.labels._replace(values=[values[name] for name in names])
-    return found._replace(scores=scores), truth._replace(names=names, labels=labels)
+    return ground_truth(labels, options.benchmark, options.label_set, longer, options.only)
 
 
 def _aligned(
@@ -202,13 +187,21 @@ def _nulls(
     if not set(names) - set(BLIND):
         return names, left_out, {}, {}
     measures = check_measures(options)[:1] if set(names) & set(STAND_INS) else []
-    videos, lengths, raw, made_from = null_scores(options, names, measures, progress)
+    labels = {name: len(y) for name, y in zip(truth.names, truth.labels.values, strict=True)}
     spelled = BENCHMARKS[options.benchmark].standard_name if options.benchmark else str
+    there = [spelled(video_name(path, options.data_dir)) for path in find_videos(options.data_dir, options.only)]
+
+    def refuse(name: str, found: int, what: str = "frames") -> None:
+        if labels.get(name := spelled(name), found) != found:
+            raise InputError(
+                f"--data_dir {options.data_dir}: video {name!r}: {labels[name]} labels, but {found} {what}"
+            )
+
+    for name in labels:
+        if name not in there:
+            refuse(name, 0, "frames: it is not there")
+    videos, _, raw, made_from = null_scores(options, names, measures, progress, refuse)
     at = {spelled(video): i for i, video in enumerate(videos)}
-    for name, y in zip(truth.names, truth.labels.values, strict=True):
-        if name not in at or lengths[at[name]] != len(y):
-            frames = f"{lengths[at[name]]} frames" if name in at else "not there"
-            raise InputError(f"--data_dir {options.data_dir}: video {name!r}: {len(y)} labels, but {frames}")
     kept = replace(protocol, already_trimmed=False).trim if protocol.already_trimmed else np.asarray
     seen = {key: [kept(scores[at[name]]) for name in truth.names] for key, scores in raw.items()}
     return names, left_out, seen, made_from

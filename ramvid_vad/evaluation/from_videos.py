@@ -4,7 +4,7 @@ The blend of the anchors and the previous frame are compared at SIZE, grey and r
 of 30 frames every 15; all that moves is measured at the video's own resolution (up to 240 lines).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -14,11 +14,11 @@ import numpy as np
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.from_reconstructions import check_measures, chosen_nulls, make_scorer, residual_settings
-from ramvid_vad.evaluation.inputs.ground_truth import labels_of_videos
+from ramvid_vad.evaluation.inputs.ground_truth import labels_of_videos, look_at_labels
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS
 from ramvid_vad.evaluation.provenance import frames_sha256, joined_sha256
 from ramvid_vad.evaluation.results import Evaluation
-from ramvid_vad.evaluation.rows import assemble, chosen_protocol
+from ramvid_vad.evaluation.rows import assemble, check, chosen_protocol
 from ramvid_vad.evaluation.statistics.metrics import PerVideo
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.reconstructions import windows_alone
@@ -38,9 +38,7 @@ def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
 
     InputError: videos and labels that do not belong together, or an option that does not fit.
     """
-    for name in ("data_dir", "labels"):
-        if not getattr(options, name):
-            raise InputError(f"--{name}: give the folder")
+    check(options, "nulls_only", "data_dir", "labels")
     null_names, left_out = chosen_nulls(options)
     if not null_names:
         raise InputError("--nulls_only: no baseline is left, name some in --nulls")
@@ -48,6 +46,8 @@ def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
     protocol = chosen_protocol(options)
     if options.reconstructions:
         raise InputError("--reconstructions: not read with --nulls_only True; give one of the two")
+    names = [video_name(path, options.data_dir) for path in find_videos(options.data_dir, options.only)]
+    look_at_labels(options.labels, options.benchmark, options.label_set, names)
     names, lengths, raw, made_from = null_scores(options, null_names, measures, progress)
     truth = labels_of_videos(options.labels, options.benchmark, options.label_set, names, lengths)
     provenance = {"nulls_left_out": left_out, **made_from, **residual_settings(options)}
@@ -55,12 +55,17 @@ def evaluate_nulls(options: EvalOptions, progress: bool = True) -> Evaluation:
 
 
 def null_scores(
-    options: EvalOptions, null_names: list[str], measures: list[str], progress: bool
+    options: EvalOptions,
+    null_names: list[str],
+    measures: list[str],
+    progress: bool,
+    refuse: Callable[[str, int], None] = lambda name, length: None,
 ) -> tuple[list[str], list[int], dict[tuple[str, str], PerVideo], dict[str, Any]]:
     """Names and lengths of the videos of --data_dir, (measure, null) -> raw scores of each baseline that sees them,
     and what these were made from, for the provenance.
 
     Each video is read once to learn its length and once more by each baseline: KEPT of its frames are held at most.
+    refuse: called in between with name and length, to end it there if the video is not the one that was meant.
     """
     paths = find_videos(options.data_dir, options.only)
     sees_video = set(null_names) - set(BLIND)
@@ -74,7 +79,8 @@ def null_scores(
 
             counted = count()
             digest = frames_sha256(frame for frame, _ in zip(frames(), counted, strict=False))
-            real = RecentFrames(frames, next(counted), KEPT)
+            refuse(video_name(path, options.data_dir), length := next(counted))
+            real = RecentFrames(frames, length, KEPT)
             made = windows_alone(len(real), anchors, STRIDE)
             return len(real), scorer(path, real, made, bar.update) if sees_video else {}, digest
 

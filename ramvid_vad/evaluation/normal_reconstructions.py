@@ -26,8 +26,6 @@ def normal_scores(
     another model or other settings, a file without a video.
     """
     folder = options.normal_reconstructions
-    if options.normal_scores:
-        raise InputError("--normal_scores: goes with --scores; with --reconstructions give --normal_reconstructions")
     if not folder:
         return None, {}
     if not options.normal_dir:

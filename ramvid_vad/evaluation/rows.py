@@ -1,5 +1,6 @@
 """From raw scores of every row to the evaluation: protocol, metrics, intervals, operating points, null baselines."""
 
+import os
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from ramvid_vad.evaluation.inputs.ground_truth import GroundTruth
 from ramvid_vad.evaluation.nulls.registry import BLIND, NULLS, STAND_INS, blind_draws
 from ramvid_vad.evaluation.provenance import code, environment, last_name, settings
 from ramvid_vad.evaluation.results import SCHEMA, Evaluation, Row
-from ramvid_vad.evaluation.statistics.bootstrap import intervals
+from ramvid_vad.evaluation.statistics.bootstrap import LEVEL, check_draws, intervals, no_interval
 from ramvid_vad.evaluation.statistics.metrics import PerVideo, frame_metrics
 from ramvid_vad.evaluation.statistics.operating_points import AlarmRules, operating_points
 from ramvid_vad.evaluation.statistics.protocols import Protocol, choose
@@ -18,6 +19,10 @@ from ramvid_vad.options import EvalOptions
 from ramvid_vad.video.benchmarks import BENCHMARKS
 from ramvid_vad.video.benchmarks.scenes import scene_of
 
+NORMAL = {"normal_scores": "scores", "normal_reconstructions": "reconstructions", "normal_dir": "data_dir"}
+"""Normal video in every form, and the test data in the same form."""
+READ_WITH = {"lengths": "scores", "method": "scores"} | {flag: NORMAL[flag] for flag in list(NORMAL)[:2]}
+"""Flags that one input only has a use for."""
 FPS = {"ped1": 10.0, "ped2": 10.0, "avenue": 25.0}  # frames per second: Avenue's files say it, UCSD's is a convention
 
 
@@ -36,7 +41,6 @@ def assemble(
     truth: labels of the scored frames.
     normal: measure -> raw scores of normal training videos, which calibrate the model's rows.
     """
-    check(options)
     full_labels, published = [np.asarray(y) for y in truth.labels.values], truth.published
     benchmark = options.benchmark or published.benchmark
     found = [scene_of(benchmark, name) for name in names]
@@ -44,6 +48,7 @@ def assemble(
     rules = alarm_rules(options, benchmark)
     measures = list(dict.fromkeys(measure for measure, _ in raw if measure))
     labels = [protocol.trim(y) for y in full_labels]
+    why_none = no_interval(labels, options.bootstrap)
     rows = []
     for key, scores in _ordered(raw, measures):
         row = _row(key, scores, full_labels, labels, protocol, names, scenes)
@@ -72,17 +77,34 @@ def assemble(
         "label_notes": truth.notes,
         "settings": settings(options),
         "environment": environment(),
-        "intervals": {"level": 0.95, "of": "videos, drawn with replacement", "draws": options.bootstrap},
+        "intervals": {
+            "level": LEVEL,
+            "of": "videos, drawn with replacement",
+            "method": "t-interval on the logit, standard deviation of the draws",
+            "draws": 0 if why_none else options.bootstrap,
+            **({"none": why_none} if why_none else {}),
+        },
         "alarms": asdict(rules) | {"calibrated": normal is not None},
         **provenance,
     }
     return Evaluation(names, labels, full_labels, rows, protocol, provenance)
 
 
-def check(options: EvalOptions) -> None:
-    """Options that no step below would name. InputError."""
-    if options.bootstrap < 0 or options.seed < 0:
-        raise InputError(f"--bootstrap {options.bootstrap}, --seed {options.seed}: must be 0 or more")
+def check(options: EvalOptions, source: str, *needed: str) -> None:
+    """What can be said of the options before anything is read. InputError: a flag that is needed or out of range, one
+    that the input leaves unread, test data in the place of normal video. source: the flag whose input is evaluated."""
+    for name in needed:
+        if not getattr(options, name):
+            raise InputError(f"--{name}: give the folder")
+    check_draws(options.bootstrap, options.seed)
+    for flag, reader in READ_WITH.items():
+        if getattr(options, flag) and source != reader:
+            remedy = f"give --normal_{source}" if flag in NORMAL and f"normal_{source}" in NORMAL else "leave it out"
+            raise InputError(f"--{flag}: goes with --{reader}, not with --{source}: {remedy}")
+    for flag, tested in NORMAL.items():
+        places = getattr(options, flag), getattr(options, tested)
+        if all(places) and len(set(map(os.path.realpath, places))) == 1:
+            raise InputError(f"--{flag} {places[0]}: is what --{tested} tests: give normal video that is not tested")
     if options.benchmark and options.benchmark not in BENCHMARKS:
         raise InputError(f"--benchmark {options.benchmark!r}: choose one of {', '.join(BENCHMARKS)}")
     alarm_rules(options, options.benchmark)
@@ -136,7 +158,7 @@ def _blind_row(
     after = [frame_metrics(scores, labels, scenes=scenes) for scores in processed]
     before = [frame_metrics(scores, full_labels, scenes=scenes) for scores in draws]
     varying = [k for k, value in after[0].items() if isinstance(value, float)] if NULLS[null].seeded else []
-    sd = {k: float(np.std([m[k] for m in after])) for k in varying}
+    sd = {k: float(np.std([m[k] for m in after], ddof=1)) for k in varying}
     return Row("", null, draws[0], processed[0], _mean_of(after), _mean_of(before), sd)
 
 

@@ -54,7 +54,7 @@ class EvalOptions:
     tau: float = option(
         0.04, "wmse: a pixel is active from this difference of the channel means on, 0 to 1", at_least=0, at_most=1
     )
-    min_area: int = option(12, "wmse: smaller blobs are dropped", unit="pixels", at_least=0)
+    min_area: int = option(12, "wmse: smaller blobs are dropped", unit="pixels", at_least=1)
     weight: str = option("area", "wmse: weight of a blob", choices=("area", "superlinear", "uniform"))
     protocol: str = option(
         "default",
@@ -63,7 +63,7 @@ class EvalOptions:
         choices=("default", "thesis", "mnad", "ma-pdm", "aed-mae-avenue", "aed-mae-shanghaitech", "memae"),
     )
     sigma: float = option(
-        4.0, "default protocol: Gaussian smoothing over time; 0: none", unit="frames", at_least=0, at_most=1e6
+        4.0, "default protocol: Gaussian smoothing over time; 0: none", unit="frames", at_least=0, at_most=1e4
     )
     per_video_min_max: bool = option(
         False, "default protocol: scale each video to 0..1. Offline: it needs the whole video and flatters normal ones"
@@ -83,9 +83,9 @@ class EvalOptions:
         "",
         "folder of normal training videos, which the nulls features and calibrated compare with",
     )
-    noise_seeds: int = option(20, "draws of the noise baseline", at_least=1, at_most=10_000)
+    noise_seeds: int = option(20, "draws of the noise baseline, whose spread is shown", at_least=2, at_most=10_000)
     bootstrap: int = option(
-        1000, "draws of videos behind the 95 % intervals; 0: no intervals", at_least=0, at_most=1_000_000
+        1000, "draws of videos behind the 95 % intervals; 0: no intervals", at_least=100, at_most=1_000_000, also=(0,)
     )
     seed: int = option(0, "seed of the draws", at_least=0)
     normal_scores: str = option(
@@ -138,6 +138,8 @@ class CompareOptions:
         False, "evaluate the stored checkpoints of each training too: AUC over steps, after the fact; it chooses none"
     )
     out_dir: str = option("", "where everything goes; the same command goes on from what is finished there")
-    sigma: float = option(4.0, "Gaussian smoothing over time; 0: none", unit="frames", at_least=0, at_most=1e6)
-    bootstrap: int = option(1000, "draws of videos behind the 95 % intervals; 0: none", at_least=0, at_most=1_000_000)
+    sigma: float = option(4.0, "Gaussian smoothing over time; 0: none", unit="frames", at_least=0, at_most=1e4)
+    bootstrap: int = option(
+        1000, "draws of videos behind the 95 % intervals; 0: none", at_least=100, at_most=1_000_000, also=(0,)
+    )
     seed: int = option(123, "seed of what is trained", at_least=0)

@@ -27,7 +27,7 @@ def normalise_per_video(scores: np.ndarray) -> np.ndarray:
 
     Offline: it needs the whole video, and it gives every video, normal ones too, a frame of score 1.
     """
-    scores = np.asarray(scores, dtype=np.float64)
+    scores = np.asarray(scores, dtype=np.float64) / 2  # so that no difference overflows
     low, high = scores.min(), scores.max()
     return (scores - low) / (high - low) if high > low else np.zeros_like(scores)
 

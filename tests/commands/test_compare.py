@@ -82,7 +82,7 @@ def small(monkeypatch, tmp_path):
 def words(top, out, *more):
     places = {"normal_dir": top / "normal", "data_dir": top / "testing", "labels": top / "labels", "out_dir": out}
     given = [word for name, place in places.items() for word in (f"--{name}", str(place))]
-    return ["compare", *given, "--bootstrap", "50", "--minutes", "1", *more]
+    return ["compare", *given, "--bootstrap", "100", "--minutes", "1", *more]
 
 
 def test_one_report_of_all_that_did_not_fail(top, tmp_path, capsys):

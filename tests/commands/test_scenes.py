@@ -44,7 +44,7 @@ def alone(top):
 
 def test_evaluate_scores_each_video_with_the_detector_of_its_scene(top, alone):
     options = {"data_dir": str(top / "testing"), "labels": str(top / "labels"), "benchmark": "shanghaitech"}
-    found = evaluate_detector(EvalOptions(detector=str(top / "cameras"), nulls="", bootstrap=20, **options), False)
+    found = evaluate_detector(EvalOptions(detector=str(top / "cameras"), nulls="", bootstrap=100, **options), False)
     for number, scene in enumerate(SCENES):
         detector = alone[scene].detector
         scores = detector.score(str(top / "testing" / f"{scene}_0014.mkv"), maps=False)

@@ -1,6 +1,7 @@
 """A small finished run: videos as folders of pictures, reconstructions with known residuals, labels."""
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +32,15 @@ class Run:
 
     def evaluate(self, **changes):
         return evaluate_reconstructions(replace(self.options, **changes), str(self.root / "cache"), progress=False)
+
+    def normal_copies(self) -> dict[str, str]:
+        """Options of normal video: copies of the test videos and of their reconstructions."""
+        places = {"normal_dir": "videos", "normal_reconstructions": "reconstructions"}
+        for of in places.values():
+            shutil.copytree(self.root / of, self.root / "normal" / of, dirs_exist_ok=True)
+        for name in self.frames:  # decoded in this process, as those of the test videos
+            FrameCache(str(self.root / "cache"), SIZE).frames(str(self.root / "normal" / "videos" / name))
+        return {flag: str(self.root / "normal" / of) for flag, of in places.items()}
 
     def file(self, name: str) -> Path:
         return self.root / "reconstructions" / f"{name}.npz"

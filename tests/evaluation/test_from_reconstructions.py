@@ -10,6 +10,7 @@ from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.evaluate import evaluate
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation import frame_metrics
+from ramvid_vad.evaluation.nulls.blind import noise as draw
 from ramvid_vad.evaluation.nulls.registry import BLIND, STAND_INS, choose
 from ramvid_vad.scoring.curves import smooth
 from ramvid_vad.scoring.residuals import MEASURES
@@ -92,10 +93,10 @@ def test_blind_nulls_take_the_same_protocol(run):
     evaluation = run.evaluate()
     assert evaluation.row("", "constant").metrics["micro_auc"] == 0.5
     noise = evaluation.row("", "noise")
-    single = [run.evaluate(nulls="noise", noise_seeds=k).row("", "noise").metrics["micro_auc"] for k in (1, 2, 3)]
-    seeds = [single[0], 2 * single[1] - single[0], 3 * single[2] - 2 * single[1]]
+    draws = [[smooth(s, 2.0) for s in draw(list(LENGTHS.values()), seed)] for seed in range(3)]
+    seeds = [frame_metrics(scores, evaluation.labels)["micro_auc"] for scores in draws]
     assert noise.metrics["micro_auc"] == pytest.approx(np.mean(seeds))
-    assert noise.sd["micro_auc"] == pytest.approx(np.std(seeds))
+    assert noise.sd["micro_auc"] == pytest.approx(np.std(seeds, ddof=1))
 
 
 def test_a_leaking_protocol_shows_in_its_constant_row(run):
@@ -216,9 +217,13 @@ def test_what_does_not_belong_together_is_refused(run, damage, message):
         ({"nulls": "chance"}, "--nulls 'chance'"),
         ({"labels": ""}, "--labels: give"),
         ({"reconstructions": "/nowhere"}, "--reconstructions /nowhere: no such folder"),
-        ({"noise_seeds": 0}, "--noise_seeds 0"),
+        ({"noise_seeds": 1}, "--noise_seeds 1: must be at least 2"),
         ({"protocol": "mnad", "per_video_min_max": True}, "--per_video_min_max"),
         ({"weight": "log"}, "log"),
+        ({"lengths": "1,2"}, "--lengths: goes with --scores, not with --reconstructions: leave it out"),
+        ({"method": "x"}, "--method: goes with --scores, not with --reconstructions: leave it out"),
+        ({"normal_scores": "x"}, "--normal_scores: goes with --scores.*: give --normal_reconstructions"),
+        ({"benchmark": "ped3"}, "--benchmark 'ped3'"),
     ],
 )
 def test_options_that_do_not_fit_are_named(run, changes, message):

@@ -24,7 +24,7 @@ from ramvid_vad.scoring.curves import smooth
 
 ROOT = Path(__file__).resolve().parents[2]
 LENGTHS = {"01": 40, "02": 25, "a/03": 31}
-QUICK = {"bootstrap": 20, "noise_seeds": 2}
+QUICK = {"bootstrap": 100, "noise_seeds": 2}
 
 
 @pytest.fixture
@@ -143,14 +143,13 @@ def test_a_constant_is_worth_exactly_one_half(data, value, sigma):
     constant = {name: np.full_like(s, value) for name, s in scores.items()}
     row = evaluate_scores(constant, labels, sigma=sigma, **QUICK).row("scores")
     assert (row.metrics["micro_auc"], row.metrics["macro_auc"]) == (0.5, 0.5)
-    assert row.intervals["micro_auc"] == (0.5, 0.5)
 
 
 @pytest.mark.parametrize("value", [0, 1])
 def test_one_class_is_undefined_with_its_cause(data, value):
     root, scores, labels = data
     one = {name: np.full_like(y, value) for name, y in labels.items()}
-    found = evaluate_scores(scores, one, normal=scores, **QUICK)
+    found = evaluate_scores(scores, one, normal={"n": scores["01"]}, **QUICK)
     write_results(found, str(root), plots=False)
     row = json.loads((root / "metrics.json").read_text())["rows"][0]
     for key in ("micro_auc", "macro_auc", "macro_auc_padded", "ap", "eer", "best_f1", "oracle_accuracy"):
@@ -193,74 +192,6 @@ def test_normal_scores_calibrate_and_test_labels_do_not(data):
     assert points[0].threshold == np.quantile(curves, 0.99, method="higher")
     assert found.row("", "constant").operating == ()
     assert evaluate_scores(scores, labels, **QUICK).row("scores").operating == ()
-
-
-def damage(scores, name, index, value):
-    changed = {k: s.copy() for k, s in scores.items()}
-    changed[name][index] = value
-    return changed
-
-
-@pytest.mark.parametrize(
-    ("change", "options", "message"),
-    [
-        (lambda s: damage(s, "02", 3, np.nan), {}, r"scores\.npz: video '02': score 3 of 25 \(from 0\) is nan"),
-        (lambda s: damage(s, "02", 3, -np.inf), {}, r"score 3 of 25 \(from 0\) is -inf"),
-        (lambda s: {k: v for k, v in s.items() if k != "02"}, {}, "no scores of video '02'"),
-        (lambda s: s | {"04": np.ones(3)}, {}, "video '04' has no labels"),
-        (lambda s: s | {"02": s["02"][4:]}, {}, r"21 scores of video '02', but 25 labels.*4 more.*--protocol mnad"),
-        (lambda s: s | {"02": np.append(s["02"], 1)}, {}, "26 scores of video '02', but 25 labels: drop"),
-        (lambda s: s | {"02": np.ones((5, 5))}, {}, r"an array \(5, 5\) of float64 is not one score per frame"),
-        (lambda s: s | {"02": np.array(["a"] * 25)}, {}, "is not one score per frame"),
-        (lambda s: s | {"02": np.array([object()] * 25)}, {}, "not an npz of numbers"),
-        (lambda s: s, {"trim": "4"}, "--trim '4': two whole numbers"),
-        (lambda s: s, {"trim": "4,0", "protocol": "mnad"}, "fixes its own trim"),
-        (lambda s: s, {"bootstrap": -1}, "--bootstrap -1"),
-        (lambda s: s, {"noise_seeds": 0}, "--noise_seeds 0"),
-        (lambda s: s, {"benchmark": "ped3"}, "--benchmark 'ped3'"),
-        (lambda s: s, {"quantile": 1.5}, "--quantile 1.5"),
-        (lambda s: s, {"nulls": "optical_flow"}, "--nulls optical_flow: give --data_dir, the test videos"),
-        (lambda s: s, {"normal": "/nowhere"}, "--normal_scores /nowhere: no such file"),
-        (lambda s: s, {"benchmark": "ped2"}, "has 180 frames in UCSD Ped2"),
-    ],
-)
-def test_what_does_not_fit_is_one_clear_line(data, change, options, message):
-    root, scores, _ = data
-    np.savez(root / "scores.npz", **change(scores))
-    with pytest.raises(InputError) as error:
-        evaluate_scores(str(root / "scores.npz"), str(root / "labels"), **(QUICK | options))
-    assert "\n" not in str(error.value)
-    assert re.search(message, str(error.value)), error.value
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("s.csv", "video,frame,score\n01,0,1\n01,2,1\n", "frame 1 is missing or there twice"),
-        ("s.csv", "video,frame,score\n01,5,1\n", "frames begin at 5"),
-        ("s.csv", "video,score\n01,1,2\n", "line 2 has 3 columns"),
-        ("s.csv", "video,score\n01,high\n", "one number per frame is needed"),
-        ("s.txt", "1 2 x", "one number per frame is needed"),
-        ("s.txt", "", "empty"),
-        ("s.npz", "PK no", "not an npz of numbers"),
-        ("s.npy", "no", "not an array of numbers"),
-        ("s.bin", "no", "scores are read from"),
-    ],
-)
-def test_files_that_cannot_be_read_are_named(data, name, content, message):
-    root, _, _ = data
-    (root / name).write_text(content)
-    with pytest.raises(InputError, match=message) as error:
-        evaluate_scores(str(root / name), str(root / "labels"))
-    assert name in str(error.value)
-
-
-@pytest.mark.parametrize("lengths", ["40,25", "40,25,30", "40,x,31", "40,25.5,31", "0,65,31"])
-def test_lengths_that_do_not_fit_are_refused(data, lengths):
-    root, scores, _ = data
-    np.save(root / "s.npy", np.concatenate(list(scores.values())))
-    with pytest.raises(InputError, match=r"lengths|95 frames"):
-        evaluate_scores(str(root / "s.npy"), str(root / "labels"), lengths=lengths)
 
 
 def test_every_row_has_the_scene_auc_of_shanghaitech(data):
@@ -342,7 +273,7 @@ def command(*flags):
 def test_the_command_twice_gives_equal_files(data):
     root, scores, _ = data
     np.savez(root / "theirs.npz", **scores)
-    flags = ["--scores", str(root / "theirs.npz"), "--labels", str(root / "labels"), "--bootstrap", "50"]
+    flags = ["--scores", str(root / "theirs.npz"), "--labels", str(root / "labels"), "--bootstrap", "100"]
     for out in ("a", "b"):
         done = command(*flags, "--out_dir", str(root / out), "--plots", "False")
         assert done.returncode == 0, done.stderr

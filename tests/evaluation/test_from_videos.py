@@ -14,6 +14,7 @@ from ramvid_vad.detectors.appearance import NearestFeature, PatchMemory, evenly,
 from ramvid_vad.detectors.fusion import PARTS, CalibratedSum, calibrated_sum, log_scale
 from ramvid_vad.detectors.motion import FrameDifference
 from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation import from_videos
 from ramvid_vad.evaluation.from_detector import evaluate_detector
 from ramvid_vad.evaluation.from_videos import evaluate_nulls
 from ramvid_vad.evaluation.nulls.registry import NULLS
@@ -101,10 +102,16 @@ def test_the_command_names_the_label_set_and_the_row_to_beat(data, capsys):
         ({"nulls": "features"}, "--nulls features: give --normal_dir"),
         ({"reconstructions": "x"}, "--reconstructions: not read with --nulls_only"),
         ({"data_dir": ""}, "--data_dir: give"),
-        ({"noise_seeds": 0}, "--noise_seeds 0"),
+        ({"noise_seeds": 1}, "--noise_seeds 1"),
+        ({"benchmark": "ped3"}, "--benchmark 'ped3'"),
+        ({"lengths": "40,32"}, "--lengths: goes with --scores, not with --nulls_only: leave it out"),
+        ({"normal_scores": "x"}, "--normal_scores: goes with --scores, not with --nulls_only: leave it out"),
+        ({"labels": "/nowhere"}, "--labels /nowhere: no such folder"),
     ],
 )
-def test_options_that_do_not_fit_are_named(data, changes, message):
+def test_options_that_do_not_fit_are_named(data, changes, message, monkeypatch):
+    """Before a frame is read."""
+    monkeypatch.setattr(from_videos, "read_frames", lambda *given, **options: pytest.fail("video was read"))
     with pytest.raises(InputError, match=message):
         evaluate_nulls(options_for(data, **changes), progress=False)
 

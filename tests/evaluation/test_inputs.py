@@ -14,7 +14,7 @@ from ramvid_vad.evaluation.report.table import format_table
 from ramvid_vad.evaluation.statistics.metrics import frame_metrics
 from ramvid_vad.video.truth.labels import read_labels
 
-QUICK = {"bootstrap": 0, "noise_seeds": 1, "sigma": 0.0}
+QUICK = {"bootstrap": 0, "noise_seeds": 2, "sigma": 0.0}
 
 
 def right_method(names, seed=0):

@@ -10,9 +10,8 @@ from ramvid_vad.scoring.curves import smooth
 
 
 def calibrated(run, **changes):
-    """The test videos stand in for normal ones: their scores are known."""
-    places = {"normal_dir": run.options.data_dir, "normal_reconstructions": run.options.reconstructions}
-    return run.evaluate(nulls="constant,previous_frame", bootstrap=0, **(places | changes))
+    """Copies of the test videos stand in for normal ones: their scores are known."""
+    return run.evaluate(nulls="constant,previous_frame", bootstrap=0, **(run.normal_copies() | changes))
 
 
 def test_the_threshold_is_the_quantile_of_their_scores(run):
@@ -38,6 +37,15 @@ def test_the_threshold_is_the_quantile_of_their_scores(run):
 def test_what_is_lacking_is_named(run, changes, message):
     with pytest.raises(InputError, match=message):
         calibrated(run, **changes)
+
+
+@pytest.mark.parametrize(("flag", "of"), [("normal_dir", "videos"), ("normal_reconstructions", "reconstructions")])
+def test_what_is_tested_does_not_calibrate(run, flag, of):
+    """By a link too."""
+    (run.root / "link").symlink_to(run.root / of)
+    for place in (of, "link"):
+        with pytest.raises(InputError, match=f"--{flag} .*: is what --.* tests: give normal video that is not tested"):
+            calibrated(run, **{flag: str(run.root / place)})
 
 
 def test_another_model_does_not_calibrate_this_one(run, tmp_path):

@@ -19,7 +19,7 @@ from ramvid_vad.evaluation.report.files import metrics_document, score_arrays
 from ramvid_vad.options import EvalOptions
 from ramvid_vad.video.cache import FrameCache
 
-QUICK = {"bootstrap": 20, "noise_seeds": 2}
+QUICK = {"bootstrap": 100, "noise_seeds": 2}
 
 
 @dataclass
@@ -61,6 +61,9 @@ def place(tmp_path_factory) -> Place:
         np.savez(root / f"scores{suffix}.npz", **{name: rng.standard_normal(n) for name, n in LENGTHS.items()})
         np.savez(root / f"normal{suffix}.npz", **{f"n{i}": rng.standard_normal(400) for i in range(3)})
     np.save(root / "joined.npy", rng.standard_normal(sum(LENGTHS.values())))
+    many = [f"{i}" for i in range(6)]  # intervals need some videos
+    np.savez(root / "many.npz", **{name: rng.standard_normal(20) for name in many})
+    (root / "many.csv").write_text("video,label\n" + "".join(f"{v},{i // 10}\n" for v in many for i in range(20)))
     for folder in ("run", "run2"):
         (root / folder).mkdir()
     FrameDifference().save(str(root / "detector"))
@@ -78,9 +81,10 @@ def place(tmp_path_factory) -> Place:
     )
     bases = {
         "reconstructions": rec,
-        "normal": replace(rec, normal_reconstructions=rec.reconstructions, normal_dir=rec.data_dir),
+        "normal": replace(rec, **run.normal_copies()),
         "scores": scores,
         "joined": replace(scores, scores=str(root / "joined.npy"), lengths="30,17,9"),
+        "many": replace(scores, scores=str(root / "many.npz"), labels=str(root / "many.csv"), normal_scores=""),
         "sets": replace(scores, labels=str(root / "sets"), label_set="a"),
         "detector": replace(rec, reconstructions="", nulls="constant", detector=str(root / "detector")),
         "videos": replace(rec, reconstructions="", nulls_only=True, nulls="frame_difference"),
@@ -112,8 +116,8 @@ CHANGES: dict[str, tuple[str, Any]] = {
     "nulls_only": ("videos", False),
     "normal_dir": ("normal", "<videos2>"),
     "noise_seeds": ("scores", 3),
-    "bootstrap": ("scores", 30),
-    "seed": ("scores", 1),
+    "bootstrap": ("many", 200),
+    "seed": ("many", 1),
     "normal_scores": ("scores", "<normal2.npz>"),
     "normal_reconstructions": ("normal", ""),
     "quantile": ("scores", 0.5),

@@ -37,6 +37,8 @@ def test_negative_sigma_is_an_error():
 def test_normalise_per_video():
     np.testing.assert_array_equal(normalise_per_video(np.array([-35.0, -30, -25])), [0, 0.5, 1])
     np.testing.assert_array_equal(normalise_per_video(np.full(4, 7.0)), np.zeros(4))
+    largest = np.finfo(np.float64).max
+    np.testing.assert_array_equal(normalise_per_video(np.array([-largest, 0, largest])), [0, 0.5, 1])
 
 
 def test_threshold_lets_at_most_the_rest_alarm():

@@ -1,16 +1,19 @@
 """Labels without videos: a file or a folder of label files, a prepared data set, or a benchmark as offered."""
 
+import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.evaluation.inputs.score_files import named_arrays
 from ramvid_vad.runtime.files import sha256_of
 from ramvid_vad.video.benchmarks import BENCHMARKS, Benchmark, LabelSetName, check_labels, find_parts, name_label_set
+from ramvid_vad.video.finding import only_these
 from ramvid_vad.video.names import in_order, without_ending
-from ramvid_vad.video.truth.labels import Labels, flat_file, is_label_file, label_names, read_labels
+from ramvid_vad.video.truth.labels import Labels, as_labels, flat_file, is_label_file, label_names, read_labels
 
 
 class GroundTruth(NamedTuple):
@@ -25,30 +28,69 @@ class GroundTruth(NamedTuple):
     notes: list[str]
 
 
-def ground_truth(folder: str, benchmark: str, label_set: str, lengths: Mapping[str, int]) -> GroundTruth:
+def ground_truth(
+    folder: str, benchmark: str, label_set: str, lengths: Mapping[str, int], only: str = ""
+) -> GroundTruth:
     """Labels in ``folder``, or in a file (see ``video.truth.labels``).
 
     benchmark: name of one, or "".  label_set: which, where there are several.  lengths: frames per video, as far as
-    known: needed where a benchmark's own files name ranges of frames. InputError: none, several, inverted labels.
+    known: needed where a benchmark's own files name ranges of frames.  only: a part of the videos, "": all. InputError:
+    none, several, inverted labels.
     """
     inner = _label_folder(folder, label_set, bool(benchmark)) if os.path.isdir(folder) else flat_file(folder)
     if inner:
         names = label_names(inner) or [without_ending(os.path.splitext(os.path.basename(inner))[0])]
         joined = len(names) == 1 and lengths and names[0] not in lengths  # one file, and it is named after no video
         names = in_order(list(lengths)) if joined else names
+        spelled = _spelling(benchmark)
+        chosen = only_these(only, [spelled(name) for name in names], "--labels")
+        if not joined:  # what is not read is not in the SHA-256 either, as where the videos are read
+            names = [name for name in names if spelled(name) in chosen]
         labels = read_labels(inner, names, [lengths[name] for name in names] if joined else None)
-        published = name_label_set(inner)
-        if not benchmark:
-            return GroundTruth(names, labels, published, [])
-        by_name = {BENCHMARKS[benchmark].standard_name(n): y for n, y in zip(names, labels.values, strict=True)}
-        by_name = {name: by_name[name] for name in in_order(list(by_name))}
-        published, notes = _checked(published, by_name, benchmark, label_set, inner)
-        return GroundTruth(list(by_name), labels._replace(values=list(by_name.values())), published, notes)
+        by_name = {spelled(name): y for name, y in zip(names, labels.values, strict=True)}
+        by_name = {name: by_name[name] for name in chosen}
+        published, notes = name_label_set(inner), []
+        if benchmark:
+            published, notes = _checked(published, by_name, benchmark, label_set, inner)
+        return GroundTruth(chosen, labels._replace(values=list(by_name.values())), published, notes)
     if not benchmark:
         raise InputError(
             f"--labels {folder}: no label file per video in it (NAME.npy, .txt or .csv); a known data set: --benchmark"
         )
-    return _released(folder, BENCHMARKS[benchmark], label_set, lengths)
+    whole = _released(folder, BENCHMARKS[benchmark], label_set, lengths)
+    chosen = only_these(only, whole.names, "--labels")
+    values = dict(zip(whole.names, whole.labels.values, strict=True))
+    return whole._replace(names=chosen, labels=whole.labels._replace(values=[values[name] for name in chosen]))
+
+
+def truth_in_memory(labels: Mapping[Any, Any], benchmark: str, label_set: str, only: str) -> GroundTruth:
+    """Labels that were passed, video -> (n,), checked as those of a folder. sha256: of the labels as uint8, end to end.
+
+    InputError: not one 0 or 1 per frame, two videos of one name, those of another benchmark.
+    """
+    arrays = {name: as_labels(y, f"labels: video {name!r}") for name, y in named_arrays(labels, "labels").items()}
+    by_name = standard_names(arrays, benchmark, "labels")
+    by_name = {name: by_name[name] for name in only_these(only, list(by_name), "labels")}
+    published, notes = LabelSetName(benchmark, "", False), []
+    if benchmark and by_name:
+        published, notes = _checked(published, by_name, benchmark, label_set, "memory")
+    digest = hashlib.sha256(b"".join(y.tobytes() for y in by_name.values())).hexdigest()
+    return GroundTruth(list(by_name), Labels(list(by_name.values()), digest, []), published, notes)
+
+
+def standard_names(found: Mapping[str, np.ndarray], benchmark: str, source: str) -> dict[str, np.ndarray]:
+    """Videos as the benchmark names them: Test001 is 01. InputError: two are one."""
+    standard: dict[str, np.ndarray] = {}
+    for name, values in found.items():
+        new = _spelling(benchmark)(name)
+        if new in standard:
+            raise InputError(f"{source}: two videos are {new!r} in {BENCHMARKS[benchmark].title}: {name!r} too")
+        standard[new] = values
+    return standard
+
+
+def _spelling(benchmark: str) -> Callable[[str], str]:
+    return BENCHMARKS[benchmark].standard_name if benchmark else str
 
 
 def labels_of_videos(

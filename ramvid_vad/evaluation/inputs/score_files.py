@@ -16,7 +16,7 @@ import io
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -148,15 +148,15 @@ def _read(path: str, method: str) -> ScoreFile:
     if path.lower().endswith(".npz"):
         arrays = {plain_name(name): a for name, a in _own(arrays_in(path, content), method, path).items()}
         return ScoreFile(
-            {name: _checked(a, f"{path}: video {name!r}") for name, a in arrays.items()}, _NONE, digest, path
+            {name: one_per_frame(a, f"{path}: video {name!r}") for name, a in arrays.items()}, _NONE, digest, path
         )
     if path.lower().endswith(".npy"):
-        return ScoreFile({}, _checked(_array(path, content), path), digest, path)
+        return ScoreFile({}, one_per_frame(_array(path, content), path), digest, path)
     found = read_numbers(content, path, "score")
     if not found.by_video and not found.joined.size:
-        raise InputError(f"{path}: empty")
-    by_video = {video: _checked(a, f"{path}: video {video!r}") for video, a in found.by_video.items()}
-    return ScoreFile(by_video, found.joined if by_video else _checked(found.joined, path), digest, path)
+        raise InputError(f"{path}: is empty: give one score per frame")
+    by_video = {video: one_per_frame(a, f"{path}: video {video!r}") for video, a in found.by_video.items()}
+    return ScoreFile(by_video, found.joined if by_video else one_per_frame(found.joined, path), digest, path)
 
 
 _NONE = np.zeros(0)
@@ -192,7 +192,20 @@ def _own(arrays: dict[str, np.ndarray], method: str, path: str) -> dict[str, np.
     return {key[len(start) :]: array for key, array in arrays.items() if key.startswith(start)}
 
 
-def _checked(array: np.ndarray, where: str) -> np.ndarray:
+def named_arrays(given: Mapping[Any, Any], what: str) -> dict[str, np.ndarray]:
+    """What was passed for each video, as arrays by its name. InputError: two of one name, rows of several lengths."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, values in given.items():
+        if str(name) in arrays:
+            raise InputError(f"{what}: two videos are called {str(name)!r}: rename one")
+        try:
+            arrays[str(name)] = np.asarray(values)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{what}: video {str(name)!r}: no array of numbers ({_line(error)})") from None
+    return arrays
+
+
+def one_per_frame(array: np.ndarray, where: str) -> np.ndarray:
     """float64 (n,) of finite numbers."""
     if array.dtype.kind not in "biuf" or array.size != max(array.shape, default=1) or not array.size:
         raise InputError(f"{where}: an array {array.shape} of {array.dtype} is not one score per frame")

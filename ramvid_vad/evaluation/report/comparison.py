@@ -8,7 +8,7 @@ import numpy as np
 from ramvid_vad.evaluation.inputs.finished_runs import FinishedRun
 from ramvid_vad.evaluation.provenance import code
 from ramvid_vad.evaluation.report.files import as_json
-from ramvid_vad.evaluation.report.wording import percent, wrapped
+from ramvid_vad.evaluation.report.wording import intervals_line, percent, videos_in_words, wrapped
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.comparison import METRICS, Comparison, Difference, reading
 from ramvid_vad.evaluation.statistics.metrics import PerVideo
@@ -33,7 +33,7 @@ def format_comparison(comparison: Comparison) -> str:
         *wrapped(f"A  {a.folder}: {a.row}, {a.protocol_line}"),
         *wrapped(f"B  {b.folder}: {b.row}, {b.protocol_line}"),
         *wrapped(
-            f"{len(videos)} videos ({sum(v.difference is None for v in videos)} of one class), "
+            f"{videos_in_words(len(videos))} ({sum(v.difference is None for v in videos)} of one class), "
             f"{sum(v.frames for v in videos)} frames, {sum(v.abnormal for v in videos)} abnormal; labels sha256 "
             f"{a.labels_sha256[:12]}"
         ),
@@ -42,12 +42,9 @@ def format_comparison(comparison: Comparison) -> str:
     ]
     for key, title in METRICS.items():
         d = comparison.metrics[key]
-        ends = "undefined" if d.interval is None else f"{100 * d.interval[0]:+.1f} to {100 * d.interval[1]:+.1f}"
+        ends = "-" if d.interval is None else f"{100 * d.interval[0]:+.1f} to {100 * d.interval[1]:+.1f}"
         lines.append(f"{title:<27}{percent(d.a):>8}{percent(d.b):>8}{_points(d.difference):>8}   {ends}")
-    if comparison.resamples:
-        lines.append(
-            f"intervals: {comparison.resamples} draws of whole videos, the same for both (seed {comparison.seed})"
-        )
+    lines.append(_intervals(comparison))
     heading = "AUC per video, worst first"
     lines += ["", f"{heading:<27}{'A':>8}{'B':>8}{'B - A':>8}{'frames':>9}{'abnormal':>10}"]
     for v in videos:
@@ -75,8 +72,10 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
         "intervals": {
             "level": 0.95,
             "of": "videos, drawn with replacement, the same for both",
-            "draws": comparison.resamples,
+            "method": "t-interval, standard deviation of the draws",
+            "draws": 0 if comparison.no_interval else comparison.resamples,
             "seed": comparison.seed,
+            **({"none": comparison.no_interval} if comparison.no_interval else {}),
         },
         "metrics": {key: entry(d) for key, d in comparison.metrics.items()},
         "videos": [
@@ -109,8 +108,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             {"title": title, "a": d.a, "b": d.b, "difference": d.difference, "interval": d.interval}
             for title, d in ((METRICS[key], comparison.metrics[key]) for key in METRICS)
         ],
-        "draws": comparison.resamples,
-        "seed": comparison.seed,
+        "intervals": _intervals(comparison),
         "videos": [
             {
                 "name": v.name,
@@ -124,6 +122,11 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             for v in comparison.videos
         ],
     }
+
+
+def _intervals(comparison: Comparison) -> str:
+    about = {"draws": comparison.resamples, "none": comparison.no_interval}
+    return intervals_line(about, comparison.seed) + ("" if comparison.no_interval else ", the same for both")
 
 
 def _run(run: FinishedRun, name: str, scale: list[float]) -> dict[str, Any]:

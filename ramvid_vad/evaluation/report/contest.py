@@ -5,7 +5,7 @@ from typing import Any
 
 from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.provenance import code
-from ramvid_vad.evaluation.report.wording import percent
+from ramvid_vad.evaluation.report.wording import intervals_line, percent
 from ramvid_vad.evaluation.statistics.comparison import Comparison
 from ramvid_vad.video.finding import evenly_spread
 
@@ -132,8 +132,8 @@ def _notes(document: dict[str, Any]) -> list[str]:
         labels = each["judged"]["labels"]
         named = f"label set {labels['set']}, " if labels["set"] else ""
         notes.append(
-            f"{each['judged']['protocol']['line']}; labels {named}sha256 {labels['sha256'][:12]}; intervals: "
-            f"{each['judged']['intervals']['draws']} draws of whole videos"
+            f"{each['judged']['protocol']['line']}; labels {named}sha256 {labels['sha256'][:12]}; "
+            + intervals_line(each["judged"]["intervals"], settings["seed"])
         )
     for name, each in document["detectors"].items():
         for network, losses in each["held_out_loss"].items():

@@ -10,7 +10,7 @@ from ramvid_vad.evaluation.report.table import SHORT, rows_that_matter
 from ramvid_vad.evaluation.report.wording import COLUMNS, plain_sentence, row_title, subject, summary
 from ramvid_vad.evaluation.results import Evaluation, Row
 from ramvid_vad.evaluation.statistics.alarms import spans
-from ramvid_vad.evaluation.statistics.metrics import video_auc
+from ramvid_vad.evaluation.statistics.metrics import counts, video_auc
 
 POINTS = 400  # of a ROC or PR curve: more cannot be seen
 EVENTS = 12  # false alarms and misses, each
@@ -61,16 +61,12 @@ def operating_curves(scores: np.ndarray, labels: np.ndarray) -> dict[str, list[l
 
     One point per distinct score, so ties make one straight step; thinned evenly to POINTS, ends kept.
     """
-    positives = int(np.count_nonzero(labels))
-    if positives in (0, len(labels)):
+    c = counts(scores, labels)
+    if not c.has_both:
         return None
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    hits = np.cumsum(labels[order] != 0)[last]
-    alarms = last + 1
-    keep = np.unique(np.linspace(0, len(last) - 1, min(POINTS, len(last))).round().astype(int))
-    tpr, fpr = hits[keep] / positives, (alarms - hits)[keep] / (len(labels) - positives)
-    precision = hits[keep] / alarms[keep]
+    keep = np.unique(np.linspace(1, len(c.tp) - 1, min(POINTS, len(c.tp) - 1)).round().astype(int))
+    tp, fp = c.tp[keep], c.fp[keep]
+    tpr, fpr, precision = tp / c.positives, fp / c.negatives, tp / (tp + fp)
     roc = [[0.0, 0.0], *np.round(np.stack([fpr, tpr], 1), 5).tolist()]
     return {"roc": roc, "pr": np.round(np.stack([tpr, precision], 1), 5).tolist()}
 

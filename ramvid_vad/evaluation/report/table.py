@@ -3,7 +3,16 @@
 from typing import Any
 
 from ramvid_vad.evaluation.nulls.registry import BLIND, NULLS
-from ramvid_vad.evaluation.report.wording import COLUMNS, percent, row_key, row_title, summary, wrapped
+from ramvid_vad.evaluation.report.wording import (
+    COLUMNS,
+    intervals_line,
+    percent,
+    row_key,
+    row_title,
+    summary,
+    videos_in_words,
+    wrapped,
+)
 from ramvid_vad.evaluation.results import Evaluation, Row
 from ramvid_vad.evaluation.statistics.operating_points import Operating
 from ramvid_vad.evaluation.statistics.verdict import DEVIATIONS
@@ -67,14 +76,12 @@ def _short(evaluation: Evaluation) -> list[str]:
 def _facts(evaluation: Evaluation) -> list[str]:
     """What stands below the rows, a paragraph each."""
     facts = [_what_was_judged(evaluation), f"protocol {evaluation.protocol.describe()}"]
-    draws = evaluation.provenance["intervals"]["draws"]
-    if draws:
-        facts.append(f"intervals: {draws} draws of whole videos (seed {evaluation.provenance['settings']['seed']})")
+    facts.append(intervals_line(evaluation.provenance["intervals"], evaluation.provenance["settings"]["seed"]))
     if evaluation.spatial:
         figures = next(iter(evaluation.spatial.values()))
         facts.append("where: " + ", ".join(f"{title} {percent(figures[key])}" for title, key in SPATIAL))
     if not evaluation.headline.null:
-        facts += [_at_threshold(point) for point in evaluation.headline.operating] or [NOT_CALIBRATED]
+        facts += [_at_threshold(point) for point in evaluation.headline.operating] or [_not_calibrated(evaluation)]
     return facts + _cautions(evaluation)
 
 
@@ -141,10 +148,9 @@ def _full_title(row: Row, below_model: bool) -> str:
 def _interval_lines(evaluation: Evaluation) -> list[str]:
     """Of the rows that are not baselines; of the best baseline too where there are only those."""
     rows = [row for row in evaluation.rows if not row.null] or [evaluation.headline]
-    draws = evaluation.provenance["intervals"]["draws"]
-    if not draws:
-        return []
-    title = f"95 % intervals, {draws} draws of whole videos (seed {evaluation.provenance['settings']['seed']})"
+    title = f"95 % {intervals_line(evaluation.provenance['intervals'], evaluation.provenance['settings']['seed'])}"
+    if not any(row.intervals for row in rows):
+        return ["", title]
     lines = ["", _line(title, [name for name, _ in INTERVALS], 18, 72)]
     for row in rows:
         ends = [_interval(row, key, "undefined") for _, key in INTERVALS]
@@ -159,7 +165,7 @@ def _operating_lines(evaluation: Evaluation) -> list[str]:
         return []
     alarms = evaluation.provenance["alarms"]
     if not alarms["calibrated"]:
-        return ["", NOT_CALIBRATED]
+        return ["", _not_calibrated(evaluation)]
     lines = ["", _line("thresholds from normal video", ["threshold", *(name for name, _ in FIGURES)], 15)]
     for row in rows:
         for point in row.operating:
@@ -207,9 +213,12 @@ def _figure(key: str, value: float | int | None) -> str:
 
 # both
 
-NOT_CALIBRATED = (
-    "thresholds: not calibrated (give --normal_scores or --normal_reconstructions); test labels choose none"
-)
+
+def _not_calibrated(evaluation: Evaluation) -> str:
+    """Why no threshold, and what would give one to this kind of input."""
+    kinds = [kind for kind in ("scores", "reconstructions") if f"{kind}_sha256" in evaluation.provenance]
+    remedy = f" (give --normal_{kinds[0]})" if kinds else ""
+    return f"thresholds: not calibrated{remedy}; test labels choose none"
 
 
 def _interval(row: Row, key: str, without: str) -> str:
@@ -222,7 +231,7 @@ def _what_was_judged(evaluation: Evaluation) -> str:
     of = f" of {labels['benchmark']}" if labels["benchmark"] else " by its folder"
     label_set = f"label set {labels['set']}{of}, " if labels["set"] else ""
     return (
-        f"{some['videos']} videos ({some['one_class_videos']} of one class), {some['frames']} frames, "
+        f"{videos_in_words(some['videos'])} ({some['one_class_videos']} of one class), {some['frames']} frames, "
         f"{some['abnormal_frames']} abnormal; labels {labels['folder']} ({label_set}sha256 {labels['sha256'][:12]})"
     )
 

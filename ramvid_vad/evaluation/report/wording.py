@@ -1,10 +1,14 @@
 """How rows and figures are called, and what a result says in a sentence: alike in the table, the files and the page."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.results import Evaluation, Row
+from ramvid_vad.evaluation.statistics.metrics import counts
 from ramvid_vad.evaluation.statistics.verdict import NullResult, blind_range, verdict
 from ramvid_vad.video.benchmarks import BENCHMARKS
 
@@ -65,7 +69,16 @@ def null_results(evaluation: Evaluation) -> list[NullResult]:
 def row_verdict(evaluation: Evaluation, row: Row) -> str:
     """One sentence on a row of the model: inside, above or below the spread of the nulls (``statistics.verdict``)."""
     nulls = null_results(evaluation)
-    return verdict(row.measure, row.metrics["micro_auc"], nulls, row.intervals.get("micro_auc"))
+    said = verdict(row.measure, row.metrics["micro_auc"], nulls, row.intervals.get("micro_auc"))
+    none = evaluation.provenance["intervals"].get("none")
+    return f"{said} No interval: {none}." if said and none else said
+
+
+def intervals_line(about: Mapping[str, Any], seed: int) -> str:
+    """How the intervals were made, or why there are none. about: ``intervals`` of metrics.json."""
+    if none := about.get("none"):
+        return f"intervals: none, {none}"
+    return f"intervals: {about['draws']} draws of whole videos (seed {seed})"
 
 
 def plain_sentence(evaluation: Evaluation) -> str:
@@ -74,22 +87,44 @@ def plain_sentence(evaluation: Evaluation) -> str:
     auc, interval = row.metrics["micro_auc"], row.intervals.get("micro_auc")
     if auc is None:
         return ""
-    between = f" ({100 * interval[0]:.0f} to {100 * interval[1]:.0f} with other videos of the kind)" if interval else ""
-    often = f"{100 * auc:.0f} times in 100{between}"
-    text = f"Of an abnormal and a normal frame, {row_title(row)} scores the abnormal one higher {often}"
+    ends = " to ".join(map(_in_100, interval or ()))
+    between = f" ({ends} with other videos of the kind)" if ends else ""
+    often = f"{_in_100(auc)} times in 100{between}"
+    ties = _tied(evaluation, row)
+    text = f"Of an abnormal and a normal frame, the abnormal one is ranked higher by {row_title(row)} {often}"
+    if ties == 1:
+        text = f"An abnormal and a normal frame always have the same score by {row_title(row)}, which tells nothing"
+    elif ties >= 0.005:
+        text += f", the {_in_100(ties)} with equal scores counted as half"
     others = [null for null in null_results(evaluation) if null.title != row_title(row)]
     blind = blind_range(others)
     seeing = max((null for null in others if null.sees_video), key=lambda null: null.auc, default=None)
-    beside = [f"rules that never look at the picture reach {100 * blind.high:.0f}"] if blind else []
-    beside += [f"{seeing.title} reaches {100 * seeing.auc:.0f}"] if seeing else []
+    beside = [f"rules that never look at the picture reach {_in_100(blind.high)}"] if blind else []
+    beside += [f"{seeing.title} reaches {_in_100(seeing.auc)}"] if seeing else []
     return f"{text}; {' and '.join(beside)}." if beside else f"{text}."
+
+
+def _in_100(share: float) -> str:
+    """Of a hundred, in whole numbers; what is not quite none or all of them keeps a decimal that says so."""
+    times = 100 * share
+    return f"{min(max(times, 0.1), 99.9):.1f}" if 0 < times <= 0.5 or 99.5 <= times < 100 else f"{times:.0f}"
+
+
+def _tied(evaluation: Evaluation, row: Row) -> float:
+    """Share of the (abnormal, normal) pairs of frames that have one score."""
+    c = counts(np.concatenate(row.processed), np.concatenate(evaluation.labels))
+    return float((np.diff(c.tp) * np.diff(c.fp)).sum() / (c.positives * c.negatives))
 
 
 def subject(evaluation: Evaluation) -> str:
     """What was judged: the data set by its title, else how many videos."""
     benchmark = BENCHMARKS.get(evaluation.provenance["labels"]["benchmark"])
-    count = len(evaluation.names)
-    return benchmark.title if benchmark else f"{count} {'video' if count == 1 else 'videos'}"
+    return benchmark.title if benchmark else videos_in_words(len(evaluation.names))
+
+
+def videos_in_words(count: int) -> str:
+    """1 video, 2 videos."""
+    return f"{count} {'video' if count == 1 else 'videos'}"
 
 
 def summary(evaluation: Evaluation) -> str:

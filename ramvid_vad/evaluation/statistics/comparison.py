@@ -1,8 +1,7 @@
 """Two finished runs, compared by paired difference: the same videos, the same draws of videos, B minus A.
 
 Two intervals that overlap say little about two methods judged on the same videos, because what makes a video hard
-moves both. The difference is therefore formed within every draw (Efron and Tibshirani, An Introduction to the
-Bootstrap, 1993, ch. 13: percentile interval; whole videos are drawn, as in ``statistics.bootstrap``).
+moves both. The difference is therefore formed within every draw of whole videos (``statistics.bootstrap``).
 """
 
 import os
@@ -12,7 +11,13 @@ import numpy as np
 
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.inputs.finished_runs import FinishedRun
-from ramvid_vad.evaluation.statistics.bootstrap import bootstrap, percentiles
+from ramvid_vad.evaluation.statistics.bootstrap import (
+    bootstrap,
+    check_draws,
+    intervals_of,
+    no_interval,
+    rests_on,
+)
 from ramvid_vad.evaluation.statistics.metrics import frame_metrics, video_auc
 
 METRICS = {"micro_auc": "micro AUC", "macro_auc": "macro", "ap": "AP", "eer": "EER (lower is better)"}
@@ -50,7 +55,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs side by side. videos: by largest loss of B against A, those of one class last.  metrics: of METRICS."""
+    """Two runs side by side. videos: by largest loss of B against A, those of one class last.  metrics: of METRICS.
+    no_interval: why there is none, in words, "" where there is."""
 
     a: FinishedRun
     b: FinishedRun
@@ -58,6 +64,7 @@ class Comparison:
     metrics: dict[str, Difference]
     resamples: int
     seed: int
+    no_interval: str = ""
 
     @property
     def folders(self) -> tuple[str, str]:
@@ -72,23 +79,23 @@ def compare(a: FinishedRun, b: FinishedRun, resamples: int = 1000, seed: int = 0
 
     InputError: runs of other videos, other frames or other labels.
 
-    resamples, seed: draws of videos behind the intervals, 0: none. A single video has no interval: another draw would
-    be the same.
+    resamples, seed: draws of videos behind the intervals, 0: none.
     """
-    if resamples < 0 or seed < 0:
-        raise InputError(f"--bootstrap {resamples}, --seed {seed}: must be 0 or more")
+    check_draws(resamples, seed)
     b = check_comparable(a, b)
     videos = []
     for name, y, sa, sb in zip(a.names, a.labels, a.scores, b.scores, strict=True):
         videos.append(VideoDifference(name, len(y), int(np.count_nonzero(y)), video_auc(sa, y), video_auc(sb, y)))
-    drawn = {}
-    if resamples and len(videos) > 1:
+    whole_a, whole_b = (frame_metrics(run.scores, run.labels, run.names) for run in (a, b))
+    metrics = {key: Difference(whole_a[key], whole_b[key], None) for key in METRICS}
+    why_none = no_interval(a.labels, resamples)
+    if not why_none:
         # one seed, so each draw has the same videos in both runs
         of_a, of_b = (bootstrap(run.scores, run.labels, resamples, seed) for run in (a, b))
-        drawn = percentiles({key: of_b[key] - of_a[key] for key in METRICS})
-    whole_a, whole_b = (frame_metrics(run.scores, run.labels, run.names) for run in (a, b))
-    metrics = {key: Difference(whole_a[key], whole_b[key], drawn.get(key)) for key in METRICS}
-    return Comparison(a, b, sorted(videos, key=_place), metrics, resamples, seed)
+        drawn = {key: of_b[key] - of_a[key] for key in METRICS}
+        found = intervals_of({k: d.difference for k, d in metrics.items()}, drawn, rests_on(a.labels), differences=True)
+        metrics = {key: replace(d, interval=found.get(key)) for key, d in metrics.items()}
+    return Comparison(a, b, sorted(videos, key=_place), metrics, resamples, seed, why_none)
 
 
 def check_comparable(a: FinishedRun, b: FinishedRun) -> FinishedRun:
@@ -130,7 +137,7 @@ def reading(comparison: Comparison) -> list[str]:
     place = f"{points} {'above' if change > 0 else 'below'} A" if change else "level with A in micro AUC (difference 0)"
     text = f"B is {place}"
     if micro.interval is None:
-        text += "; without an interval (--bootstrap 0, one video, draws of one class) nothing is said of chance."
+        text += f"; {comparison.no_interval}: without an interval nothing is said of chance."
     else:
         low, high = micro.interval
         text += f"; the 95 % interval of the difference, {100 * low:+.1f} to {100 * high:+.1f},"
@@ -140,7 +147,8 @@ def reading(comparison: Comparison) -> list[str]:
             text += " does not contain 0: more than the draw of the videos explains."
     defined = [v.difference for v in comparison.videos if v.difference is not None]
     better, worse = sum(d > 0 for d in defined), sum(d < 0 for d in defined)
-    lines = [text, f"Of {len(defined)} videos with both classes, B is better in {better} and worse in {worse}."]
+    videos = f"{len(defined)} {'video' if len(defined) == 1 else 'videos'}"
+    lines = [text, f"Of {videos} with both classes, B is better in {better} and worse in {worse}."]
     if comparison.a.protocol_line != comparison.b.protocol_line:
         lines.append("The two protocols differ: the difference is of method and post-processing together.")
     return lines

@@ -1,5 +1,6 @@
 """Thresholds that follow from normal video alone, and what a row does at them: nothing is chosen on test labels."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -45,9 +46,9 @@ class AlarmRules:
     def __post_init__(self) -> None:
         if not 0 < self.quantile < 1:
             raise InputError(f"--quantile {self.quantile}: a share of normal frames, between 0 and 1, e.g. 0.99")
-        if self.period < 1:
+        if not 1 <= self.period < math.inf:
             raise InputError(f"--alarm_period {self.period}: normal frames per false alarm, at least 1")
-        if self.merge_gap < 0 or self.fps < 0:
+        if not (0 <= self.merge_gap < math.inf and 0 <= self.fps < math.inf):
             raise InputError(f"--merge_gap {self.merge_gap}, --fps {self.fps}: must be 0 or more")
 
 
@@ -65,29 +66,12 @@ def operating_points(
     curves = [protocol(s) for s in normal]
     fit = extreme_value_threshold(curves, rules.period, rules.merge_gap)
     about = {k: v for k, v in asdict(fit).items() if k not in ("threshold", "reason")}
-    return (
-        _at(
-            "quantile",
-            threshold_from_normal(curves, rules.quantile),
-            {"quantile": rules.quantile},
-            processed,
-            labels,
-            rules,
-        ),
-        _at("extreme_value", fit.threshold, {"period": rules.period, **about}, processed, labels, rules, fit.reason),
-    )
-
-
-def _at(
-    rule: str,
-    threshold: float | None,
-    settings: dict[str, float | int | None],
-    processed: PerVideo,
-    labels: PerVideo,
-    rules: AlarmRules,
-    reason: str = "",
-) -> Operating:
-    if threshold is None:
-        return Operating(rule, None, settings, reason=reason)
-    figures = alarm_figures(processed, labels, threshold, rules.merge_gap, rules.fps)
-    return Operating(rule, threshold, settings, figures)
+    points = []
+    for rule, threshold, settings, reason in (
+        ("quantile", threshold_from_normal(curves, rules.quantile), {"quantile": rules.quantile}, ""),
+        ("extreme_value", fit.threshold, {"period": rules.period, **about}, fit.reason),
+    ):
+        there = threshold is not None
+        figures = alarm_figures(processed, labels, threshold, rules.merge_gap, rules.fps) if there else {}
+        points.append(Operating(rule, threshold, settings, figures, "" if there else reason))
+    return tuple(points)

@@ -11,6 +11,8 @@ import numpy as np
 from ramvid_vad.errors import InputError
 from ramvid_vad.scoring.curves import normalise_per_video, smooth
 
+WIDEST = 1e4  # frames, of the default protocol's Gaussian: whole videos are flat long before, and its taps are counted
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -123,8 +125,8 @@ def choose(name: str, sigma: float, per_video_min_max: bool, trim: tuple[int, in
     """
     if name not in PROTOCOLS:
         raise InputError(f"--protocol {name!r}: choose one of {', '.join(PROTOCOLS)}")
-    if sigma < 0:
-        raise InputError(f"--sigma {sigma}: a standard deviation in frames, 0 or more")
+    if not 0 <= sigma <= WIDEST:
+        raise InputError(f"--sigma {sigma}: a standard deviation in frames, from 0 to {WIDEST:g}")
     if name == "default":
         return replace(PROTOCOLS[name], sigma=sigma, min_max=per_video_min_max, first=trim[0], last=trim[1])
     if per_video_min_max:

@@ -76,9 +76,9 @@ def _against_best(auc: float, nulls: Sequence[NullResult]) -> str:
     if not seeing:
         return ""
     best = max(seeing, key=lambda null: null.auc)
-    gap = 100 * (auc - best.auc)
+    gap = float(_percent(auc)) - float(_percent(best.auc))  # of the figures as they stand in the sentence
     rival = f"the best null that looks at the video, {best.title} ({_percent(best.auc)})"
-    if gap >= 0.05:  # what the figures show at one decimal
+    if gap >= 0.05:
         return f" It is {gap:.1f} points above {rival}."
     place = f"{-gap:.1f} points below" if gap <= -0.05 else "level with"
     return f" It is {place} {rival}: it has shown nothing that needs learning."

@@ -83,7 +83,7 @@ def test_a_large_report_stays_below_ten_megabytes(tmp_path):
         )  # fmt: skip
     labels = {name: (np.arange(300) // 40 % 2).astype(np.uint8) for name in names}
     scores = {name: rng.standard_normal(300) for name in names}
-    evaluation = evaluate_scores(scores, labels, method="x", bootstrap=0, noise_seeds=1)
+    evaluation = evaluate_scores(scores, labels, method="x", bootstrap=0, noise_seeds=2)
     source = FrameSource(dict.fromkeys(names, ""), files, Cache(), {"threshold": 0.9, "min_area": 12, "weight": "area"})
     page = tmp_path / "report.html"
     page.write_text(report_page(evaluation, source))
@@ -126,5 +126,27 @@ def test_what_it_says_stands_in_one_sentence_of_its_figures():
     evaluation = evaluate_scores(scores, labels, method="x", bootstrap=0, sigma=0.0, nulls="constant")
     auc = evaluation.headline.metrics["micro_auc"]
     often = f"{100 * auc:.0f} times in 100"
-    start = f"Of an abnormal and a normal frame, x scores the abnormal one higher {often}"
+    start = f"Of an abnormal and a normal frame, the abnormal one is ranked higher by x {often}"
     assert plain_sentence(evaluation) == f"{start}; rules that never look at the picture reach 50."
+
+
+def said_of(scores, labels):
+    options = {"method": "x", "bootstrap": 100, "sigma": 0.0, "nulls": ""}
+    return plain_sentence(evaluate_scores(scores, labels, **options))
+
+
+def test_ties_are_called_ties():
+    labels = {name: np.repeat([0, 1], 10) for name in "abcdef"}
+    constant = said_of({name: np.ones(20) for name in labels}, labels)
+    assert constant == "An abnormal and a normal frame always have the same score by x, which tells nothing."
+    half = said_of({name: np.repeat([0, 1, 2], [5, 10, 5]) for name in labels}, labels)  # 5 x 5 of 10 x 10 pairs
+    assert "higher by x 88 times in 100" in half and "the 25 with equal scores counted as half." in half
+
+
+def test_only_always_is_a_hundred():
+    """One pair of 10,000 in the wrong order is not always."""
+    labels = {name: np.repeat([0, 1], 100) for name in "abcdef"}
+    scores = {name: np.arange(200.0) for name in labels}
+    one_off = {name: np.where(s == 99, 100.5, s) for name, s in scores.items()}
+    assert "higher by x 100 times in 100 (100 to 100 with other videos of the kind)." in said_of(scores, labels)
+    assert "higher by x 99.9 times in 100 (99.9 to 99.9 with" in said_of(one_off, labels)

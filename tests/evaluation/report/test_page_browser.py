@@ -121,7 +121,7 @@ def test_two_runs_compared_in_a_browser(run, tmp_path, monkeypatch):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         write_results(run.evaluate(bootstrap=0), str(tmp_path / name), plots=False)
-    comparison = compare(read_run(str(tmp_path / "a"), "mse"), read_run(str(tmp_path / "b"), "wmse"), 50)
+    comparison = compare(read_run(str(tmp_path / "a"), "mse"), read_run(str(tmp_path / "b"), "wmse"), 100)
     write_comparison(comparison, str(tmp_path))
     with opened(tmp_path / "comparison.html", tmp_path, monkeypatch) as browser:
         assert "B is " in find(browser, "reading").text and "A (solid): a, mse" in find(browser, "runs").text

@@ -126,8 +126,7 @@ def test_the_curve_runs_up_to_the_frame_over_the_labels(made):
 
 
 def test_thresholds_are_drawn_at_their_level(run):
-    places = {"normal_dir": run.options.data_dir, "normal_reconstructions": run.options.reconstructions}
-    evaluation = run.evaluate(nulls="constant", bootstrap=0, quantile=0.5, measures="mse", **places)
+    evaluation = run.evaluate(nulls="constant", bootstrap=0, quantile=0.5, measures="mse", **run.normal_copies())
     scene = Scene(evaluation, frame_source(run.options, str(run.root / "cache")), 1)
     plot = Plot(scene, 600, 0.5)
     assert [rule for rule, _ in scene.thresholds][:1] == ["quantile"]

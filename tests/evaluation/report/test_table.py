@@ -1,6 +1,7 @@
 """The table: its verdict first, 80 columns and the rows that matter; in full, every figure."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,12 +30,10 @@ def test_the_short_table_has_the_verdict_first_and_the_figures_of_the_rows_that_
     lines = table.splitlines()
     assert lines[0].startswith("mse (micro AUC ") and "the nulls' spread" in lines[0]
     assert max(map(len, lines)) <= 80
-    row, (low, high) = evaluation.row("mse"), evaluation.row("mse").intervals["micro_auc"]
-    m = row.metrics
-    intervals = [percent(low), "-", percent(high)]
+    m = evaluation.row("mse").metrics
     assert cells(table, "mse    ") == [
         percent(m["micro_auc"]),
-        *intervals,
+        "-",
         *map(percent, (m["macro_auc"], m["ap"], m["eer"])),
     ]
     shown = [(r.measure, r.null) for r in rows_that_matter(evaluation)]
@@ -51,13 +50,44 @@ def test_the_short_table_has_the_verdict_first_and_the_figures_of_the_rows_that_
     assert "left out: features, calibrated (give --normal_dir, a folder of normal videos)" in table
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_intervals_stand_in_the_table_or_why_there_are_none(full):
+    rng = np.random.default_rng(0)
+    labels = {f"{i}": np.repeat([0, 1], 20) for i in range(6)}
+    scores = {name: rng.standard_normal(40) + y for name, y in labels.items()}
+    found = evaluate_scores(scores, labels, bootstrap=100)
+    low, high = found.rows[0].intervals["micro_auc"]
+    assert f"{percent(low)} - {percent(high)}" in format_table(found, full)
+    assert "intervals: 100 draws of whole videos (seed 0)" in " ".join(format_table(found, full).split())
+    assert "none" not in found.provenance["intervals"] and "No interval" not in format_table(found, full)
+    for some, options, why in (
+        (4, {"bootstrap": 100}, "too few videos to tell (4)"),
+        (1, {"bootstrap": 100}, "too few videos to tell (1)"),
+        (6, {"bootstrap": 0}, "--bootstrap 0"),
+    ):
+        part = ({name: each[name] for name in list(labels)[:some]} for each in (scores, labels))
+        found = evaluate_scores(*part, **options)
+        text = " ".join(format_table(found, full).split())
+        assert f"intervals: none, {why}" in text and f"No interval: {why}." in text and "draws of" not in text
+        assert (found.provenance["intervals"]["none"], found.provenance["intervals"]["draws"]) == (why, 0)
+        assert (f"{some} video (0 of" if some == 1 else f"{some} videos (0 of") in text
+
+
+def test_no_flag_is_recommended_that_the_input_leaves_unread():
+    labels = {"v": np.repeat([0, 1], 20)}
+    found = evaluate_scores({"v": np.arange(40.0)}, labels, bootstrap=0)
+    assert "not calibrated (give --normal_scores); test" in " ".join(format_table(found).split())
+    detector = replace(found, provenance={k: v for k, v in found.provenance.items() if k != "scores_sha256"})
+    assert "thresholds: not calibrated; test labels choose none" in format_table(detector)
+
+
 def test_no_line_is_wider_than_80_columns_whatever_is_given():
     """Long names, thresholds, every protocol's line, undefined figures."""
     rng = np.random.default_rng(0)
     labels = {f"{i:02d}": (np.arange(60) // 15 % 2).astype(np.uint8) for i in range(3)}
     scores = {name: rng.standard_normal(60) for name in labels}
     normal = {name: rng.standard_normal(400) for name in "abc"}
-    quick = {"bootstrap": 20, "noise_seeds": 2}
+    quick = {"bootstrap": 100, "noise_seeds": 2}
     for options in (
         {"normal": normal, "fps": 10.0},
         {"normal": normal, "method": "a_method_with_a_name_that_is_longer_than_its_column"},

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from ramvid_vad.errors import InputError
@@ -45,9 +46,9 @@ def toy(seed, videos=6, better=0.5):
 def test_the_interval_equals_brute_force(seed):
     """Every draw: the drawn videos' frames copied end to end, the two AUCs of scikit-learn, their difference."""
     a, b = toy(seed)
-    found = compare(a, b, resamples=40, seed=seed)
+    found = compare(a, b, resamples=100, seed=seed)
     auc = {"micro_auc": [], "macro_auc": []}
-    for draw in draw_videos(len(a.names), 40, seed):
+    for draw in draw_videos(len(a.names), 100, seed):
         copies = np.repeat(np.arange(len(a.names)), draw)
         y = np.concatenate([a.labels[c] for c in copies])
         micro = [roc_auc_score(y, np.concatenate([run.scores[c] for c in copies])) for run in (a, b)]
@@ -55,8 +56,9 @@ def test_the_interval_equals_brute_force(seed):
         both = [c for c in copies if a.labels[c].any()]
         macro = [np.mean([roc_auc_score(run.labels[c], run.scores[c]) for c in both]) for run in (a, b)]
         auc["macro_auc"].append(macro[1] - macro[0])
-    for name, values in auc.items():
-        assert found.metrics[name].interval == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=1e-12)
+    for name, values in auc.items():  # five of the videos have an anomaly
+        student = stats.t.interval(0.95, 4, found.metrics[name].difference, np.std(values) * np.sqrt(5 / 4))
+        assert found.metrics[name].interval == pytest.approx(student, abs=1e-12)
     whole = [roc_auc_score(np.concatenate(a.labels), np.concatenate(run.scores)) for run in (a, b)]
     assert found.metrics["micro_auc"].difference == pytest.approx(whole[1] - whole[0], abs=1e-12)
 
@@ -66,7 +68,7 @@ def test_videos_are_paired_by_name(seed=3):
     a, b = toy(seed)
     order = [4, 0, 5, 2, 1, 3]
     lists = {key: [getattr(b, key)[i] for i in order] for key in ("names", "labels", "scores")}
-    found, straight = (compare(a, other, resamples=40, seed=1) for other in (replace(b, **lists), b))
+    found, straight = (compare(a, other, resamples=100, seed=1) for other in (replace(b, **lists), b))
     assert (found.videos, found.metrics) == (straight.videos, straight.metrics)
     assert comparison_document(found) == comparison_document(straight)
     assert comparison_data(found)["videos"] == comparison_data(straight)["videos"]
@@ -89,7 +91,7 @@ def test_videos_come_by_largest_loss_and_one_class_last():
 @given(st.integers(0, 10**6))
 def test_a_run_against_itself_is_exactly_zero(seed):
     a, _ = toy(seed)
-    found = compare(a, replace(a, folder="runs/copy"), resamples=30, seed=seed)
+    found = compare(a, replace(a, folder="runs/copy"), resamples=100, seed=seed)
     for d in found.metrics.values():
         assert (d.difference, d.interval) == (0.0, (0.0, 0.0))
     assert [v.difference for v in found.videos] == [0.0] * 5 + [None]
@@ -100,7 +102,7 @@ def test_a_run_against_itself_is_exactly_zero(seed):
 @given(st.integers(0, 10**6))
 def test_swapping_the_runs_negates(seed):
     a, b = toy(seed)
-    one, other = compare(a, b, resamples=40, seed=1), compare(b, a, resamples=40, seed=1)
+    one, other = compare(a, b, resamples=100, seed=1), compare(b, a, resamples=100, seed=1)
     for key in METRICS:
         assert one.metrics[key].difference == -other.metrics[key].difference
         low, high = other.metrics[key].interval
@@ -121,7 +123,7 @@ def test_pairing_is_worth_something():
     for gain in (0.0, 0.2):
         scores = [n + (o + gain) * y for n, o, y in zip(noise, offsets, labels, strict=True)]
         runs.append(FinishedRun(f"b{gain}", "mse", [str(i) for i in range(12)], labels, scores, 0, DOCUMENT))
-    found = compare(*runs, resamples=300)
+    found = compare(*runs, resamples=1000)
     low, high = found.metrics["micro_auc"].interval
     assert 0 < low < found.metrics["micro_auc"].difference < high
     assert "does not contain 0" in reading(found)[0]
@@ -129,11 +131,16 @@ def test_pairing_is_worth_something():
 
 def test_words_for_every_case():
     a, b = toy(1)
-    assert "without an interval" in reading(compare(a, b, resamples=0))[0]
+    assert "; --bootstrap 0: without an interval nothing is said" in reading(compare(a, b, resamples=0))[0]
     one = [replace(run, names=run.names[:1], labels=run.labels[:1], scores=run.scores[:1]) for run in (a, b)]
     assert compare(*one).metrics["micro_auc"].interval is None
+    assert "; too few videos to tell (1): without an interval" in reading(compare(*one))[0]
+    assert reading(compare(*one))[1].startswith("Of 1 video with both classes")
+    assert "1 video (0 of one class)" in format_comparison(compare(*one))
+    assert "intervals: none, too few videos to tell (1)" in format_comparison(compare(*one))
+    assert comparison_data(compare(*one))["intervals"] == "intervals: none, too few videos to tell (1)"
     normal = [replace(run, labels=[np.zeros_like(y) for y in run.labels]) for run in (a, b)]
-    found = compare(*normal, resamples=20)
+    found = compare(*normal, resamples=100)
     assert "nothing can be compared" in reading(found)[0]
     assert all(m["difference"] is None for m in comparison_document(found)["metrics"].values())
     assert "-" in format_comparison(found)
@@ -192,7 +199,7 @@ def runs(tmp_path):
     for folder, gain in (("first", 0.4), ("second", 1.0)):
         (tmp_path / folder).mkdir()
         scores = {name: rng.standard_normal(40) + gain * y for name, y in labels.items()}
-        options = {"method": folder, "bootstrap": 10, "noise_seeds": 2, "sigma": 1.0}
+        options = {"method": folder, "bootstrap": 100, "noise_seeds": 2, "sigma": 1.0}
         write_results(evaluate_scores(scores, str(tmp_path / "labels"), **options), str(tmp_path / folder), plots=False)
     return tmp_path
 
@@ -204,12 +211,13 @@ def command(*flags):
 
 def test_the_command_writes_what_it_prints(runs):
     given = f"{runs / 'first'},{runs / 'second'}"
-    done = command("--compare", given, "--out_dir", str(runs / "out"), "--bootstrap", "50")
+    done = command("--compare", given, "--out_dir", str(runs / "out"), "--bootstrap", "100")
     assert done.returncode == 0, done.stderr
     document = json.loads((runs / "out" / "comparison.json").read_text())
     evaluated = [json.loads((runs / name / "metrics.json").read_text()) for name in ("first", "second")]
     micro = [d["rows"][0]["metrics"]["micro_auc"] for d in evaluated]
-    assert document["schema"] == 1 and document["intervals"]["draws"] == 50
+    assert document["schema"] == 1 and document["intervals"]["draws"] == 0
+    assert document["intervals"]["none"] == "too few videos to tell (3)"
     assert [document["metrics"]["micro_auc"][key] for key in "ab"] == micro
     assert document["metrics"]["micro_auc"]["difference"] == micro[1] - micro[0]
     assert (document["a"]["folder"], document["b"]["row"]) == ("first", "second")

@@ -39,6 +39,13 @@ def test_every_side_has_its_words(auc, words):
     assert ("nothing that needs learning" in sentence) == (auc in (0.70, 0.90))
 
 
+def test_the_gap_is_that_of_the_figures_in_the_sentence():
+    """98.84 and 98.76 are both 98.8."""
+    sentence = verdict("mse", 0.9884, [NullResult("flow", 0.9876, sees_video=True)])
+    assert "It is level with" in sentence and "flow (98.8)" in sentence
+    assert "0.1 points above" in verdict("mse", 0.9886, [NullResult("flow", 0.9884, sees_video=True)])
+
+
 def test_an_interval_that_reaches_into_the_spread_is_weak_evidence():
     sentence = verdict("mse", 0.7, BLIND, interval=(0.6, 0.8))
     assert "the lower end of its interval, 60.0, is inside: weak evidence" in sentence

@@ -11,12 +11,11 @@
   for (const line of data.reading) put($("reading"), "p", line);
   const shared = a.row === b.row && a.protocol === b.protocol;
   $("axes").textContent = shared ? "One scale for both." : "Left scale: A. Right scale: B; heights of the two cannot be compared.";
-  $("draws").textContent = `AUC and AP in %, differences in points. ` + (data.draws
-    ? `Intervals: ${data.draws} draws of whole videos, the same for both (seed ${data.seed}).` : "No intervals were asked for.");
+  $("draws").textContent = `AUC and AP in %, differences in points; ${data.intervals}.`;
 
   tableRow($("metrics"), ["", "A", "B", "B - A", "95 % interval"], true);
   for (const m of data.metrics) tableRow($("metrics"),
-    [m.title, percent(m.a), percent(m.b), points(m.difference), m.interval ? m.interval.map(points).join(" to ") : "undefined"]);
+    [m.title, percent(m.a), percent(m.b), points(m.difference), m.interval ? m.interval.map(points).join(" to ") : "-"]);
 
   const panel = curvePanel({
     videos: data.videos.map((video) => ({ ...video, frames: video.scores[0].length, spans: video.spans.map(([begin, end]) => [begin, end, "abnormal"]) })),

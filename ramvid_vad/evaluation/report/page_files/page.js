@@ -118,7 +118,7 @@
   plot("pr", data.curves && data.curves.pr, ["recall", "precision"]);
 
   const facts = [main.metrics.micro_auc === null ? ["-", "micro AUC undefined: frames of one class only"]
-    : [`${percent(main.metrics.micro_auc)} %`, "micro AUC" + (main.interval ? `, 95 % interval ${main.interval.map(percent).join(" to ")}` : "")]];
+    : [`${percent(main.metrics.micro_auc)} %`, "micro AUC" + (main.interval ? `, 95 % interval ${main.interval.map(percent).join(" to ")}` : `, no interval: ${data.provenance.intervals.none}`)]];
   if (threshold !== null) {
     const f = data.thresholds[0].figures, hourly = f.false_alarms_per_hour, thousand = f.false_alarms_per_1000_normal_frames;
     facts.push([`${f.events - f.missed_events} of ${f.events}`, "abnormal events found at the threshold"]);
