@@ -139,8 +139,12 @@ def stand_in(folder: Path, body: str, *data: str) -> dict[str, str]:
 
 
 def start(path: Path, folder: Path, env: dict[str, str]) -> subprocess.Popen:
+    def deaf_no_more() -> None:
+        """What runs in the background ignores SIGINT, and no shell can trap what it was born to ignore."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     command = ["bash", str(path), "my/data", "my/run"]
-    return subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True, preexec_fn=deaf_no_more)
 
 
 def called(folder: Path) -> list[list[str]]:
