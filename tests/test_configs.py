@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -139,12 +140,10 @@ def stand_in(folder: Path, body: str, *data: str) -> dict[str, str]:
 
 
 def start(path: Path, folder: Path, env: dict[str, str]) -> subprocess.Popen:
-    def deaf_no_more() -> None:
-        """What runs in the background ignores SIGINT, and no shell can trap what it was born to ignore."""
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    command = ["bash", str(path), "my/data", "my/run"]
-    return subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True, preexec_fn=deaf_no_more)
+    # what runs in the background ignores SIGINT, and no shell can trap what it was born to ignore
+    hearing = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp('bash', sys.argv[1:])"
+    command = [sys.executable, "-c", hearing, "bash", str(path), "my/data", "my/run"]
+    return subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
 
 
 def called(folder: Path) -> list[list[str]]:
