@@ -21,7 +21,12 @@ from ramvid_vad.video.benchmarks.scenes import scene_of
 
 NORMAL = {"normal_scores": "scores", "normal_reconstructions": "reconstructions", "normal_dir": "data_dir"}
 """Normal video in every form, and the test data in the same form."""
-READ_WITH = {"lengths": "scores", "method": "scores"} | {flag: NORMAL[flag] for flag in list(NORMAL)[:2]}
+READ_WITH = {
+    "lengths": "scores",
+    "method": "scores",
+    "normal_scores": "scores",
+    "normal_reconstructions": "reconstructions",
+}
 """Flags that one input only has a use for."""
 FPS = {"ped1": 10.0, "ped2": 10.0, "avenue": 25.0}  # frames per second: Avenue's files say it, UCSD's is a convention
 
@@ -99,7 +104,8 @@ def check(options: EvalOptions, source: str, *needed: str) -> None:
     check_draws(options.bootstrap, options.seed)
     for flag, reader in READ_WITH.items():
         if getattr(options, flag) and source != reader:
-            remedy = f"give --normal_{source}" if flag in NORMAL and f"normal_{source}" in NORMAL else "leave it out"
+            own = f"normal_{source}"
+            remedy = f"give --{own}" if flag in NORMAL and own in READ_WITH else "leave it out"
             raise InputError(f"--{flag}: goes with --{reader}, not with --{source}: {remedy}")
     for flag, tested in NORMAL.items():
         places = getattr(options, flag), getattr(options, tested)
