@@ -316,7 +316,7 @@ def test_without_the_frozen_network_motion_stands_alone(camera, tmp_path, monkey
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "motion alone" in said and "pip install" in said
     scores, both = (each.score(str(top / "odd.mp4")) for each in (ramvid_vad.load(str(tmp_path)), detector))
-    assert list(scores.parts) == ["frame_difference", "optical_flow"] and scores.maps.shape == both.maps.shape
+    assert list(scores.parts) == ["frame_difference", "relative_flow"] and scores.maps.shape == both.maps.shape
     for part, values in scores.parts.items():
         np.testing.assert_array_equal(values, both.parts[part])
     assert alone.about()["centres"] == 0 and scores.frames.argmax() in range(29, 42)

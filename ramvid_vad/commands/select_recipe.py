@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from ramvid_vad.detectors.free_parts import BOXES, appearance_memory
+from ramvid_vad.detectors.free_parts import BOXES, Usual
 from ramvid_vad.detectors.fusion import HELD_OUT, calibrated_sum, log_scale
 from ramvid_vad.detectors.infilling import Infilling
 from ramvid_vad.detectors.pseudo import KINDS, infilled_by
@@ -63,7 +63,7 @@ def select_recipe(run: RunOptions) -> None:
     learned = [
         np.stack(list(model.space.encode(read_frames(path)))) for path in paths[:-HELD_OUT][: options.memory_videos]
     ]
-    model.memory, model.free = appearance_memory(learned, model.space), list(BOXES)
+    model.usual, model.free = Usual.of(learned, model.space), list(BOXES)
     names = [f"{part.name} box {side}" for part, side in product(CANDIDATES, SIDES)]
 
     normal: list[Curves] = []

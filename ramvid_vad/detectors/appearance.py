@@ -122,38 +122,60 @@ class Patches(NamedTuple):
         return PatchMemory.of(self.features[torch.from_numpy(kept)])
 
 
-def normal_patches(
-    clips: Sequence[Clip], network: Callable[[np.ndarray], torch.Tensor], progress: bool = False
-) -> Patches:
-    """PATCHES patches, drawn at random in about FRAMES frames that are evenly spread over the normal clips.
+class NormalFrames(NamedTuple):
+    """About FRAMES frames, evenly spread over normal clips. lengths: frames of each clip.  places: (clip, frame) of
+    each one kept, numbers in these.  pictures: reduced, uint8 (H, W, 3).  before: the frame before each, grey, (H, W),
+    of a clip's first one itself."""
 
-    network: such as ``spaces.backbones.FrozenFeatures``. progress: show bars. At most VIDEOS clips are read,
-    evenly spread. A pure function of the clips.
-    """
-    clips = evenly_spread(clips, VIDEOS)
-    rng = np.random.default_rng(0)
-    about = sum(clip.about_how_many() for clip in clips)
-    chosen: list[list[tuple[int, np.ndarray]]] = []
-    lengths = [0] * len(clips)
+    clips: list[Clip]
+    lengths: list[int]
+    places: list[tuple[int, int]]
+    pictures: list[np.ndarray]
+    before: list[np.ndarray]
+
+
+def normal_frames(clips: Sequence[Clip], progress: bool = False) -> NormalFrames:
+    """Of at most VIDEOS clips, evenly spread. progress: show a bar. A pure function of the clips."""
+    found = NormalFrames(evenly_spread(clips, VIDEOS), [], [], [], [])
+    about = sum(clip.about_how_many() for clip in found.clips)
     with progress_bar("reading normal video", "frame", about or None, shown=progress) as bar:
-        for number, clip in enumerate(clips):
-            kept = Thinned(-(-FRAMES // len(clips)), lambda numbered: (numbered[0], reduced(numbered[1])))
-            for numbered in enumerate(counted(clip.frames(), bar.update)):
-                kept.add(numbered)
-                lengths[number] += 1
-            chosen.append(kept.items)
-    places = [(clip, frame) for clip, frames in enumerate(chosen) for frame, _ in frames]
-    per_frame = -(-PATCHES // len(places))
-    calls = ([partial(network, picture[None])] for frames in chosen for _, picture in frames)
+        for clip in found.clips:
+            kept = Thinned(-(-FRAMES // len(found.clips)), lambda each: (each[0], reduced(each[1]), _grey(each[2])))
+            number, before = -1, None
+            for number, frame in enumerate(counted(clip.frames(), bar.update)):
+                kept.add((number, frame, frame if before is None else before))
+                before = frame
+            found.places.extend((len(found.lengths), at) for at, _, _ in kept.items)
+            found.pictures.extend(picture for _, picture, _ in kept.items)
+            found.before.extend(before for _, _, before in kept.items)
+            found.lengths.append(number + 1)
+    return found
+
+
+def _grey(frame: np.ndarray) -> np.ndarray:
+    """Reduced, uint8 (H, W, 3) -> (H, W)."""
+    return cv2.cvtColor(reduced(frame), cv2.COLOR_RGB2GRAY)
+
+
+def normal_patches(
+    frames: NormalFrames, network: Callable[[np.ndarray], torch.Tensor], progress: bool = False
+) -> Patches:
+    """PATCHES patches, drawn at random in normal frames.
+
+    network: such as ``spaces.backbones.FrozenFeatures``. progress: show a bar. A pure function of the frames.
+    """
+    rng = np.random.default_rng(0)
+    per_frame = -(-PATCHES // len(frames.places))
+    calls = ([partial(network, picture[None])] for picture in frames.pictures)
     features, whence = [], []
-    with progress_bar("features of normal video", "frame", len(places), shown=progress) as bar:
-        for place, (maps,) in zip(places, counted(in_order(calls), bar.update), strict=True):
+    with progress_bar("features of normal video", "frame", len(frames.places), shown=progress) as bar:
+        for place, (maps,) in zip(frames.places, counted(in_order(calls), bar.update), strict=True):
             cells = maps[0].flatten(0, 1)
             features.append(cells[torch.from_numpy(rng.permutation(len(cells))[:per_frame])])
             whence += [place] * len(features[-1])
     order = rng.permutation(len(whence))[:PATCHES]
     clip_of, frame_of = np.array(whence)[order].T
-    return Patches(clips, lengths, torch.cat(features)[torch.from_numpy(order)], clip_of, frame_of)
+    return Patches(frames.clips, frames.lengths, torch.cat(features)[torch.from_numpy(order)], clip_of, frame_of)
 
 
 def farthest(distances: torch.Tensor) -> float:
@@ -180,8 +202,8 @@ class NearestFeature(Detector):
 
     @classmethod
     def fit(cls, normal: Sequence[str], progress: bool = True, **training: Any) -> "NearestFeature":
-        network = FrozenFeatures()
-        return cls(network, PatchMemory.of(normal_patches([Clip(path) for path in normal], network, progress).features))
+        network, frames = FrozenFeatures(), normal_frames([Clip(path) for path in normal], progress)
+        return cls(network, PatchMemory.of(normal_patches(frames, network, progress).features))
 
     def distances(self, frame: np.ndarray) -> torch.Tensor:
         """Distance to normal video at each cell of a frame uint8 (H, W, 3), (h, w)."""

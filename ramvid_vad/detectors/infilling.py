@@ -9,9 +9,19 @@ import numpy as np
 import torch
 from scipy.ndimage import uniform_filter
 
-from ramvid_vad.detectors.appearance import PatchMemory
-from ramvid_vad.detectors.detector import MINUTES, SEED, Detector, Frame, FrameScore, Scores, colour, gathered, key_of
-from ramvid_vad.detectors.free_parts import BOXES, FREE, appearance_memory, nearest
+from ramvid_vad.detectors.detector import (
+    MINUTES,
+    SEED,
+    Detector,
+    Frame,
+    FrameScore,
+    Scores,
+    colour,
+    gathered,
+    key_of,
+    under,
+)
+from ramvid_vad.detectors.free_parts import BOXES, FREE, Usual
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
 from ramvid_vad.detectors.normal_videos import keep_to
 from ramvid_vad.detectors.residual_maps import BOX, Draws, Part, blocks, box_scores, part_residuals
@@ -58,10 +68,10 @@ class Infilling(Detector):
     """Of a model that was trained in the feature space, and what can be read off the same maps without a model.
 
     config: its options by section, and ``seq_len``.  state: its weights, rounded to half precision, in which they are
-    kept.  parts: of the model.  memory: what "nearest" compares with.  boxes: (residual map, side of the box in cells)
-    of each score that is summed; a map is a part's or one of ``free_parts.BOXES``; () takes every part with a box of
-    BOX.  scales: of all scores, by name, ``{}`` before it is calibrated.  held_out: names of the normal videos that set
-    them.  mode: of MODES.
+    kept.  parts: of the model.  usual: what the parts without a model compare with.  boxes: (residual map, side of the
+    box in cells) of each score that is summed; a map is a part's or one of ``free_parts.FREE``; () takes every part
+    with a box of BOX.  scales: of all scores, by name, ``{}`` before it is calibrated.  held_out: names of the normal
+    videos that set them.  mode: of MODES.
     """
 
     name, title, needs = "infilling", "infilling of features", ("normal video", "features")
@@ -73,7 +83,7 @@ class Infilling(Detector):
         state: dict[str, torch.Tensor],
         *,
         parts: Sequence[Part] = PARTS,
-        memory: PatchMemory | None = None,
+        usual: Usual | None = None,
         boxes: Sequence[tuple[str, int]] = (),
         mode: str = "flash",
         draws: int = 1,
@@ -83,11 +93,11 @@ class Infilling(Detector):
     ) -> None:
         if mode not in MODES:
             raise InputError(f"mode {mode!r}: choose one of {', '.join(MODES)}")
-        self.space, self.config, self.parts, self.memory = space, config, list(parts), memory
+        self.space, self.config, self.parts, self.usual = space, config, list(parts), usual
         self.mode, self.scales, self.held_out, self.card = mode, scales or {}, list(held_out), {}
         chosen = boxes or [(part.name, BOX) for part in self.parts]
         self.boxes = {f"{name} box {side}": (str(name), int(side)) for name, side in chosen}
-        self.free = sorted({name for name, _ in self.boxes.values()} & set(BOXES))
+        self.free = sorted({name for name, _ in self.boxes.values()} & set(FREE))
         sections = {name: kind(**convert_all(kind, config[name], "")) for name, kind in GROUPS.items()}
         groups = tuple(space.groups.values())
         self.model = create_model(sections["model"], groups=groups).eval().requires_grad_(False)
@@ -128,7 +138,7 @@ class Infilling(Detector):
             raise kind(f"goes on from step {loop.step}")
         found = cls.from_run(work, [], parts=RECIPE_PARTS, boxes=RECIPE_BOXES)
         maps = found._maps()
-        found.memory = appearance_memory([maps.frames(clip) for clip in learning], found.space)
+        found.usual = Usual.of([maps.frames(clip) for clip in learning], found.space)
         found.calibrate({clip: maps.frames(clip) for clip in held_out}, progress)
         return found
 
@@ -140,7 +150,7 @@ class Infilling(Detector):
         path = os.path.join(work, f"model{step:06d}.safetensors")
         drawn = {"mode": self.mode, "draws": self.draws.count, "join": self.draws.join}
         found = self.from_run(path, [], parts=self.parts, boxes=tuple(self.boxes.values()), **drawn)
-        found.memory, maps = self.memory, found._maps()
+        found.usual, maps = self.usual, found._maps()
         found.calibrate({clip: maps.frames(clip) for clip in split(normal)[1]})
         return found
 
@@ -246,19 +256,10 @@ class Infilling(Detector):
 
     def residuals(self, maps: np.ndarray, key: int = 0, first: int = 0) -> dict[str, np.ndarray]:
         """Residual map (n, h, w) of each part, of maps (n, C, h, w). key, first: as in ``parts_of``."""
-        found = part_residuals(
-            maps,
-            self.parts,
-            self.space.groups,
-            self._pattern,
-            self.model,
-            self.diffusion,
-            draws=self.draws,
-            key=key,
-            first=first,
-        )
+        by = (self.space.groups, self._pattern, self.model, self.diffusion)
+        found = part_residuals(maps, self.parts, *by, draws=self.draws, key=key, first=first)
         for name in self.free:
-            found[name] = nearest(self.space, self.memory, maps) if name == "nearest" else FREE[name](self.space, maps)
+            found[name] = FREE[name](self.space, self.usual, maps)
         return found
 
     def _maps(self) -> EncodedVideos:
@@ -280,21 +281,19 @@ class Infilling(Detector):
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        model = {f"model.{name}": value.half() for name, value in self.model.state_dict().items()}
-        known = {f"memory.{name}": value for name, value in self.memory.tensors().items()} if self.memory else {}
-        return model | known | {f"space.{name}": value for name, value in self.space.tensors().items()}
+        found = {f"model.{name}": value.half() for name, value in self.model.state_dict().items()}
+        found |= {f"space.{name}": value for name, value in self.space.tensors().items()}
+        return found | (self.usual.tensors() if self.usual else {})
 
     @classmethod
     def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "Infilling":
-        def of(prefix: str) -> dict[str, torch.Tensor]:
-            return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-
+        model = under("model.", tensors)
         found = cls(
-            FeatureSpace(**settings["space"], **of("space.")),
+            FeatureSpace(**settings["space"], **under("space.", tensors)),
             settings["config"],
-            {name: value.float() if value.dtype == torch.float16 else value for name, value in of("model.").items()},
+            {name: value.float() if value.dtype == torch.float16 else value for name, value in model.items()},
             parts=[Part(**part) for part in settings["parts"]],
-            memory=PatchMemory.restore(of("memory.")) if "memory.centres" in tensors else None,
+            usual=Usual.restore(tensors),
             boxes=[(name, side) for name, side in settings["boxes"]],
             mode=settings["mode"],
             draws=int(settings["draws"]),
@@ -302,8 +301,10 @@ class Infilling(Detector):
             scales=saved_scales(settings["log_scales"]),
             held_out=[str(name) for name in settings["held_out"]],
         )
-        if set(found.scales) != set(found.boxes) or ("nearest" in found.free) != (found.memory is not None):
+        if set(found.scales) != set(found.boxes):
             raise ValueError(f"scales of {sorted(found.scales)}")
+        if found.free and (not found.usual or ("relative_flow" in found.free and not found.usual.speed)):
+            raise ValueError("nothing usual to compare with")
         found.scales = {name: found.scales[name] for name in found.boxes}  # a sum depends on its order
         return found
 

@@ -1,16 +1,24 @@
-"""How much moves in the busiest place of each frame: difference of two frames, and optical flow. Nothing is learnt."""
+"""How much moves in the busiest place of each frame: difference of two frames, and optical flow; and how fast that is
+beside what normal video shows there, for what is near the camera crosses more pixels.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
 
 from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, cells, colour_and_grey
 from ramvid_vad.spaces.frame_size import reduced
 from ramvid_vad.spaces.motion import flow_between, with_pairs
 
 BOX = 21  # pixels, side of the box whose mean is taken
+MOVING = 0.3  # pixels per frame: what is slower stands still
+GRID = 4  # pixels, side of the cells in which one thing is told from another
+SMOOTH = 8  # pixels, standard deviation: rows so near have about the same usual speed
+PRIOR = 0.001  # of a row's cells: so many count as moving at the speed of all rows together
 
 
 def difference(now: np.ndarray, before: np.ndarray) -> np.ndarray:
@@ -34,7 +42,12 @@ FIELDS = {"frame_difference": difference, "optical_flow": speed}
 
 def fields_between(now: np.ndarray, before: np.ndarray, names: Sequence[str] = tuple(FIELDS)) -> dict[str, np.ndarray]:
     """Name of FIELDS -> the mean over a BOX x BOX box around each pixel, float32 (H, W), of two grey frames uint8."""
-    return {name: cv2.blur(FIELDS[name](now, before), (BOX, BOX)) for name in names}
+    return {name: boxed(FIELDS[name](now, before)) for name in names}
+
+
+def boxed(field: np.ndarray) -> np.ndarray:
+    """The mean over a BOX x BOX box around each pixel of (H, W)."""
+    return cv2.blur(field, (BOX, BOX))
 
 
 def motion_fields(
@@ -47,6 +60,59 @@ def motion_fields(
     """
     for _, now, before in with_pairs(reduced(frame)[..., 0] for frame in frames):
         yield fields_between(now, before, names)
+
+
+class UsualSpeed:
+    """How fast moves what stands in each row of the picture, in normal video. On level ground what stands lower is
+    nearer, and crosses more pixels (docs/perspective.md).
+
+    rows: float32 (n,) > 0, pixels per frame, from the top of the picture to its bottom.
+    """
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
+
+    @classmethod
+    def restore(cls, rows: torch.Tensor) -> "UsualSpeed":
+        """ValueError: these are none."""
+        if rows.dtype != torch.float32 or rows.ndim != 1 or not len(rows) or rows.min() <= 0:
+            raise ValueError("usual speeds that are none")
+        return cls(rows.numpy())
+
+    @classmethod
+    def of(cls, fields: Iterable[np.ndarray], cell: int = GRID) -> "UsualSpeed":
+        """The mean speed of what stands in each row, over ``fields`` float32 (h, w), pixels per frame, of cells of so
+        many pixels. Where nothing moves at all, MOVING is usual."""
+        fields = list(fields)
+        height, seen = len(fields[0]), sum(field.shape[1] for field in fields)
+        total = moving = np.zeros(height)
+        for field in fields:
+            moves = field > MOVING
+            rows = _feet(field)[moves] * height // len(field)
+            total = total + np.bincount(rows, field[moves], height)
+            moving = moving + np.bincount(rows, minlength=height)
+        everywhere = total.sum() / moving.sum() if moving.any() else MOVING
+        total, moving = (gaussian_filter1d(each / seen, SMOOTH / cell, mode="nearest") for each in (total, moving))
+        return cls(((total + PRIOR * everywhere) / (moving + PRIOR)).astype(np.float32))
+
+    def relative(self, field: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+        """Speeds float32 (H, W), pixels per frame, in units of the usual one where the moving thing stands that they
+        belong to; of what belongs to none, where it is. coarse: the same field over cells (h, w)."""
+        usual = self.rows[_feet(coarse) * len(self.rows) // len(coarse)]
+        return field / cv2.resize(usual, field.shape[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def coarse(field: np.ndarray) -> np.ndarray:
+    """A field over pixels, float32 (H, W) -> its mean in each cell of GRID pixels, (h, w), sides rounded up."""
+    return cv2.resize(field, tuple(-(-side // GRID) for side in field.shape[::-1]), interpolation=cv2.INTER_AREA)
+
+
+def _feet(speeds: np.ndarray) -> np.ndarray:
+    """The lowest row of the moving thing that each cell of (h, w) belongs to; of no thing, the cell's own. A thing is
+    what hangs together by the sides of cells."""
+    _, things, about, _ = cv2.connectedComponentsWithStats((speeds > MOVING).astype(np.uint8), connectivity=4)
+    lowest = about[:, cv2.CC_STAT_TOP] + about[:, cv2.CC_STAT_HEIGHT] - 1
+    return np.where(things > 0, lowest[things], np.arange(len(speeds))[:, None])
 
 
 class _Moving(Detector):

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ramvid_vad.detectors.fusion import CalibratedSum
+from ramvid_vad.detectors.detector import Detector
+from ramvid_vad.detectors.fusion import PARTS, CalibratedSum
 from ramvid_vad.detectors.registry import DETECTORS
 from ramvid_vad.errors import InputError
 from ramvid_vad.evaluation.inputs.ground_truth import folder_of_labels, labels_of_videos
@@ -133,10 +134,11 @@ def make_scorer(
     wmse = {"threshold": options.tau, "min_area": options.min_area, "weight": options.weight}
     seeing = [null for null in null_names if null not in BLIND]
     asked = [detector for name, detector in DETECTORS.items() if name in seeing]
-    if any(detector.needs for detector in asked):  # the sum knows all the others too, from one pass over the video
+    detectors: list[Detector] = []
+    if any(detector.needs for detector in asked):  # the sum knows most of the others too, from one pass over the video
         detectors = [CalibratedSum.fit(find_videos(options.normal_dir), progress)]
-    else:
-        detectors = [detector.fit((), progress) for detector in asked]
+        asked = [detector for detector in asked if detector.name not in (*PARTS, CalibratedSum.name)]
+    detectors += [detector.fit((), progress) for detector in asked]
     return VideoScorer(measures, seeing, wmse, detectors, model)
 
 

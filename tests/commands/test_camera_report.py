@@ -14,7 +14,7 @@ from PIL import Image
 from ramvid_vad.commands.camera import score as scoring
 from ramvid_vad.commands.camera.report import write_index, write_report
 from ramvid_vad.detectors.fusion import CalibratedSum, LogScale
-from ramvid_vad.detectors.motion import FrameDifference
+from ramvid_vad.detectors.motion import FrameDifference, UsualSpeed
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.calibration import camera_of
 from ramvid_vad.events.camera import Camera
@@ -45,12 +45,15 @@ def save(frames, folder):
 @pytest.fixture
 def camera(tmp_path) -> Camera:
     """Of frame difference and flow alone, calibrated on the footage without the event."""
-    scales = {"frame_difference": LogScale(0.0, 1.0, 1e-3), "optical_flow": LogScale(0.0, 1.0, 1e-3)}
-    raw = CalibratedSum(None, scales, [], []).score(iter(footage(False)))
+    scales = {"frame_difference": LogScale(0.0, 1.0, 1e-3), "relative_flow": LogScale(0.0, 1.0, 1e-3)}
+    usual = UsualSpeed(np.ones(1, np.float32))
+    raw = CalibratedSum(None, usual, scales, [], []).score(iter(footage(False)))
     logs = {part: np.log(np.maximum(values, 1e-3)) for part, values in raw.parts.items()}
     scales = {part: LogScale(float(v.mean()), float(v.std()) or 1.0, 1e-3) for part, v in logs.items()}
-    normal = CalibratedSum(None, scales, [], []).score(iter(footage(False))).frames
-    detector = CalibratedSum(None, scales, ["quiet"], [3 * normal])  # other noise exceeds what so few frames reach
+    normal = CalibratedSum(None, usual, scales, [], []).score(iter(footage(False))).frames
+    detector = CalibratedSum(
+        None, usual, scales, ["quiet"], [3 * normal]
+    )  # other noise exceeds what so few frames reach
     detector.card = {"recipe": "fast"}
     return camera_of(detector, [save(footage(False), tmp_path / "quiet")], "door", 0.5, progress=False)
 

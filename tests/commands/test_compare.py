@@ -103,7 +103,7 @@ def test_one_report_of_all_that_did_not_fail(top, tmp_path, capsys):
         assert {"constant", "noise", "triangle", "ramp"} == set(each["nulls"])
         assert each["cost"]["frames_per_second"] > 0 and each["fit_seconds"] > 0
     fast, moving, full = report["detectors"].values()
-    assert "gain" not in fast and set(fast["parts"]) == {"frame_difference", "optical_flow", "features"}
+    assert "gain" not in fast and set(fast["parts"]) == {"frame_difference", "relative_flow", "features"}
     assert moving["gain"] == pytest.approx(moving["micro_auc"] - fast["micro_auc"])
     assert moving["cost"]["learned"] == moving["cost"]["flops_per_frame"] == 0 and full["cost"]["flops_per_frame"] > 0
     assert list(full["held_out_loss"]) == ["full"] and list(full["held_out_loss"]["full"]) == ["2", "4"]
@@ -115,7 +115,7 @@ def test_one_report_of_all_that_did_not_fail(top, tmp_path, capsys):
     table = (out / "report.txt").read_text()
     assert table in said.out and "broken (failed)" in table and "null: constant" in table
     cells = [line.split("|")[1].strip() for line in (out / "report.md").read_text().splitlines() if line[:2] == "| "]
-    assert cells[:5] == ["detector", "fast", "frame_difference", "optical_flow", "features"]
+    assert cells[:5] == ["detector", "fast", "frame_difference", "relative_flow", "features"]
 
 
 def test_held_out_losses_of_each_network_of_a_paper(top, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.train import train
 from ramvid_vad.detectors import detector as detector_module
 from ramvid_vad.detectors import infilling as infilling_module
-from ramvid_vad.detectors.free_parts import FREE, appearance_memory, nearest
+from ramvid_vad.detectors.free_parts import FREE, Usual, appearance_memory, nearest
 from ramvid_vad.detectors.infilling import Infilling, blocks
 from ramvid_vad.detectors.residual_maps import box_scores
 from ramvid_vad.errors import InputError
@@ -175,8 +175,13 @@ def test_what_is_read_off_the_maps(made):
     maps = np.stack(list(detector.space.encode(frames)))
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     cells = motion_cells(grey[5], grey[4])
-    np.testing.assert_allclose(FREE["flow"](detector.space, maps)[5], np.hypot(cells[0], cells[1]), atol=1e-3)
-    np.testing.assert_allclose(FREE["difference"](detector.space, maps)[5], np.exp(cells[3]) - 0.5, rtol=1e-3)
+    np.testing.assert_allclose(FREE["flow"](detector.space, None, maps)[5], np.hypot(cells[0], cells[1]), atol=1e-3)
+    np.testing.assert_allclose(FREE["difference"](detector.space, None, maps)[5], np.exp(cells[3]) - 0.5, rtol=1e-3)
+    usual = Usual.of([maps], detector.space)
+    speeds = FREE["flow"](detector.space, usual, maps)
+    relative = FREE["relative_flow"](detector.space, usual, maps)
+    assert len(usual.speed.rows) == maps.shape[2] and np.median(relative) == pytest.approx(1, abs=0.2)
+    np.testing.assert_allclose(relative[5], usual.speed.relative(speeds[5], speeds[5]))
     memory = appearance_memory([maps], detector.space)
     assert np.median(nearest(detector.space, memory, maps)) < 1e-2 * np.median(
         nearest(detector.space, memory, maps + 1)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.evaluate import evaluate
-from ramvid_vad.detectors.appearance import NearestFeature, PatchMemory, evenly, k_means, normal_patches
+from ramvid_vad.detectors.appearance import NearestFeature, PatchMemory, evenly, k_means, normal_frames, normal_patches
 from ramvid_vad.detectors.fusion import PARTS, CalibratedSum, calibrated_sum, log_scale
 from ramvid_vad.detectors.motion import FrameDifference
 from ramvid_vad.errors import InputError
@@ -167,7 +167,7 @@ def pooled(frames):
 
 def test_a_place_that_normal_video_never_showed_scores_high(data, capsys):
     paths = [str(data / "training" / name) for name in "abc"]
-    patches = normal_patches([Clip(path) for path in paths], pooled, progress=True)
+    patches = normal_patches(normal_frames([Clip(path) for path in paths], progress=True), pooled, progress=True)
     memory = PatchMemory.of(patches.features)
     shown = capsys.readouterr().err
     assert "reading normal video: 100% 36/36" in shown and "features of normal video: 100% 36/36" in shown
@@ -177,7 +177,7 @@ def test_a_place_that_normal_video_never_showed_scores_high(data, capsys):
     scores = scored.frames
     assert scored.maps[5].argmax() % scored.maps.shape[2] >= 5  # where it was painted over: from cell 40 / 8 on
     assert scores.argmax() == 5 and scores[5] > 5 * np.delete(scores, 5).max()
-    again = normal_patches([Clip(path) for path in paths], pooled)
+    again = normal_patches(normal_frames([Clip(path) for path in paths]), pooled)
     again = NearestFeature(pooled, PatchMemory.of(again.features)).score(frames)
     np.testing.assert_array_equal(scores, again.frames)
 
@@ -201,7 +201,10 @@ def test_the_calibrated_row_adds_its_three_parts(data, monkeypatch):
     evaluation = evaluate_nulls(options, progress=False)
     assert {row.null for row in evaluation.rows} == set(NULLS) - {"coverage"}  # that one needs a model
     reference = CalibratedSum.fit([str(data / "training" / name) for name in "abc"], progress=False)
-    parts = {part: evaluation.row("", part).raw[1] for part in PARTS}
+    scored = reference.score(str(data / "testing" / "02"))
+    parts = scored.parts
+    for part in ("frame_difference", "features"):  # which are rows of their own
+        np.testing.assert_allclose(evaluation.row("", part).raw[1], parts[part], rtol=1e-12)
     np.testing.assert_allclose(
         evaluation.row("", "calibrated").raw[1], sum(reference.scales[p](parts[p]) for p in PARTS), rtol=1e-12
     )
@@ -228,8 +231,18 @@ def test_a_missing_package_is_left_out_or_named(data, monkeypatch):
 # --- real frames ------------------------------------------------------------------------------------------------------
 
 
-def test_the_two_label_sets_of_avenue_give_two_results_by_name(shared, tmp_path, capsys):
+def test_the_two_label_sets_of_avenue_give_two_results_by_name(shared, tmp_path, monkeypatch, capsys):
+    """The videos are scored for the first and taken again for the second: scores know nothing of labels."""
     part, aucs = shared / "data" / "avenue_part", {}
+    real, scored = from_videos.null_scores, {}
+
+    def null_scores(options, *given):
+        key = (options.data_dir, options.only, *map(str, given))
+        if key not in scored:
+            scored[key] = real(options, *given)
+        return scored[key]
+
+    monkeypatch.setattr(from_videos, "null_scores", null_scores)
     for name in ("liu2018", "vollabel"):
         arguments = ["--nulls_only", "True", "--nulls", "frame_difference,constant", "--plots", "False"]
         arguments += ["--data_dir", str(part / "testing"), "--labels", str(part / f"labels_{name}")]
@@ -239,6 +252,7 @@ def test_the_two_label_sets_of_avenue_give_two_results_by_name(shared, tmp_path,
         assert f"label set {name}" in capsys.readouterr().out
         (row,) = (row for row in document["rows"] if row["null"] == "frame_difference")
         aucs[name] = row["metrics"]["micro_auc"], row["metrics"]["abnormal_frames"]
+    assert len(scored) == 1
     assert aucs["liu2018"][1] == 972 and aucs["vollabel"][1] == 1061
     assert abs(aucs["liu2018"][0] - aucs["vollabel"][0]) > 0.005
 
@@ -252,6 +266,7 @@ def test_the_training_free_rows_of_ped2(shared):
         nulls="linear_blend,previous_frame,frame_difference,optical_flow",
         measures="mse,box,wmse",
         sigma=3.0,
+        bootstrap=0,
     )
     evaluation = evaluate_nulls(options, progress=False)
     for measure, null, raw, smoothed in (

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ramvid_vad.detectors import fusion
-from ramvid_vad.detectors.appearance import normal_patches
+from ramvid_vad.detectors.appearance import normal_frames, normal_patches
 from ramvid_vad.detectors.fusion import CalibratedSum
 from ramvid_vad.events.calibration import camera_of, threshold_of
 from ramvid_vad.video.reader import Clip
@@ -44,7 +44,7 @@ def looks_of(patches, kept) -> set[tuple[float, float]]:
 )
 def test_a_fold_knows_all_patches_but_its_own(tmp_path, clips, groups):
     paths = [clip(tmp_path, str(number), 40 * number) for number in range(clips)]
-    patches = normal_patches([Clip(path) for path in paths], Means())
+    patches = normal_patches(normal_frames([Clip(path) for path in paths]), Means())
     assert patches.lengths == [60] * clips and patches.folds() == groups
     # each patch stands where it says: its level is that of its clip and frame
     levels = np.abs(patches.features[:, 0].numpy() - (40 * patches.clip + patches.frame))

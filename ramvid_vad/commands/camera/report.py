@@ -20,7 +20,7 @@ from ramvid_vad.video.finding import evenly_spread
 
 HOT = 2.0  # times the threshold: the hottest that heat shows
 SHOWN, SIDE = 6, 240  # pictures of normal video, and their longer side
-WORDS = {"frame_difference": "sudden change", "optical_flow": "movement", "features": "look"}
+WORDS = {"frame_difference": "sudden change", "relative_flow": "movement", "features": "look"}
 
 
 def write_report(camera: Camera, path: str, recorder: Recorder, out: str) -> None:
