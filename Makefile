@@ -25,7 +25,7 @@ demo: setup
 	$(BIN)/python scripts/demo.py --out_dir runs/demo
 
 test: lint
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 bench: setup
 	for name in scan recurrence network frames loader scoring sampling encode detectors end_to_end; do \

@@ -19,6 +19,7 @@ Everything drawn is a function of ``--seed``; moments in time differ a little fr
 import argparse
 import collections
 import json
+import os
 import sys
 import tempfile
 import time
@@ -121,6 +122,13 @@ def logged(log_dir: Path) -> list[tuple]:
     return [(line["step"], line["loss"]) for line in lines]
 
 
+def age(folder: Path) -> None:
+    """Make what killed processes left as old as it would be by now if a run that goes on took its time to come."""
+    for path in folder.rglob("*.tmp"):
+        then = path.stat().st_mtime - GRACE
+        os.utime(path, (then, then))
+
+
 def campaign(what: str, top: Path, ranks: int, plan: list[dict]) -> dict:
     """The unbroken run, the killed ones, and what they left."""
     whole, broken = top / f"{what}{ranks}_whole", [top / f"{what}{ranks}_broken"]
@@ -141,7 +149,7 @@ def campaign(what: str, top: Path, ranks: int, plan: list[dict]) -> dict:
             made = kill_once(what, command(broken[-1]), top, broken[-1], ranks, kill, pace)
         kills.append(made)
         print(f"{what}, {ranks} ranks: {kill['kind']} {made['rank']}: {made['landed'] or 'ended before'}", flush=True)
-    time.sleep(GRACE)  # a quick machine comes back sooner than what a killed process left counts as abandoned
+    age(broken[-1])
     last = Run(command(broken[-1]), top / "last.txt", ranks)
     if code := last.end():
         raise SystemExit(f"the last run ended with exit code {code}:\n{last.printed()}")

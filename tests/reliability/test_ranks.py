@@ -5,12 +5,17 @@ import os
 import re
 import shutil
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from tiny_runs import assert_same_end, command
 from victims import Run, mpi_launcher
 
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
+from ramvid_vad.errors import InputError
+from ramvid_vad.loading import join_ranks
+from ramvid_vad.runtime import processes
 from ramvid_vad.video.writer import write_video
 
 STEPS = 12
@@ -24,22 +29,22 @@ import ramvid_vad.commands.train as train_module
 from ramvid_vad.cli import run_command
 from ramvid_vad.training import loop
 
-rank, step, way, hooks = int(os.environ["PMI_RANK"]), 0, os.environ["WAY"], []
-bad = eval("lambda step: " + os.environ["BAD"])
+rank, step, hooks = int(os.environ["PMI_RANK"]), 0, []
+before, after = (eval("lambda step: " + os.environ[name]) for name in ("BEFORE", "AFTER"))
 real_step, real_norm = loop.TrainLoop._train_step, loop.global_norm
 
 
 def train_step(self, *arguments):
     global step
     step = self.step
-    if way == "before" and rank == 1 and step == 0:  # in the backward pass of this rank; the average spreads it
-        hooks.append(next(self.model.parameters()).register_hook(lambda g: g * math.inf if bad(step) else g))
+    if rank == 1 and step == 0:  # in the backward pass of this rank; the average spreads it
+        hooks.append(next(self.model.parameters()).register_hook(lambda g: g * math.inf if before(step) else g))
     return real_step(self, *arguments)
 
 
 def norm(gradients):  # after the average, as a broken memory would: only this rank sees it
     real = real_norm(gradients)
-    return real * math.inf if way == "after" and rank == 1 and bad(step) else real
+    return real * math.inf if rank == 1 and after(step) else real
 
 
 loop.TrainLoop._train_step, loop.global_norm = train_step, norm
@@ -127,16 +132,29 @@ run_command("video_train", "", train_module.train)
 
 
 @needs_mpi
-@pytest.mark.parametrize("flags", ["--max_steps 12;--max_steps 13", "--lr 1e-3;--lr 1e-4", ";--seed 5"])
-def test_ranks_with_other_options_do_not_start(seven, tmp_path, flags):
+def test_ranks_with_other_options_do_not_start(seven, tmp_path):
     (tmp_path / "script.py").write_text(OTHER_OPTIONS)
     arguments = [str(tmp_path / "script.py"), *command(seven / "data", tmp_path / "log", 12)[1:]]
-    run = Run(arguments, tmp_path / "out.txt", ranks=2, FLAGS=flags)
+    run = Run(arguments, tmp_path / "out.txt", ranks=2, FLAGS="--lr 1e-3;--lr 1e-4")
     code, printed = run.end(), run.printed()
     assert code == 2 and "Traceback" not in printed, printed
-    name = flags.split(";")[1].split()[0]
-    assert printed.count("error: ") == 1 and f"{name} " in printed, printed
+    assert printed.count("error: ") == 1 and "--lr " in printed, printed
     assert "decoding" not in printed
+
+
+@pytest.mark.parametrize("flags", ["--max_steps 13", "--seed 5", "--cache_dir elsewhere", "--num_workers 1"])
+def test_which_options_the_ranks_need_in_common(seven, tmp_path, monkeypatch, flags):
+    """What reaches the comparison, which the run above makes with two processes: all but what is a rank's own."""
+    words = command(seven / "data", tmp_path / "log", 12)[1:]
+    mine, theirs = (parse_command("", COMMAND_SECTIONS["video_train"], [*words, *more.split()]) for more in ("", flags))
+    sent = []
+    monkeypatch.setattr(processes, "setup_dist", lambda **_: None)
+    monkeypatch.setattr(processes, "all_gather_object", lambda options: sent.append(options) or sent)
+    join_ranks(mine)
+    name = flags.split()[0]
+    with pytest.raises(InputError, match=f"^{name} is ") if name in ("--max_steps", "--seed") else nullcontext():
+        join_ranks(theirs)
+    assert len(sent) == 2
 
 
 @needs_mpi
@@ -204,32 +222,31 @@ def test_torchrun_recovers_by_itself(seven, whole, tmp_path):
     assert_same_end(tmp_path / "log", whole, STEPS)
 
 
-def infinite(seven, tmp_path, way, bad, *more):
+def infinite(seven, tmp_path, steps, before, after, *more):
+    """Convolutions in parts, for whole ones take a second each in half precision on a processor."""
     (tmp_path / "infinite.py").write_text(INFINITE)
-    arguments = [
-        str(tmp_path / "infinite.py"),
-        *command(seven / "data", tmp_path / "log", STEPS, "--precision", "fp16", *more)[1:],
-    ]
-    run = Run(arguments, tmp_path / "out.txt", ranks=2, WAY=way, BAD=bad)
+    more = ("--precision", "fp16", "--factorized_conv", "True", *more)
+    arguments = [str(tmp_path / "infinite.py"), *command(seven / "data", tmp_path / "log", steps, *more)[1:]]
+    run = Run(arguments, tmp_path / "out.txt", ranks=2, BEFORE=before, AFTER=after)
     return run.end(), run.printed()
 
 
 @needs_mpi
-@pytest.mark.parametrize("way", ["before", "after"])
-def test_an_infinite_gradient_on_one_rank_is_skipped_by_both_and_the_scale_recovers(seven, tmp_path, way):
-    code, printed = infinite(seven, tmp_path, way, "step in (2, 3)", "--fp16_scale_growth", "0.25")
+def test_an_infinite_gradient_on_one_rank_is_skipped_by_both_and_the_scale_recovers(seven, tmp_path):
+    """Step 2's is infinite before the average, which spreads it; step 3's after it, so that one rank alone sees it."""
+    code, printed = infinite(seven, tmp_path, 6, "step == 2", "step == 3", "--fp16_scale_growth", "1")
     assert code == 0, printed
     # 2^20, where the scale starts, is too much for this network: steps 0 and 1 are skipped for that
     assert re.findall(r"step (\d+): non-finite", printed) == ["0", "1", "2", "3"]
     lines = map(json.loads, (tmp_path / "log/progress.jsonl").read_text().splitlines())
     scale = {line["step"]: line["log2_loss_scale"] for line in lines}
-    assert [scale[step] for step in (2, 3, 4, 5, 12)] == [18, 17, 16, 16.25, 18]
+    assert [scale[step] for step in (2, 3, 4, 5, 6)] == [18, 17, 16, 17, 18]
     assert "weights are the same on both ranks" in printed
 
 
 @needs_mpi
 def test_too_many_infinite_steps_stop_both_with_what_they_saw(seven, tmp_path):
-    code, printed = infinite(seven, tmp_path, "before", "step >= 4", "--max_skipped_steps", "3")
+    code, printed = infinite(seven, tmp_path, STEPS, "step >= 4", "False", "--max_skipped_steps", "3")
     assert code == 1 and printed.count("3 steps in a row had a loss or gradient that is not finite") == 1, printed
     assert "Traceback" not in printed
     dump = json.loads((tmp_path / "log/nonfinite000006_rank0.json").read_text())

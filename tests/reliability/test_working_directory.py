@@ -49,10 +49,10 @@ def test_no_command_executes_what_lies_in_the_working_directory(trap, tmp_path):
         "--max_steps",
         2,
         "--num_workers",
-        2,
+        1,
     )
     run("video_sample.py", "--model_path", "run", "--data_dir", "testing", *cache, "--out_dir", "out",
-        "--timestep_respacing", 1, "--stride", 6, "--num_workers", 2)  # fmt: skip
+        "--timestep_respacing", 1, "--stride", 6, "--num_workers", 1)  # fmt: skip
     run("vad_eval.py", "--reconstructions", "out", "--data_dir", "testing", "--labels", "labels", *cache,
         "--out_dir", "figures", "--measures", "wmse", "--nulls", "linear_blend", "--bootstrap", 100)  # fmt: skip
     assert not (tmp_path / "mark").exists(), (tmp_path / "mark").read_text()

@@ -71,7 +71,7 @@ threads, imported = torch.get_num_threads() == max(1, cores // 2), "mpi4py" in s
 sys.stdout.write(f"rank {me} threads {threads} mpi4py {imported}\\n")
 sys.stdout.flush()
 d.cleanup()
-time.sleep(3 * me)  # leaving one after the other is no alarm
+time.sleep(1.5 * me)  # leaving one after the other is no alarm
 print(f"rank {me} is done", flush=True)
 """
 
