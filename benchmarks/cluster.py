@@ -15,12 +15,12 @@ The tables name what most is lost by, and what the remedies would buy. Seed 0.
 """
 
 import argparse
-import json
-from pathlib import Path
 
 import numpy as np
 from cluster_model import Job, Machine, Remedies, start, train
-from measure import print_table, write_report
+from measure import positive, print_table, read_report, run, write_report
+
+from ramvid_vad.errors import InputError
 
 OF_A_STEP = {
     "saving in parts": Remedies(sharded=True),
@@ -40,13 +40,13 @@ STEPS = 50  # simulated
 
 def measured_step(path: str, batch: int) -> tuple[float, str]:
     """Seconds of a step that gpu-check has timed, and the GPU's name."""
-    report = json.loads(Path(path).read_text(encoding="utf-8"))
+    report = read_report(path, "dry", "rows")
     if report["dry"]:
-        raise SystemExit(f"{path}: of a dry run, whose times are a CPU's at tiny sizes; run make gpu-check on a GPU")
+        raise InputError(f"{path}: of a dry run, whose times are a CPU's at tiny sizes; run make gpu-check on a GPU")
     rows = {row["row"]: row for row in report["rows"] if row["status"] == "passed"}
     name = ROW.format(RECIPE, batch)
     if name not in rows:
-        raise SystemExit(f"{path}: has no answer to {name!r}; run make gpu-check PART=networks")
+        raise InputError(f"{path}: has no answer to {name!r}; run make gpu-check PART=networks")
     return rows[name]["step ms"] / 1e3, rows["networks: the machine"]["gpu"]
 
 
@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpu_check", default="", help="JSON file of make gpu-check on a GPU")
     parser.add_argument("--step_s", nargs="+", type=float, default=[0.05, 0.2, 1.0], help="steps assumed without it")
-    parser.add_argument("--ranks", nargs="+", type=int, default=[8, 64, 512])
+    parser.add_argument("--ranks", nargs="+", type=positive, default=[8, 64, 512])
     parser.add_argument("--costs", default="", help="measured costs: what an earlier call wrote")
     parser.add_argument("--link_gbit", type=float, default=200.0, help="of a rank's link, each way")
     parser.add_argument("--hop_us", type=float, default=10.0, help="microseconds of a message, whatever its size")
@@ -102,14 +102,14 @@ def main() -> None:
     parser.add_argument("--client_gb", type=float, default=2.0, help="GB/s of it that one rank can have")
     parser.add_argument("--open_ms", type=float, default=5.0, help="milliseconds to open a file there")
     parser.add_argument("--operations", type=float, default=20000.0, help="openings and the like per second there")
-    parser.add_argument("--ranks_per_node", type=int, default=8, help="GPUs in a node")
+    parser.add_argument("--ranks_per_node", type=positive, default=8, help="GPUs in a node")
     parser.add_argument("--jitter", type=float, default=0.02, help="mean delay of a rank's step, as a share of it")
-    parser.add_argument("--videos", type=int, default=330, help="in the training set; the default is ShanghaiTech's")
-    parser.add_argument("--frames", type=int, default=274515, help="in all of them together")
+    parser.add_argument("--videos", type=positive, default=330, help="of the training set; default: ShanghaiTech's")
+    parser.add_argument("--frames", type=positive, default=274515, help="in all of them together")
     parser.add_argument("--out", default="runs/benchmarks/cluster.json", help="JSON file")
     options = parser.parse_args()
     if options.costs:
-        costs = json.loads(Path(options.costs).read_text(encoding="utf-8"))["measured"]
+        costs = read_report(options.costs, "measured")["measured"]
     else:
         from cluster_costs import measured
 
@@ -143,4 +143,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

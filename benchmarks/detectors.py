@@ -15,13 +15,14 @@ from dataclasses import asdict
 import numpy as np
 import torch
 from encode import moving_texture
-from measure import alternate, machine, peak_gigabytes, print_table, seconds, write_report
+from measure import alternate, machine, peak_gigabytes, positive, print_table, run, seconds, write_report
 
-from ramvid_vad.detectors.free_parts import appearance_memory
+from ramvid_vad.detectors.free_parts import Usual
 from ramvid_vad.detectors.fusion import CalibratedSum
 from ramvid_vad.detectors.infilling import GROUPS, RECIPE_BOXES, RECIPE_PARTS, Infilling
 from ramvid_vad.loading import with_anchor_kind
 from ramvid_vad.options.config_file import run_of_recipe
+from ramvid_vad.runtime.allocator import keep_freed_memory
 from ramvid_vad.script_util import create_model
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.video.reader import Clip, read_frames
@@ -36,18 +37,19 @@ def untrained(video: str) -> Infilling:
     state = create_model(run.model, groups=tuple(space.groups.values())).state_dict()
     config = {name: asdict(getattr(run, name)) for name in GROUPS} | {"seq_len": run.video.seq_len}
     maps = list(space.encode(read_frames(video)))
-    memory = appearance_memory([np.stack(maps)], space)
-    detector = Infilling(space, config, state, parts=RECIPE_PARTS, memory=memory, boxes=RECIPE_BOXES)
+    usual = Usual.of([np.stack(maps)], space)
+    detector = Infilling(space, config, state, parts=RECIPE_PARTS, usual=usual, boxes=RECIPE_BOXES)
     detector.calibrate({Clip(video): maps}, progress=False)
     return detector
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=120)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--frames", type=positive, default=120)
+    parser.add_argument("--repeats", type=positive, default=3)
     parser.add_argument("--out", default="runs/benchmarks/detectors.json")
     options = parser.parse_args()
+    keep_freed_memory()  # as every command does
     with tempfile.TemporaryDirectory() as folder:
         videos = {count: os.path.join(folder, f"{count}.mp4") for count in (options.frames, 2 * options.frames)}
         for count, path in videos.items():
@@ -74,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from measure import machine, own_process, peak_gigabytes, print_table, write_report
+from measure import machine, own_process, peak_gigabytes, positive, print_table, run, write_report
 
 from ramvid_vad.diffusion.anchors import selective_anchors
 from ramvid_vad.evaluation.from_reconstructions import evaluate_reconstructions
@@ -27,6 +27,7 @@ from ramvid_vad.evaluation.report.files import write_results
 from ramvid_vad.evaluation.report.pictures import frame_source
 from ramvid_vad.infill_videos import FolderInfilling
 from ramvid_vad.options import DiffusionOptions, EvalOptions, SampleOptions
+from ramvid_vad.runtime.allocator import keep_freed_memory
 from ramvid_vad.script_util import create_diffusion
 from ramvid_vad.video.cache import FrameCache
 from ramvid_vad.video.writer import write_video
@@ -89,11 +90,12 @@ def step(name: str, folder: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, nargs="+", default=[3_000, 30_000, 300_000])
+    parser.add_argument("--frames", type=positive, nargs="+", default=[3_000, 30_000, 300_000])
     parser.add_argument("--out", default="runs/benchmarks/long_video.json", help="JSON file")
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:
+        keep_freed_memory()  # as every command does
         start = time.process_time()
         step(*arguments.step)
         print(json.dumps({"seconds": time.process_time() - start, "peak": peak_gigabytes()}))
@@ -114,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

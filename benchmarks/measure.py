@@ -1,5 +1,7 @@
-"""What the benchmarks share: contestants in turn, medians, peak memory in a process of its own, and the report."""
+"""What the benchmarks share: contestants in turn, medians, peak memory in a process of its own, the report, and how a
+user's mistake is told."""
 
+import argparse
 import json
 import os
 import platform
@@ -12,6 +14,33 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+
+from ramvid_vad.errors import InputError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call a script's ``main``. InputError and OSError: one line on stderr and exit code 2."""
+    try:
+        main()
+    except (InputError, OSError) as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
+    return int(text)
+
+
+def read_report(path: str, *keys: str) -> dict:
+    """A JSON file that has these keys. InputError: it is none."""
+    try:
+        report = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {key: report[key] for key in keys}
+    except (ValueError, TypeError, LookupError):
+        raise InputError(f"{path}: expected a JSON file with {', '.join(keys)}") from None
 
 
 def seconds(function: Callable[[], object]) -> float:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from measure import Contestant, alternate, machine, print_table, seconds, serve, write_report
+from measure import Contestant, alternate, machine, positive, print_table, run, seconds, serve, write_report
 from plain_attention import plain_forward
 from torch import Tensor, nn
 
@@ -33,14 +33,18 @@ PLAIN = "plain attention"
 CONTESTANTS = ("mamba bf16", "mamba fp32", "attention bf16", PLAIN, PLAIN + ", memory kept")
 
 
-def network(mixer: str, **more: object) -> UNet:
-    """64 x 64 pixels, RGB. Layers that start at zero get small weights, so that all before them get gradients."""
-    torch.manual_seed(0)
-    model = UNet(3, 3, **SETTINGS, mixer=mixer, **more)
+def with_random_weights(model: nn.Module) -> nn.Module:
+    """Layers that start at zero get small weights: they would hide all before them, and leave it without gradients."""
     for parameter in model.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.02)
     return model
+
+
+def network(mixer: str, **more: object) -> nn.Module:
+    """64 x 64 pixels, RGB, all of whose layers do something."""
+    torch.manual_seed(0)
+    return with_random_weights(UNet(3, 3, **SETTINGS, mixer=mixer, **more))
 
 
 def contestant(name: str, frames: int, **more: object) -> dict[str, Callable[[], object]]:
@@ -94,8 +98,8 @@ def compare(what: str, frames: int, repeats: int) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=30)
-    parser.add_argument("--repeats", type=int, default=3, help="timed calls of each contestant")
+    parser.add_argument("--frames", type=positive, default=30)
+    parser.add_argument("--repeats", type=positive, default=3, help="timed calls of each contestant")
     parser.add_argument("--out", default="runs/benchmarks/network.json", help="JSON file")
     parser.add_argument("--serve", nargs=2, metavar=("CONTESTANT", "WHAT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -115,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -71,7 +71,8 @@ struct Reduce {  // rounds down, as vreduceps leaves the rest
     static Vec power(Vec dt, Vec a2) {
         const Vec x = dt * a2, f = (Vec)_mm512_reduce_ps((__m512)x, 5 << 4 | 1);
         const Vec p = (f * 0.24282279f + 0.69311113f) * f + 1.0f;
-        const __m512 index = _mm512_add_round_ps((__m512)x, _mm512_set1_ps(393216.0f), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+        const __m512 index =
+            _mm512_add_round_ps((__m512)x, _mm512_set1_ps(393216.0f), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
         return scaled(p * root(roots, (Vec)index), x);
     }
 };
@@ -85,7 +86,8 @@ struct Shift {  // wrong beyond 2^-126: needs to know the range
     }
 };
 
-struct Vertex {  // (f + 1.4427)^2 + 2.0813: 46/32 of the 1.4427 come with k, and the rest with x, which moves its middle
+// (f + 1.4427)^2 + 2.0813: 46/32 of the 1.4427 come with k, and the rest with x, which moves its middle
+struct Vertex {
     static constexpr const char* name = "table, parabola from its vertex";
     static Vec power(Vec dt, Vec a2) {
         const Vec x = dt * a2 + 0.00522677042f, shifted = x + 393216.0f, k = shifted - 393217.4375f, f = x - k;
@@ -124,14 +126,18 @@ double now() {
     return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
-// Seconds of a processor cycle: of a chain of additions that wait for each other, one cycle each.
+// Seconds of a processor cycle: of a chain of additions that wait for each other, one cycle each. Of a register: recent
+// processors of Intel's add constants when they rename, several in a cycle.
 double cycle() {
     const long chains = 100000;
     double best = 1;
     for (int k = 0; k < 3; k++) {
         long n = chains, x = 0;
         const double start = now();
-        asm volatile("1: add $1, %1\n add $1, %1\n add $1, %1\n add $1, %1\n dec %0\n jnz 1b" : "+r"(n), "+r"(x));
+        asm volatile("1: add %2, %1\n add %2, %1\n add %2, %1\n add %2, %1\n dec %0\n jnz 1b"
+                     : "+r"(n), "+r"(x)
+                     : "r"(1L)
+                     : "cc");
         best = std::min(best, (now() - start) / (4 * chains));
     }
     return best;

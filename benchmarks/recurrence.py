@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from measure import machine, print_table, write_report
+from measure import machine, print_table, run, write_report
 
 from ramvid_vad.ops.cpu_library import instruction_set
 
@@ -55,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

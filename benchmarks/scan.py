@@ -27,9 +27,10 @@ from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
-from measure import alternate, machine, print_table, seconds, write_report
+from measure import alternate, machine, positive, print_table, run, seconds, write_report
 from torch import Tensor
 
+from ramvid_vad.errors import InputError
 from ramvid_vad.ops import available_backends, causal_conv1d, selective_scan
 from ramvid_vad.runtime.allocator import keep_freed_memory
 
@@ -199,17 +200,17 @@ def print_rows(title: str, rows: list[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[480, 1920, 7680, 30720, 61440], help="tokens")
-    parser.add_argument("--dim", type=int, default=256, help="channels")
-    parser.add_argument("--states", type=int, default=16, help="states per channel")
-    parser.add_argument("--peer_length", type=int, default=7680, help="the peers run up to this many tokens")
-    parser.add_argument("--repeats", type=int, default=5, help="timed calls of each peer")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's")
+    parser.add_argument("--lengths", type=positive, nargs="+", default=[480, 1920, 7680, 30720, 61440], help="tokens")
+    parser.add_argument("--dim", type=positive, default=256, help="channels")
+    parser.add_argument("--states", type=positive, default=16, help="states per channel")
+    parser.add_argument("--peer_length", type=positive, default=7680, help="the peers run up to this many tokens")
+    parser.add_argument("--repeats", type=positive, default=5, help="timed calls of each peer")
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), help="default: torch's")
     parser.add_argument("--out", default="runs/benchmarks/scan.json", help="JSON file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if "cpu" not in available_backends():
-        raise SystemExit("the C++ kernel was not built: there is nothing to compare (install g++, pip install -e .)")
+        raise InputError("the C++ kernel was not built: there is nothing to compare (install g++, pip install -e .)")
     from ramvid_vad.ops.cpu_library import instruction_set
 
     if not find_spec("mambapy"):
@@ -222,13 +223,14 @@ def main() -> None:
         "lengths": length_rows(arguments),
         "convolution": convolution_rows(arguments),
     }
+    write_report(arguments.out, report)
     print(f"{report['instruction_set']}, {report['threads']} threads, torch {report['torch']}")
     shape = f"(1, {arguments.dim}, L)"
-    print_rows(f"selective scan {shape}, N = {arguments.states}, softplus, D and gate; medians", report["scan"])
+    if report["scan"]:  # no length may be short enough for the peers
+        print_rows(f"selective scan {shape}, N = {arguments.states}, softplus, D and gate; medians", report["scan"])
     print_rows(f"causal convolution of width 4 and SiLU, {shape}; medians", report["convolution"])
     print_table("nanoseconds of cpu per token and channel, freed memory kept; medians", report["lengths"])
-    write_report(arguments.out, report)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

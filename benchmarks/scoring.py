@@ -13,7 +13,7 @@ from functools import partial
 import cv2
 import numpy as np
 import torch
-from measure import alternate, machine, print_table, seconds, write_report
+from measure import alternate, machine, positive, print_table, run, seconds, write_report
 from skimage.measure import label, regionprops
 
 from ramvid_vad.scoring.blobs import wmse_scores
@@ -48,8 +48,8 @@ def wmse_by_skimage(x: np.ndarray, x_hat: np.ndarray, threshold: float = 0.04, m
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--frames", type=positive, default=300)
+    parser.add_argument("--repeats", type=positive, default=5)
     parser.add_argument("--out", default="runs/benchmarks/scoring.json", help="JSON file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -73,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,13 +1,17 @@
 """Does a long autoregressive video show where its windows join? Frame-to-frame change at the joints and elsewhere.
 
     ramvid-vad sample --model_path RUN --data_dir VIDEOS --cond_frames 0,1,2,3,4 --num_frames 120 --out_dir OUT
-python benchmarks/seams.py --samples OUT/samples_10x120x16x24x1.npz --window 12 --given 5
+python benchmarks/seams.py --samples OUT/samples_10x120x16x24x1.npz --window 12 --given 5 [--out FILE]
 """
 
 import argparse
 import json
+import zipfile
 
 import numpy as np
+from measure import positive, run, write_report
+
+from ramvid_vad.errors import InputError
 
 
 def changes(videos: np.ndarray, window: int, given: int) -> tuple[np.ndarray, np.ndarray]:
@@ -20,24 +24,38 @@ def changes(videos: np.ndarray, window: int, given: int) -> tuple[np.ndarray, np
     return change[:, joints].ravel(), change[:, inner].ravel()
 
 
-if __name__ == "__main__":
+def samples_of(path: str) -> np.ndarray:
+    """Videos uint8 (N, T, H, W, C). InputError: the file holds none."""
+    try:
+        return np.load(path)["arr_0"]
+    except (ValueError, LookupError, zipfile.BadZipFile):
+        raise InputError(f"{path}: expected the samples_....npz of ramvid-vad sample") from None
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", required=True)
-    parser.add_argument("--window", type=int, required=True)
-    parser.add_argument("--given", type=int, default=5)
+    parser.add_argument("--window", type=positive, required=True)
+    parser.add_argument("--given", type=positive, default=5)
+    parser.add_argument("--out", default="runs/benchmarks/seams.json", help="JSON file")
     args = parser.parse_args()
-    at, inside = changes(np.load(args.samples)["arr_0"], args.window, args.given)
+    if args.given >= args.window:
+        parser.error(f"--given {args.given}: expected fewer frames than --window {args.window}")
+    at, inside = changes(samples_of(args.samples), args.window, args.given)
+    if not len(at) or not len(inside):
+        raise InputError(f"{args.samples}: its videos have no joint of windows of {args.window} frames")
     drawn = np.random.default_rng(0).choice(inside, (10_000, len(at))).mean(1)  # as many, wherever they lie
-    print(
-        json.dumps(
-            {
-                "joints": len(at),
-                "change_at_joints": float(at.mean()),
-                "change_elsewhere": float(inside.mean()),
-                "elsewhere_95_percent_of_as_many": np.quantile(drawn, [0.025, 0.975]).tolist(),
-                "largest_at_joints": float(at.max()),
-                "largest_elsewhere": float(inside.max()),
-            },
-            indent=1,
-        )
-    )
+    found = {
+        "joints": len(at),
+        "change_at_joints": float(at.mean()),
+        "change_elsewhere": float(inside.mean()),
+        "elsewhere_95_percent_of_as_many": np.quantile(drawn, [0.025, 0.975]).tolist(),
+        "largest_at_joints": float(at.max()),
+        "largest_elsewhere": float(inside.max()),
+    }
+    print(json.dumps(found, indent=1))
+    write_report(args.out, found)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,6 +1,6 @@
 """The seam of a long autoregressive video when the network is perfect: what is left is the code's, or the sampler's.
 
-python benchmarks/seams_exact.py --sampler dpmpp_2m --timestep_respacing logsnr20
+python benchmarks/seams_exact.py --sampler dpmpp_2m --timestep_respacing logsnr20 [--out FILE]
 """
 
 import argparse
@@ -9,6 +9,7 @@ import tempfile
 
 import numpy as np
 import torch
+from measure import run, write_report
 from seams import changes
 
 from ramvid_vad.autoregressive import generate_long
@@ -75,13 +76,20 @@ def long_video(
     return network, made[0][None]
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sampler", default="ancestral")
     parser.add_argument("--timestep_respacing", default="250")
     parser.add_argument("--noise_schedule", default="linear")
+    parser.add_argument("--out", default="runs/benchmarks/seams_exact.json", help="JSON file")
     args = parser.parse_args()
     network, video = long_video(args.sampler, args.timestep_respacing, args.noise_schedule)
     at, inside = changes(video, WINDOW, GIVEN)
     found = {"change_at_joints": at.mean(), "change_elsewhere": inside.mean(), "of_the_process": network.change()}
-    print(json.dumps({key: round(float(value), 3) for key, value in found.items()}))
+    found = {key: round(float(value), 3) for key, value in found.items()}
+    print(json.dumps(found))
+    write_report(args.out, vars(args) | found)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -11,6 +11,7 @@ import json
 import os
 
 import numpy as np
+from measure import run, write_report
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.sample import sample
@@ -51,9 +52,8 @@ def main() -> None:
     print("steps  squared error")
     for steps, error in table.items():
         print(f"{steps:>5}  {error:.2f}")
-    with open(os.path.join(known.out_dir, "steps_on_normal.json"), "w", encoding="utf-8") as file:
-        json.dump(table, file, indent=1)
+    write_report(os.path.join(known.out_dir, "steps_on_normal.json"), table)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,17 +10,16 @@ normal videos that were held out.
 """
 
 import argparse
-import json
 import zlib
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-from measure import machine, print_table, write_report
+from measure import machine, print_table, read_report, run, write_report
 
 from ramvid_vad.commands.select_recipe import BASE, CANDIDATES, SIDES
-from ramvid_vad.detectors.free_parts import BOXES, appearance_memory
-from ramvid_vad.detectors.fusion import HELD_OUT, log_scale
+from ramvid_vad.detectors.free_parts import BOXES, Usual
+from ramvid_vad.detectors.fusion import HELD_OUT, calibrated_sum, log_scale
 from ramvid_vad.detectors.infilling import MODES, Infilling
 from ramvid_vad.detectors.residual_maps import BOX, box_scores
 from ramvid_vad.evaluation.statistics.bootstrap import intervals
@@ -34,8 +33,10 @@ from ramvid_vad.video.truth.labels import read_labels
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("run", "normal", "data_dir", "labels"):
-        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--run", required=True)
+    parser.add_argument("--normal", required=True)
+    parser.add_argument("--data_dir", required=True)
+    parser.add_argument("--labels", required=True)
     parser.add_argument("--select", default="")
     parser.add_argument("--sigma", type=float, default=3.0)
     parser.add_argument("--mode", default="flash", choices=MODES)
@@ -46,7 +47,7 @@ def main() -> None:
     names = [video_name(path, options.data_dir) for path in test]
     model = Infilling.from_run(options.run, [], parts=CANDIDATES, mode=options.mode)
     cache = EncodedVideos(options.cache_dir, model.space)
-    model.memory = appearance_memory([cache.frames(path) for path in normal[:-HELD_OUT]], model.space)
+    model.usual = Usual.of([cache.frames(path) for path in normal[:-HELD_OUT]], model.space)
     model.free = list(BOXES)
 
     def curves(path: str) -> dict[str, np.ndarray]:
@@ -68,11 +69,11 @@ def main() -> None:
     sums |= {"sum: read off the maps": [*BASE], "sum: all candidates": infilled, "sum: both": [*BASE, *infilled]}
     sums |= {f"sum: read off the maps, {part}": [*BASE, part] for part in infilled}
     if options.select:
-        log = json.loads(Path(options.select).read_text(encoding="utf-8"))
-        sums |= {"sum: chosen without labels": log["chosen"]}
+        sums |= {"sum: chosen without labels": read_report(options.select, "chosen")["chosen"]}
     rows = []
     for title, parts in sums.items():
-        made = [smoothed(np.sum([scales[part](each[part]) for part in parts], axis=0)) for each in scored]
+        chosen = {part: scales[part] for part in parts}
+        made = [smoothed(calibrated_sum(each, chosen)) for each in scored]
         spread = intervals(made, labels, 1000, 0).get("micro_auc", (np.nan, np.nan))  # too few videos
         metrics = frame_metrics(made, labels, names)
         rows.append(
@@ -85,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from cluster_model import AHEAD, Job, Machine, Remedies, SharedDisk, saving_seconds, start, train
 
+from ramvid_vad.errors import InputError
+
 FAST = Machine(  # but for what a test makes slow
     link=1e30,
     hop=0.0,
@@ -173,7 +175,7 @@ def test_steps_are_assumed_until_a_gpu_has_measured_one(called, tmp_path):
     for dry, status, why in ((True, "passed", "dry run"), (False, "FAILED", "no answer")):
         row["status"] = status
         path.write_text(json.dumps({"dry": dry, "rows": rows}))
-        with pytest.raises(SystemExit, match=why):
+        with pytest.raises(InputError, match=why):
             called("--gpu_check", str(path))
 
 

@@ -32,11 +32,42 @@ def commands(text: str) -> list[tuple[str, str]]:
     return found
 
 
+def script_commands(text: str) -> list[tuple[str, set[str]]]:
+    """(path of the script below benchmarks/ or tests/reliability/, its flags) of every command line in a page;
+    continuation lines joined, and lines of `code`."""
+    text = re.sub(r"(?<!`)`[^`]+`(?!`)", lambda code: code[0].replace("\n", " "), text.replace("\\\n", " "))
+    found = re.findall(r"\b((?:benchmarks|tests/reliability)/[\w/]+\.py)([^\n`]*)", text)
+    return [(path, set(re.findall(r"(?<![\w-])--(\w+)", arguments))) for path, arguments in found]
+
+
+def own_flags(path: str) -> set[str]:
+    """What a script's parser takes; what it does not know itself may be passed on to ramvid-vad sample."""
+    source = (ROOT / path).read_text(encoding="utf-8")
+    passed_on = COMMAND_SECTIONS["video_sample"] if "parse_known_args" in source else ()
+    known = {spec.name for section in passed_on for spec in fields(GROUPS[section])}
+    return known | set(re.findall(r'add_argument\(\s*"--(\w+)"', source)) | {"help"}
+
+
+@pages
+def test_scripts_have_the_flags_they_are_given(page):
+    for path, flags in script_commands(page.read_text(encoding="utf-8")):
+        assert flags <= own_flags(path), path
+
+
+def test_a_script_knows_its_own_flags_and_not_those_of_others():
+    page = "`python benchmarks/regions.py --frames\n9 --draws 5` or\n"
+    page += "```\npython benchmarks/gpu/check.py \\\n  --dry\n```\n"
+    found = [("benchmarks/regions.py", {"frames", "draws"}), ("benchmarks/gpu/check.py", {"dry"})]
+    assert script_commands(page) == found and all(flags <= own_flags(path) for path, flags in found)
+    assert "draws" not in own_flags("benchmarks/gpu/check.py")
+    assert "sampler" in own_flags("benchmarks/steps_on_normal.py")
+
+
 @pages
 def test_flags_exist(page):
     known = {spec.name for group in GROUPS.values() for spec in fields(group)} | {"config", "dry_run", "help"}
     for script in [*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "tests" / "reliability").glob("*.py")]:
-        known |= set(re.findall(r'add_argument\("--(\w+)"', script.read_text(encoding="utf-8")))
+        known |= set(re.findall(r'add_argument\(\s*"--(\w+)"', script.read_text(encoding="utf-8")))
     written = set(re.findall(r"(?<![\w-])--([a-z]\w*(?:-\w+)*)", page.read_text(encoding="utf-8")))
     assert written - known - FOREIGN_FLAGS == set()
 

@@ -29,6 +29,7 @@ import zipfile
 from pathlib import Path
 
 PARTS = ("correct", "scan", "networks", "train_pixels", "train_features", "ranks")
+EXACT = ("correct", "ranks")  # compared with float32 on a CPU or of one rank; what is timed runs as PyTorch has it
 SEVERAL = {"fast": ("scan", "networks"), "train": ("train_pixels", "train_features")}
 NEEDS = {"torch": "torch", "numpy": "numpy", "safetensors": "safetensors", "tqdm": "tqdm"}
 NEEDS |= {"yaml": "PyYAML", "scipy": "scipy", "cv2": "opencv-python-headless"}
@@ -67,7 +68,10 @@ def run_part(name: str, out: Path, dry: bool, minutes: float) -> None:
         if not dry:
             about |= {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
             about |= {"triton": importlib.util.find_spec("triton") is not None}
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+            if name in EXACT:
+                torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+            tf32 = {"products": torch.backends.cuda.matmul.allow_tf32, "convolutions": torch.backends.cudnn.allow_tf32}
+            about |= {"TF32": tf32}
         return about
 
     rows.ask(f"{name}: the machine", absent)

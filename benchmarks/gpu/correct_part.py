@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from golden_figures import CONFIGS, DATA, golden_model, seeded_normal
+from network import with_random_weights
 from rows import ROOT, Rows, Skip, near
 from scan_oracles import double, golden_scan, naive_conv, naive_scan, scan_case, with_gradients
 from small_training import train, weights
-from torch import nn
 
 from ramvid_vad.diffusion.anchors import explicit_anchors, selective_anchors
 from ramvid_vad.diffusion.samplers import SAMPLERS, sample_ancestral, sample_ddim
@@ -135,14 +135,6 @@ def norm(device: torch.device) -> dict:
     found = with_gradients(group_norm, on(device, case), **options)
     off = [near(found[0], exact[0], EXACT), *(near(found[2][name], exact[2][name], EXACT) for name in case)]
     return {"largest difference": max(off)}
-
-
-def with_random_weights(model: nn.Module) -> nn.Module:
-    """Layers that start at zero would hide all before them."""
-    for parameter in model.parameters():
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.02)
-    return model
 
 
 def mixer(device: torch.device, kind: str) -> dict:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from network import with_random_weights
 from plain_attention import plain_forward
 from rows import Rows, Skip
 from torch import nn
@@ -78,9 +79,7 @@ def parts_of(rows: Rows, run: RunOptions) -> tuple[nn.Module, tuple[int, ...]]:
     torch.manual_seed(0)
     groups = tuple(groups_of(run.space).values())
     model = create_model(run.model, groups=groups)
-    for parameter in model.parameters():
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.02)
+    with_random_weights(model)
     grid = ((4, 5) if rows.dry else GRID) if groups else parse_image_size(run.model.image_size)
     channels = sum(groups) if groups else 3 if run.model.rgb else 1
     return model.to(rows.device), (channels, run.video.seq_len, *grid)
@@ -115,8 +114,8 @@ def call_and_step(rows: Rows, recipe: str, mixer: str, way: str, precision: str,
     try:
         model, call, step = stepper(rows, run, way, precision, batch)
         figures = {"parameters M": sum(p.numel() for p in model.parameters()) / 1e6}
-        figures |= {"call ms": rows.milliseconds(call, 5), "step ms": rows.milliseconds(step, 3)}
-        for name, function in (("call", call), ("step", step)):
+        for name, function, repeats in (("call", call, 5), ("step", step, 3)):  # a call before any gradient is kept
+            figures[f"{name} ms"] = rows.milliseconds(function, repeats)
             if (gigabytes := rows.peak_gigabytes(function)) is not None:
                 figures[f"{name} GB"] = gigabytes
         return figures
@@ -181,7 +180,8 @@ def loop_step(rows: Rows, recipe: str, batch: int) -> dict:
 
 
 def profile(rows: Rows, recipe: str, batch: int) -> dict:
-    """Share of the steps in which the GPU had something to do, and the kernels that took most of it."""
+    """Share of the steps in which the GPU had something to do, and the kernels that took most of it. Ranges that
+    PyTorch names, such as the optimizer's step, lie on the GPU's line too and span its pauses: they are left out."""
     with tempfile.TemporaryDirectory() as folder:
         _, step, _ = loop_of(rows, recipe, batch, folder)
         for _ in range(3):
@@ -195,7 +195,7 @@ def profile(rows: Rows, recipe: str, batch: int) -> dict:
     spans = [
         (event.time_range.start, event.time_range.end, event.name)
         for event in seen.events()
-        if event.device_type == torch.autograd.DeviceType.CUDA
+        if event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation
     ]
     share, kernels = busy(spans)
     return {"GPU busy": share, "aim met": share >= BUSY, "kernels": kernels}

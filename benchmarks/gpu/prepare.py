@@ -13,10 +13,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "gpu")]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "gpu")]
 
 from arrays import write_arrays  # noqa: E402
+from measure import run as run_script  # noqa: E402
 
+from ramvid_vad.errors import InputError  # noqa: E402
 from ramvid_vad.loading import cache_folder, frame_cache  # noqa: E402
 from ramvid_vad.options.config_file import run_of_recipe  # noqa: E402
 from ramvid_vad.runtime.progress import progress_bar  # noqa: E402
@@ -66,8 +68,9 @@ def main() -> None:
     sizes = {name: (out / name).stat().st_size for name in ("pixels.npz", "maps.npz", SPACE)}
     print(", ".join(f"{out / name} {size / 2**20:.1f} MiB" for name, size in sizes.items()))
     if sum(sizes.values()) > LIMIT:
-        sys.exit(f"together {sum(sizes.values()) / 2**20:.1f} MiB, more than {LIMIT / 2**20:.0f}: give fewer videos")
+        total = f"{sum(sizes.values()) / 2**20:.1f} MiB, more than {LIMIT / 2**20:.0f}"
+        raise InputError(f"{out}: together {total}: give fewer videos")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,12 +13,15 @@ import shutil
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-import numpy as np
-import torch
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from measure import run  # noqa: E402
 
-from ramvid_vad.training.weights import save_weights
+from ramvid_vad.errors import InputError  # noqa: E402
+from ramvid_vad.training.weights import save_weights  # noqa: E402
 
 
 def join(folder: Path, kind: str) -> Path:
@@ -37,13 +40,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--returned", default="runs/gpu", help="folder with what came back")
     folder = Path(parser.parse_args().returned)
-    for kind in ("pixels", "features"):
-        if (folder / f"weights_{kind}.json").exists():
-            print(join(folder, kind))
+    kinds = [kind for kind in ("pixels", "features") if (folder / f"weights_{kind}.json").exists()]
+    if not kinds:
+        raise InputError(f"--returned {folder}: holds no weights_pixels.json and no weights_features.json")
+    for kind in kinds:
+        print(join(folder, kind))
     if (folder / "space.safetensors").exists():
         (folder / "models").mkdir(exist_ok=True)
         shutil.copy(folder / "space.safetensors", folder / "models")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
