@@ -173,6 +173,8 @@ class CalibratedSum(Detector):
     @classmethod
     def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "CalibratedSum":
         saved = settings["log_scales"]
+        if "optical_flow" in saved:
+            raise ValueError("of an earlier version: it scores speeds in pixels")
         if set(saved) != set(PARTS if "centres" in tensors else MOTION):
             raise ValueError(f"scales of {sorted(saved)}")
         usual = UsualSpeed.restore(tensors["usual_speed"])

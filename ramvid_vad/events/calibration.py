@@ -128,11 +128,11 @@ def check_adds(camera: Camera) -> CalibratedSum:
 def add_normal(camera: Camera, paths: Sequence[str], progress: bool = True) -> int:
     """Take more normal video into a ``fast`` camera, and give the number of new centres.
 
-    Kept: its centres, the scales of its parts, the curves of its held-out normal video. Patches that lie further from
-    all centres than those of usual frames do become new centres; then all of the new video is scored, its curve joins
-    the others, and the threshold is set anew for the same rate; a picture is healthy if it was so before, or is like
-    the new video's, of which some become examples. The new curves are of patches that were just learned:
-    only their motion is held out.  InputError: of another recipe.
+    Kept: its centres and usual speeds, the scales of its parts, the curves of its held-out normal video. Patches that
+    lie further from all centres than those of usual frames do become new centres; then all of the new video is scored,
+    its curve joins the others, and the threshold is set anew for the same rate; a picture is healthy if it was so
+    before, or is like the new video's, of which some become examples. The new curves are of patches that were just
+    learned: only their motion is held out. InputError: of another recipe.
     """
     detector = check_adds(camera)
     added = 0

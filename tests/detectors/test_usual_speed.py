@@ -3,10 +3,13 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from ramvid_vad.detectors.appearance import normal_frames
+from ramvid_vad.detectors.detector import load
 from ramvid_vad.detectors.fusion import CalibratedSum, LogScale, usual_speed
 from ramvid_vad.detectors.motion import MOVING, PRIOR, OpticalFlow, UsualSpeed, coarse
+from ramvid_vad.detectors.registry import FITTED
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.reader import Clip
 from ramvid_vad.video.writer import write_video
@@ -102,11 +105,6 @@ def test_far_and_fast_stands_out_from_near_and_usual(tmp_path):
 
 @pytest.mark.parametrize("rows", [None, np.zeros(3, np.float32), np.ones(3), np.ones((2, 2), np.float32)])
 def test_a_damaged_usual_speed_is_refused(tmp_path, rows):
-    import torch
-
-    from ramvid_vad.detectors.detector import load
-    from ramvid_vad.detectors.registry import FITTED
-
     scales = {part: LogScale(0.0, 1.0, 1e-3) for part in ("frame_difference", "relative_flow")}
     detector = CalibratedSum(None, UsualSpeed(np.ones(3, np.float32)), scales, [], [])
     detector.save(str(tmp_path / "whole"))
@@ -116,3 +114,10 @@ def test_a_damaged_usual_speed_is_refused(tmp_path, rows):
     detector.save(str(tmp_path / "odd"))
     with pytest.raises(InputError, match="not a whole detector"):
         load(str(tmp_path / "odd"), FITTED)
+
+
+def test_a_detector_of_speeds_in_pixels_is_fitted_again(tmp_path):
+    scales = {part: LogScale(0.0, 1.0, 1e-3) for part in ("frame_difference", "optical_flow")}
+    CalibratedSum(None, UsualSpeed(np.ones(3, np.float32)), scales, [], []).save(str(tmp_path))
+    with pytest.raises(InputError, match=r"of an earlier version: it scores speeds in pixels.*: fit it again"):
+        load(str(tmp_path), FITTED)
