@@ -11,7 +11,7 @@ from seams_exact import GIVEN, WINDOW, long_video
 
 from ramvid_vad import autoregressive
 from ramvid_vad.autoregressive import ends_of_windows, generate_long
-from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
+from ramvid_vad.cli import COMMAND_SECTIONS, parse_command, run_command
 from ramvid_vad.commands.sample import sample
 from ramvid_vad.commands.train import train
 from ramvid_vad.diffusion.anchors import prediction_anchors
@@ -186,6 +186,22 @@ def test_ramvids_own_file_goes_through_every_mode(made, tmp_path, capsys):
             assert (frames[:, hidden] != real[:, hidden]).any()
     run("video_sample", sample, f"{common} --anchors infill --stride 4 --out_dir {tmp_path}/w", made, "")
     assert "reconstructions of 2 videos" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("more", "how"), [("", "begins again"), (LONG, "goes on from what is finished")])
+def test_what_a_stopped_run_does_again_is_said(made, tmp_path, monkeypatch, capsys, more, how):
+    """Single windows are not kept; long videos are."""
+
+    def stopped(*given):
+        raise KeyboardInterrupt
+
+    for name in ("generate", "generate_long"):
+        monkeypatch.setattr(f"ramvid_vad.commands.sample.{name}", stopped)
+    words = f"--model_path {made}/model --num_samples 1 --cond_frames 0,1 --timestep_respacing 2 {more}".split()
+    words += ["--data_dir", str(made / "videos"), "--cache_dir", str(made / "cache"), "--out_dir", str(tmp_path)]
+    with pytest.raises(SystemExit) as end:
+        run_command("video_sample", None, sample, words)
+    assert end.value.code == 130 and capsys.readouterr().err.endswith(f"stopped; the same command {how}\n")
 
 
 def test_the_benchmark_looks_at_the_joints():

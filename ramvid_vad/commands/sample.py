@@ -182,7 +182,10 @@ def _generate_samples(parsed: RunOptions, weights: dict[str, str], model: UNet, 
         claim_folder(out_dir, claim | {"videos": names if options.cond_generation else []}, "samples")
         mine = generate_long(*way, out_dir, *ranks)
     else:
-        mine = generate(*way, *ranks)
+        try:
+            mine = generate(*way, *ranks)
+        except KeyboardInterrupt as signal:  # single windows are not kept
+            raise type(signal)("begins again") from None
     parts = processes.all_gather_object(mine)
     if processes.rank() == 0:
         samples = {number: frames for part in parts for number, frames in part.items()}
