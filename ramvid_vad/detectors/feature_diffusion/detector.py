@@ -5,7 +5,6 @@ the score of its frames.
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -49,20 +48,16 @@ class FeatureDiffusion(Detector):
         normal: Sequence[str],
         progress: bool = True,
         *,
-        work: str = "",
+        work: str,
         minutes: float = MINUTES,
         seed: int = SEED,
     ) -> "FeatureDiffusion":
         """Train for ``minutes`` and set the scale on videos that were held out.
 
         work: folder of the training: of an interrupted call the training goes on, reading and encoding are done again.
-        "": one that is removed.
         InputError: too little video, packages of the frozen network missing, a folder begun with other videos or
         another seed.
         """
-        if not work:
-            with tempfile.TemporaryDirectory() as folder:
-                return cls.fit(normal, progress, work=folder, minutes=minutes, seed=seed)
         learning, held_out = cls._shares(normal, progress)
         keep_to(work, learning, held_out, seed=seed)
         space = FeatureSpace.fit(learning)

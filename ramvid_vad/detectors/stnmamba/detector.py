@@ -7,7 +7,6 @@ error is the negative PSNR up to a factor and a constant, and no score depends o
 
 import os
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -49,7 +48,7 @@ class STNMambaDetector(Detector):
         normal: Sequence[str],
         progress: bool = True,
         *,
-        work: str = "",
+        work: str,
         minutes: float = MINUTES,
         seed: int = SEED,
         rung: str = LADDER[-1],
@@ -57,12 +56,9 @@ class STNMambaDetector(Detector):
         """Train for ``minutes`` and set the scales on normal videos that were held out.
 
         work: folder of the training, from which an interrupted call goes on; it has the frames too until training ends,
-        0.2 MB each.  "": one that is removed.  rung: of LADDER.
+        0.2 MB each.  rung: of LADDER.
         InputError: too little video, a folder begun with other videos, another seed or rung.
         """
-        if not work:
-            with tempfile.TemporaryDirectory() as folder:
-                return cls.fit(normal, progress, work=folder, minutes=minutes, seed=seed, rung=rung)
         learning, held_out = split(normal, progress)
         keep_to(work, learning, held_out, seed=seed)
         cache = FrameCache(os.path.join(work, "frames"), SIZE)

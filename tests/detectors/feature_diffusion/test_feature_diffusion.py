@@ -13,6 +13,7 @@ import pytest
 from clips import write_video
 from stand_ins import ManyColours, texture
 
+import ramvid_vad
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
 from ramvid_vad.commands.study_features import _to_frames, study_features
 from ramvid_vad.detectors import network_training
@@ -159,7 +160,8 @@ def test_too_little_video_is_one_line(tmp_path):
 def test_without_a_folder_nothing_is_left(made, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(network_training, "time", clock())
-    assert FeatureDiffusion.fit(made[1], False, minutes=0.1).score(made[1][0]).frames.shape == (40,)
+    detector = ramvid_vad.fit(made[1], progress=False, minutes=0.1, detector="feature_diffusion")
+    assert detector.score(made[1][0]).frames.shape == (40,)
     assert not list(tmp_path.iterdir())
 
 

@@ -285,9 +285,9 @@ def test_stored_steps_and_the_same_call_again(made, small):
     assert STNMambaDetector.stored_steps(work + " of none") == []
 
 
-def test_without_memory_the_prediction_stands_alone(small, made):
+def test_without_memory_the_prediction_stands_alone(small, made, tmp_path):
     paths, _, _ = made
-    detector = STNMambaDetector.fit(paths, False, minutes=0.005, rung="baseline")
+    detector = STNMambaDetector.fit(paths, False, work=str(tmp_path), minutes=0.005, rung="baseline")
     scores = detector.score(paths[0])
     assert list(detector.scales) == list(scores.parts) == ["prediction"]
     np.testing.assert_allclose(scores.frames, 0.8 * detector.scales["prediction"](scores.parts["prediction"]))
