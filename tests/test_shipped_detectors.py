@@ -41,7 +41,7 @@ def test_it_scores_a_video_as_its_card_says(name, video, labels):
     scores = ramvid_vad.load(str(ROOT / "weights" / name)).score(str(DATA / video), maps=False)
     assert list(scores.parts) == [
         "difference box 3",
-        "flow box 3",
+        "relative_flow box 3",
         "nearest box 5",
         "motion_given_appearance motion box 7",
     ]
