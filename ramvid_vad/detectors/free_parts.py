@@ -19,6 +19,8 @@ from ramvid_vad.spaces.features import FeatureSpace
 BOXES = {"difference": 3, "relative_flow": 3, "nearest": 5}
 """Name of each -> side of its box in cells of 8 pixels: what moves may be small, what looks strange is a whole body."""
 
+BLOCK = 600  # frames whose speeds are held at a time
+
 
 class Usual(NamedTuple):
     """What they know of normal video. memory: of what cells look like.  speed: None: of detectors that were fitted
@@ -30,7 +32,8 @@ class Usual(NamedTuple):
     @classmethod
     def of(cls, maps: Sequence[np.ndarray], space: FeatureSpace) -> "Usual":
         """From the maps (n, C, h, w) of normal videos, a pure function of these."""
-        speed = UsualSpeed.of((field for each in maps for field in flow(space, each)), CELL)
+        blocks = (each[at : at + BLOCK] for each in maps for at in range(0, len(each), BLOCK))
+        speed = UsualSpeed.of((field for block in blocks for field in flow(space, block)), CELL)
         return cls(appearance_memory(maps, space), speed)
 
     def tensors(self) -> dict[str, torch.Tensor]:

@@ -303,8 +303,9 @@ class Infilling(Detector):
         )
         if set(found.scales) != set(found.boxes):
             raise ValueError(f"scales of {sorted(found.scales)}")
-        if found.free and (not found.usual or ("relative_flow" in found.free and not found.usual.speed)):
-            raise ValueError("nothing usual to compare with")
+        compared = {"nearest", "relative_flow"} & set(found.free)
+        if bool(compared) != bool(found.usual) or ("relative_flow" in compared and not found.usual.speed):
+            raise ValueError(f"what {sorted(compared)} compare with")
         found.scales = {name: found.scales[name] for name in found.boxes}  # a sum depends on its order
         return found
 

@@ -3,6 +3,7 @@ beside what normal video shows there, for what is near the camera crosses more p
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import cv2
@@ -83,14 +84,16 @@ class UsualSpeed:
     def of(cls, fields: Iterable[np.ndarray], cell: int = GRID) -> "UsualSpeed":
         """The mean speed of what stands in each row, over ``fields`` float32 (h, w), pixels per frame, of cells of so
         many pixels. Where nothing moves at all, MOVING is usual."""
-        fields = list(fields)
-        height, seen = len(fields[0]), sum(field.shape[1] for field in fields)
-        total = moving = np.zeros(height)
-        for field in fields:
+        coming = iter(fields)
+        first = next(coming)
+        height, seen = len(first), 0
+        total, moving = np.zeros((2, height))
+        for field in chain([first], coming):
             moves = field > MOVING
             rows = _feet(field)[moves] * height // len(field)
-            total = total + np.bincount(rows, field[moves], height)
-            moving = moving + np.bincount(rows, minlength=height)
+            total += np.bincount(rows, field[moves], height)
+            moving += np.bincount(rows, minlength=height)
+            seen += field.shape[1]
         everywhere = total.sum() / moving.sum() if moving.any() else MOVING
         total, moving = (gaussian_filter1d(each / seen, SMOOTH / cell, mode="nearest") for each in (total, moving))
         return cls(((total + PRIOR * everywhere) / (moving + PRIOR)).astype(np.float32))

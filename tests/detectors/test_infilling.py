@@ -18,6 +18,7 @@ from ramvid_vad.commands.train import train
 from ramvid_vad.detectors import detector as detector_module
 from ramvid_vad.detectors import infilling as infilling_module
 from ramvid_vad.detectors.free_parts import FREE, Usual, appearance_memory, nearest
+from ramvid_vad.detectors.fusion import LogScale
 from ramvid_vad.detectors.infilling import Infilling, blocks
 from ramvid_vad.detectors.residual_maps import box_scores
 from ramvid_vad.errors import InputError
@@ -168,7 +169,7 @@ def test_a_signal_ends_fit_and_says_what_goes_on(quick_recipe, tmp_path, monkeyp
     assert not (tmp_path / "out" / "detector.json").exists()
 
 
-def test_what_is_read_off_the_maps(made):
+def test_what_is_read_off_the_maps(made, monkeypatch):
     """Difference and flow are those of the frames, and nothing is nearer to a cell than itself."""
     _, detector = made
     frames = texture(14, 36, 52, speed=2, seed=1)
@@ -178,6 +179,8 @@ def test_what_is_read_off_the_maps(made):
     np.testing.assert_allclose(FREE["flow"](detector.space, None, maps)[5], np.hypot(cells[0], cells[1]), atol=1e-3)
     np.testing.assert_allclose(FREE["difference"](detector.space, None, maps)[5], np.exp(cells[3]) - 0.5, rtol=1e-3)
     usual = Usual.of([maps], detector.space)
+    monkeypatch.setattr("ramvid_vad.detectors.free_parts.BLOCK", 4)  # a long video is read in blocks
+    np.testing.assert_array_equal(Usual.of([maps], detector.space).speed.rows, usual.speed.rows)
     speeds = FREE["flow"](detector.space, usual, maps)
     relative = FREE["relative_flow"](detector.space, usual, maps)
     assert len(usual.speed.rows) == maps.shape[2] and np.median(relative) == pytest.approx(1, abs=0.2)
@@ -186,3 +189,23 @@ def test_what_is_read_off_the_maps(made):
     assert np.median(nearest(detector.space, memory, maps)) < 1e-2 * np.median(
         nearest(detector.space, memory, maps + 1)
     )
+
+
+@pytest.mark.parametrize(("name", "kept"), [("difference", ""), ("nearest", "memory"), ("relative_flow", "both")])
+def test_parts_without_a_model_are_loaded_with_what_they_compare_with(made, tmp_path, name, kept):
+    """The difference compares with nothing, the speed with the usual; with less or more it is no whole detector."""
+    _, detector = made
+    maps = np.stack(list(detector.space.encode(texture(14, 36, 52, speed=2, seed=1))))
+    whole = Usual.of([maps], detector.space)
+    for given, usual in {"": None, "memory": whole._replace(speed=None), "both": whole}.items():
+        words = {"parts": [], "boxes": [(name, 3)], "scales": {f"{name} box 3": LogScale(0.0, 1.0, 1e-3)}}
+        alone = Infilling(detector.space, detector.config, detector.model.state_dict(), usual=usual, **words)
+        alone.card = {}
+        alone.save(str(tmp_path / given))
+        if given == kept or (name, given) == ("nearest", "both"):
+            np.testing.assert_array_equal(
+                load(str(tmp_path / given)).residuals(maps)[name], alone.residuals(maps)[name]
+            )
+        else:
+            with pytest.raises(InputError, match="not a whole detector"):
+                load(str(tmp_path / given))
