@@ -3,8 +3,9 @@
     python benchmarks/detectors.py [--frames 120] [--repeats 3] [--out runs/benchmarks/detectors.json]
 
 An H.264 video of 360 x 240, colour, made on the spot: a smooth texture that moves (seed 0). `fast` is fitted on it,
-`full` has the recipe's network with random weights of seed 0 (the time does not depend on them) and one call per part.
-A video of twice the length shows what a further frame costs. Medians, each in turn; peak memory is that of both.
+`full` has the recipe's network with random weights of seed 0 (the time does not depend on them): with one call per part
+as in the recipe (mode flash), and with ten (mode fast). A video of twice the length shows what a further frame costs.
+Medians, each in turn; peak memory is that of all.
 """
 
 import argparse
@@ -29,8 +30,8 @@ from ramvid_vad.video.reader import Clip, read_frames
 from ramvid_vad.video.writer import write_video
 
 
-def untrained(video: str) -> Infilling:
-    """The recipe ``full`` as it is before its first step, calibrated on the video."""
+def untrained(video: str, mode: str) -> Infilling:
+    """The recipe ``full`` as it is before its first step, calibrated on the video. mode: of MODES."""
     run = with_anchor_kind(run_of_recipe("full", (*GROUPS, "video")))
     space = FeatureSpace.fit([video], centre=run.space.space_centre)
     torch.manual_seed(0)
@@ -38,7 +39,7 @@ def untrained(video: str) -> Infilling:
     config = {name: asdict(getattr(run, name)) for name in GROUPS} | {"seq_len": run.video.seq_len}
     maps = list(space.encode(read_frames(video)))
     usual = Usual.of([np.stack(maps)], space)
-    detector = Infilling(space, config, state, parts=RECIPE_PARTS, usual=usual, boxes=RECIPE_BOXES)
+    detector = Infilling(space, config, state, parts=RECIPE_PARTS, usual=usual, boxes=RECIPE_BOXES, mode=mode)
     detector.calibrate({Clip(video): maps}, progress=False)
     return detector
 
@@ -55,7 +56,8 @@ def main() -> None:
         for count, path in videos.items():
             write_video(path, moving_texture(count), fps=25)
         first = videos[options.frames]
-        detectors = {"fast": CalibratedSum.fit([first], progress=False), "full": untrained(first)}
+        detectors = {"fast": CalibratedSum.fit([first], progress=False)}
+        detectors |= {f"full, mode {mode}": untrained(first, mode) for mode in ("flash", "fast")}
         timed = {
             (name, count): lambda detector=detector, path=path: seconds(lambda: detector.score(path, maps=False))
             for name, detector in detectors.items()

@@ -28,6 +28,7 @@ from ramvid_vad.detectors.residual_maps import BOX, Draws, Part, blocks, box_sco
 from ramvid_vad.diffusion.anchors import AnchorPattern
 from ramvid_vad.errors import InputError
 from ramvid_vad.loading import SPACE_FILE, anchor_pattern, cache_folder, check_state, weights_in, with_anchor_kind
+from ramvid_vad.models.precision import network_autocast, resolve_precision
 from ramvid_vad.options import AnchorOptions, DiffusionOptions, ModelOptions, SpaceOptions
 from ramvid_vad.options.config_file import run_of_recipe
 from ramvid_vad.options.option import convert_all
@@ -257,7 +258,9 @@ class Infilling(Detector):
     def residuals(self, maps: np.ndarray, key: int = 0, first: int = 0) -> dict[str, np.ndarray]:
         """Residual map (n, h, w) of each part, of maps (n, C, h, w). key, first: as in ``parts_of``."""
         by = (self.space.groups, self._pattern, self.model, self.diffusion)
-        found = part_residuals(maps, self.parts, *by, draws=self.draws, key=key, first=first)
+        cpu = torch.device("cpu")
+        with network_autocast(resolve_precision("auto", cpu), cpu):
+            found = part_residuals(maps, self.parts, *by, draws=self.draws, key=key, first=first)
         for name in self.free:
             found[name] = FREE[name](self.space, self.usual, maps)
         return found

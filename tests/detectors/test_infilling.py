@@ -69,6 +69,22 @@ def test_stored_and_loaded_it_scores_the_same(made, tmp_path):
         load(str(tmp_path / "detector"))
 
 
+def test_the_network_is_called_in_bfloat16_where_that_is_the_processors_own(made, monkeypatch):
+    folder, detector = made
+    called = []
+    first_layer = next(layer for layer in detector.model.modules() if isinstance(layer, torch.nn.Conv3d))
+    watching = first_layer.register_forward_hook(lambda layer, inputs, output: called.append(output.dtype))
+    scores = {}
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        monkeypatch.setattr(infilling_module, "resolve_precision", lambda asked, device, it=precision: it)
+        called.clear()
+        scores[precision] = detector.score(str(folder / "videos" / "00.mkv"), maps=False).parts
+        assert set(called) == {dtype}
+    watching.remove()
+    for part, exact in scores["fp32"].items():
+        np.testing.assert_allclose(scores["bf16"][part], exact, rtol=0.02)
+
+
 def test_the_averaged_weights_are_taken(made):
     from ramvid_vad.training.weights import load_weights
 
