@@ -39,15 +39,22 @@ def flags(about: str, out: str) -> argparse.ArgumentParser:
 
 
 class Study:
-    """A run and the videos it is studied on. parts: of the model.  mode: of MODES."""
+    """A run and the videos it is studied on. parts, mode, draws, join: as ``Infilling.from_run`` has them."""
 
-    def __init__(self, options: argparse.Namespace, parts: Sequence[Part], mode: str = "flash") -> None:
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        parts: Sequence[Part],
+        mode: str = "flash",
+        draws: int = 1,
+        join: str = "mean",
+    ) -> None:
         normal = find_videos(options.normal)
         if len(normal) <= HELD_OUT:
             raise InputError(f"--normal {options.normal}: {len(normal)} videos: give at least {HELD_OUT + 1}")
         self.held_out, self.test = normal[-HELD_OUT:], find_videos(options.data_dir)
         self.names = [video_name(path, options.data_dir) for path in self.test]
-        self.model = Infilling.from_run(options.run, [], parts=parts, mode=mode)
+        self.model = Infilling.from_run(options.run, [], parts=parts, mode=mode, draws=draws, join=join)
         self.maps = EncodedVideos(options.cache_dir, self.model.space)
         self.learned = normal[:-HELD_OUT]
         self.model.usual = Usual.of([self.maps.frames(path) for path in self.learned], self.model.space)

@@ -1,0 +1,54 @@
+"""How many network calls, and how many draws of noise, a part of the recipe is worth: AUC against both (docs/study.md).
+
+    python benchmarks/study_calls.py --run runs/ped2_full/training --normal data/ped2/training \
+        --data_dir data/ped2/testing --labels data/ped2/labels [--calls 1,2,5,10,50] [--draws 1,4,16] [--out FILE]
+
+Part: motion given appearance, and all hidden at level 0.7 (appearance). One call: ``once``; 200: ancestral, as the
+thesis samples; in between DPM-Solver++(2M) over steps evenly spaced in log-SNR. Draws, each in one call, are joined by
+mean and by minimum. Seconds of scoring stand beside each.
+"""
+
+import time
+
+from measure import machine, positive, print_table, run, write_report
+from study_maps import Study, flags
+
+from ramvid_vad.detectors.infilling import MODES
+from ramvid_vad.detectors.residual_maps import Part, box_scores
+
+PARTS = (Part("motion_given_appearance", None, "motion"), Part("none", 0.7, "appearance"))
+SIDES = (5, 7)
+
+
+def whole_numbers(text: str) -> list[int]:
+    """ "1,2,5", for argparse."""
+    return [positive(each) for each in text.split(",")]
+
+
+def main() -> None:
+    parser = flags(__doc__, "runs/benchmarks/study_calls.json")
+    parser.add_argument("--calls", type=whole_numbers, default=[1, 2, 5, 10, 50])
+    parser.add_argument("--draws", type=whole_numbers, default=[1, 4, 16])
+    options = parser.parse_args()
+    ways = [(calls, 1, "mean") for calls in options.calls]
+    ways += [(1, draws, join) for draws in options.draws if draws > 1 for join in ("mean", "minimum")]
+    rows = []
+    for calls, draws, join in ways:
+        mode = f"{calls} calls"
+        MODES[mode] = {1: MODES["flash"], 200: MODES["exact"]}.get(calls, ("dpmpp_2m", f"logsnr{calls}"))
+        study = Study(options, PARTS, mode, draws, join)
+        study.model.free = []
+        start = time.perf_counter()
+        _, test = study.of_videos(
+            lambda maps: {f"{name} box {side}": box_scores(maps[name], side) for name in maps for side in SIDES}
+        )
+        taken = time.perf_counter() - start
+        for name in test[0]:
+            row = study.row(name, [each[name] for each in test])
+            rows.append({"calls": calls, "draws": draws, "joined by": join, **row, "s for both parts": taken})
+        print_table(f"{len(test)} videos, sigma {options.sigma:g}", rows)
+        write_report(options.out, {**machine(), "sigma": options.sigma, "rows": rows})
+
+
+if __name__ == "__main__":
+    run(main)
