@@ -41,8 +41,11 @@ def script_commands(text: str) -> list[tuple[str, set[str]]]:
 
 
 def own_flags(path: str) -> set[str]:
-    """What a script's parser takes; what it does not know itself may be passed on to ramvid-vad sample."""
+    """What a script's parser takes, of which some may come from a neighbour's ``flags``; what it does not know itself
+    may be passed on to ramvid-vad sample."""
     source = (ROOT / path).read_text(encoding="utf-8")
+    for neighbour in re.findall(r"^from (\w+) import .*\bflags\b", source, re.MULTILINE):
+        source += (ROOT / path).with_name(f"{neighbour}.py").read_text(encoding="utf-8")
     passed_on = COMMAND_SECTIONS["video_sample"] if "parse_known_args" in source else ()
     known = {spec.name for section in passed_on for spec in fields(GROUPS[section])}
     return known | set(re.findall(r'add_argument\(\s*"--(\w+)"', source)) | {"help"}
@@ -61,6 +64,9 @@ def test_a_script_knows_its_own_flags_and_not_those_of_others():
     assert script_commands(page) == found and all(flags <= own_flags(path) for path, flags in found)
     assert "draws" not in own_flags("benchmarks/gpu/check.py")
     assert "sampler" in own_flags("benchmarks/steps_on_normal.py")
+    assert {"labels", "graph"} <= own_flags("benchmarks/study_boxes.py") and "graph" not in own_flags(
+        "benchmarks/study.py"
+    )
 
 
 @pages
