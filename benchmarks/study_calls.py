@@ -10,9 +10,11 @@ mean and by minimum. Seconds of scoring stand beside each.
 
 import time
 
+import numpy as np
 from measure import machine, positive, print_table, run, write_report
 from study_maps import Study, flags
 
+from ramvid_vad.detectors.fusion import log_scale
 from ramvid_vad.detectors.infilling import MODES
 from ramvid_vad.detectors.residual_maps import Part, box_scores
 
@@ -39,12 +41,13 @@ def main() -> None:
         study = Study(options, PARTS, mode, draws, join)
         study.model.free = []
         start = time.perf_counter()
-        _, test = study.of_videos(
+        usual, test = study.of_videos(
             lambda maps: {f"{name} box {side}": box_scores(maps[name], side) for name in maps for side in SIDES}
         )
         taken = time.perf_counter() - start
         for name in test[0]:
-            row = study.row(name, [each[name] for each in test])
+            scale = log_scale(np.concatenate([each[name] for each in usual]))
+            row = study.row(name, [scale(each[name]) for each in test])
             rows.append({"calls": calls, "draws": draws, "joined by": join, **row, "s for both parts": taken})
         print_table(f"{len(test)} videos, sigma {options.sigma:g}", rows)
         write_report(options.out, {**machine(), "sigma": options.sigma, "rows": rows})

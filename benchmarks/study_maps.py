@@ -62,11 +62,15 @@ class Study:
         self.smoothed, self.labels_at = choose("default", options.sigma, False), options.labels
         self.labels: list[np.ndarray] = []
 
+    def residuals(self, path: str) -> dict[str, np.ndarray]:
+        """Residual maps (n, h, w) of one video, by part."""
+        return self.model.residuals(self.maps.frames(path), zlib.crc32(Path(path).name.encode()))
+
     def of_videos(self, of: Callable[[dict[str, np.ndarray]], Made]) -> tuple[list[Made], list[Made]]:
         """``of`` (part -> residual maps (n, h, w) of one video) for each held-out normal and each test video."""
 
         def made(path: str) -> Made:
-            found = of(self.model.residuals(self.maps.frames(path), zlib.crc32(Path(path).name.encode())))
+            found = of(self.residuals(path))
             bar.update()
             return found
 

@@ -4,9 +4,10 @@
         --data_dir data/ped2/testing --labels data/ped2/labels [--sigma 3] [--out FILE]
 
 Poolings of the model's parts: mean of the map, its highest cell, boxes, several boxes together (the highest of their
-standardised logarithms, and the sum), boxes as large as what moves in that row of normal video, WMSE (active: above the
-99th or 99.9th percentile of held-out normal maps; regions of at least 4 cells). Rules over four scores (what the recipe
-sums) and over these and all parts of the model: each takes standardised scores (n, parts), of logarithms but for one.
+standardised logarithms, and the sum), boxes as large as what moves in that row of normal video, boxes of the residual
+beside its usual value for what stands in that row, WMSE (active: above the 99th or 99.9th percentile of held-out normal
+maps; regions of at least 4 cells). Rules over four scores (what the recipe sums) and over these and all parts of the
+model: each takes standardised scores (n, parts), of logarithms but for one.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ from scipy.ndimage import gaussian_filter1d, uniform_filter
 from study_maps import Study, flags
 
 from ramvid_vad.commands.select_recipe import CANDIDATES
+from ramvid_vad.detectors import motion
 from ramvid_vad.detectors.free_parts import BOXES, flow
 from ramvid_vad.detectors.fusion import log_scale
 from ramvid_vad.detectors.infilling import RECIPE_BOXES
@@ -32,6 +34,7 @@ SMOOTH = 3  # cells, standard deviation: rows so near have things of about the s
 PRIOR = 5.0  # things: so many count as having the mean size of all rows
 FUSED_BOXES = (*RECIPE_BOXES, *((part.name, BOX) for part in CANDIDATES if part.name != RECIPE_BOXES[-1][0]))
 
+Maps = dict[str, np.ndarray]
 Videos = list[np.ndarray]
 
 
@@ -58,6 +61,28 @@ def sized_scores(residual: np.ndarray, sides: np.ndarray) -> np.ndarray:
         rows = (sides == (high, wide)).all(1)
         highest[:, rows] = uniform_filter(residual, (0, high, wide), mode="nearest")[:, rows].max(2)
     return highest.max(1)
+
+
+def usual_residual(learned: list[Maps], part: str) -> np.ndarray:
+    """The mean residual of what moves, by the row it stands in (``UsualSpeed`` has the same of speeds), (h,) > 0."""
+    height = learned[0]["flow"].shape[1]
+    total, moving, cells = np.zeros(height), np.zeros(height), 0
+    for maps in learned:
+        for residual, field in zip(maps[part], maps["flow"], strict=True):
+            moves = field > MOVING
+            rows = motion._feet(field)[moves]
+            total += np.bincount(rows, residual[moves], height)
+            moving += np.bincount(rows, minlength=height)
+            cells += field.shape[1]
+    everywhere = total.sum() / max(moving.sum(), 1)
+    total, moving = (gaussian_filter1d(each / cells, SMOOTH, mode="nearest") for each in (total, moving))
+    return (total + motion.PRIOR * everywhere) / (moving + motion.PRIOR)
+
+
+def beside_usual(maps: Maps, part: str, usual: np.ndarray, side: int) -> np.ndarray:
+    """Highest mean over a box of the residual divided by the usual one where the thing stands, (n,)."""
+    divided = [residual / usual[motion._feet(field)] for residual, field in zip(maps[part], maps["flow"], strict=True)]
+    return box_scores(np.stack(divided).astype(np.float32), side)
 
 
 def blob_scores(residual: np.ndarray, active: float) -> np.ndarray:
@@ -94,30 +119,37 @@ def _share_above(z: np.ndarray, usual: np.ndarray) -> np.ndarray:
 def main() -> None:
     options = flags(__doc__, "runs/benchmarks/study_pooling.json").parse_args()
     study = Study(options, CANDIDATES)
+    study.model.free = [*BOXES, "flow"]
     sides = usual_sides(
         field for path in study.learned for field in flow(study.model.space, np.asarray(study.maps.frames(path)))
     )
     usual, test = study.of_videos(dict)
-    poolings: dict[str, Callable[[np.ndarray, str], np.ndarray]] = {
-        "mean": lambda maps, part: maps.mean((1, 2)),
-        **{f"box {side}": lambda maps, part, side=side: box_scores(maps, side) for side in SIDES},
-        "box as large as what moves there": lambda maps, part: sized_scores(maps, sides),
+    learned = [study.residuals(path) for path in study.learned]
+    rows_usual = {part.name: usual_residual(learned, part.name) for part in CANDIDATES}
+    del learned
+    poolings: dict[str, Callable[[Maps, str], np.ndarray]] = {
+        "mean": lambda maps, part: maps[part].mean((1, 2)),
+        **{f"box {side}": lambda maps, part, side=side: box_scores(maps[part], side) for side in SIDES},
+        "box as large as what moves there": lambda maps, part: sized_scores(maps[part], sides),
+        "box 5 of the residual beside the usual": lambda maps, part: beside_usual(maps, part, rows_usual[part], 5),
+        "box 7 of the residual beside the usual": lambda maps, part: beside_usual(maps, part, rows_usual[part], 7),
     }
     for share in (0.99, 0.999):
         active = {part.name: np.quantile(np.concatenate([m[part.name] for m in usual]), share) for part in CANDIDATES}
         poolings[f"WMSE, {share:.1%} of normal cells not active"] = lambda maps, part, active=active: blob_scores(
-            maps, float(active[part])
+            maps[part], float(active[part])
         )
 
     def pooled(pooling: str, part: str) -> tuple[Videos, Videos]:
+        """Standardised logarithms of the scores of held-out normal and of test videos."""
         of = poolings[pooling]
-        return [of(maps[part], part) for maps in usual], [of(maps[part], part) for maps in test]
+        return _standardised([of(maps, part) for maps in usual], [of(maps, part) for maps in test])
 
     rows = []
     for part in (each.name for each in CANDIDATES):
         for pooling in poolings:
             rows.append(study.row(f"{part}: {pooling}", pooled(pooling, part)[1]))
-        logs = [_standardised(*pooled(f"box {side}", part)) for side in SEVERAL]
+        logs = [pooled(f"box {side}", part) for side in SEVERAL]
         for name, join in (("highest", np.max), ("sum", np.sum)):
             several = [join(each, axis=0) for each in zip(*(test for _, test in logs), strict=True)]
             rows.append(study.row(f"{part}: {name} of boxes {', '.join(map(str, SEVERAL))}", several))

@@ -71,7 +71,7 @@ def write_onnx(detector: Infilling, folder: str) -> dict[str, Any]:
     window = (space.channels, config["seq_len"], *space.grid)
     about: dict[str, Any] = {
         "opset": OPSET,
-        "arithmetic": "float32; ramvid-vad score rounds features to bfloat16 where the processor has it",
+        "arithmetic": "float32; ramvid-vad score computes in bfloat16 where that is the processor's own",
         "frame_size": [height, width],
         "window": dict(zip(("channels", "frames", "height", "width"), window, strict=True)),
         "groups": space.groups,
