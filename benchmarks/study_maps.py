@@ -64,7 +64,11 @@ class Study:
 
     def residuals(self, path: str) -> dict[str, np.ndarray]:
         """Residual maps (n, h, w) of one video, by part."""
-        return self.model.residuals(self.maps.frames(path), zlib.crc32(Path(path).name.encode()))
+        return self.residuals_of(self.maps.frames(path), path)
+
+    def residuals_of(self, maps: np.ndarray, path: str) -> dict[str, np.ndarray]:
+        """The same of other maps of this video, with its noise."""
+        return self.model.residuals(maps, zlib.crc32(Path(path).name.encode()))
 
     def of_videos(self, of: Callable[[dict[str, np.ndarray]], Made]) -> tuple[list[Made], list[Made]]:
         """``of`` (part -> residual maps (n, h, w) of one video) for each held-out normal and each test video."""

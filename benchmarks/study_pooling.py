@@ -88,7 +88,7 @@ def beside_usual(maps: Maps, part: str, usual: np.ndarray, side: int) -> np.ndar
 def blob_scores(residual: np.ndarray, active: float) -> np.ndarray:
     """WMSE of residual maps (n, h, w): they stand for the squared differences, and ``active`` for tau squared."""
     ceiling = max(float(residual.max()), active)
-    x = np.sqrt(residual / ceiling)
+    x = np.sqrt(residual / ceiling)[..., None]
     return wmse_scores(x, np.zeros_like(x), threshold=float(np.sqrt(active / ceiling)), min_area=LEAST) * ceiling
 
 
