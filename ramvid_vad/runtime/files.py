@@ -65,7 +65,8 @@ def write_bytes(path: str, content: bytes) -> None:
 @contextmanager
 def work_folder(folder: str) -> Iterator[str]:
     """A new folder in ``folder``, locked until the block is left and then removed, if it is still there; what killed
-    processes left goes when the next one begins."""
+    processes left goes when the next one begins. A new ``folder`` that nothing was put into is removed too."""
+    new = not os.path.exists(folder)
     os.makedirs(folder, exist_ok=True)
     clear_abandoned(folder)
     path = temporary_beside(os.path.join(folder, ""))
@@ -79,6 +80,9 @@ def work_folder(folder: str) -> Iterator[str]:
             os.close(held)
     finally:
         shutil.rmtree(path, ignore_errors=True)
+        if new:
+            with suppress(OSError):  # it has been filled
+                os.rmdir(folder)
 
 
 @contextmanager

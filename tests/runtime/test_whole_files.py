@@ -67,6 +67,17 @@ def test_the_mode_follows_the_umask_whatever_a_library_does(tmp_path):
     assert [os.stat(tmp_path / name).st_mode & 0o777 for name in ("a", "folder/b")] == [0o640] * 2
 
 
+@pytest.mark.parametrize("there", (False, True))
+def test_a_failure_leaves_no_new_folder(tmp_path, there):
+    folder = tmp_path / "folder"
+    if there:
+        folder.mkdir()
+    with pytest.raises(ZeroDivisionError), replacing_together(str(folder)) as place:
+        write_text(os.path.join(place, "a"), "a")
+        raise ZeroDivisionError
+    assert folder.exists() == there and list(tmp_path.rglob("*")) == [folder] * there
+
+
 def test_temporary_names_differ_where_process_numbers_do_not(monkeypatch):
     """Two containers on one shared folder: process 7 in both, and with the host's network the same host name."""
     monkeypatch.setattr(os, "getpid", lambda: 7)
