@@ -27,7 +27,7 @@ from ramvid_vad.detectors.residual_maps import box_scores
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.video.reader import read_frames
 
-SCORE, ENLARGED, CELL = 0.2, 1.5, 8
+SCORE, ENLARGED = 0.2, 1.5
 STEP = 4  # of normal video's frames that the centres are taken from
 
 Boxes = list[np.ndarray]
