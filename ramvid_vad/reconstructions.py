@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.runtime.files import replacing
+from ramvid_vad.runtime.files import ARRAY_HEADERS, replacing
 from ramvid_vad.video.rows import Rows
 from ramvid_vad.video.windows import covering_starts, masked_rows, times_masked
 
@@ -80,7 +80,7 @@ def load_reconstruction(path: str, *, frames: bool = True) -> Reconstruction:
     """One file, checked. frames=False leaves the frames out, shape (R, 0): quick, for settings and counts."""
     try:
         _refuse_bombs(path)
-        with np.load(path, allow_pickle=False) as file:
+        with ARRAY_HEADERS, np.load(path, allow_pickle=False) as file:
             fields = {name: file[name] for name in (*ROWS, "starts", "anchors")}
             num_frames, settings = int(file["num_frames"]), json.loads(str(file["settings"]))
         images = _open_frames(path) if frames else np.zeros((len(fields["frame"]), 0), np.uint8)
@@ -122,7 +122,8 @@ def _open_frames(path: str) -> Rows:
         info = archive.getinfo("reconstructions.npy")
         version = np.lib.format.read_magic(member)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read_header(member)
+        with ARRAY_HEADERS:
+            shape, fortran_order, dtype = read_header(member)
         header = member.tell()
         if dtype != np.uint8 or fortran_order or header + math.prod(shape) != info.file_size:
             raise ValueError(f"reconstructions are {dtype} {shape} in {info.file_size - header} bytes")

@@ -1,7 +1,10 @@
 """The file of a video's reconstructions: what numpy would write, read row by row; nothing damaged passes."""
 
+import gc
 import json
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,7 +15,9 @@ from ramvid_vad.reconstructions import (
     write_reconstruction,
 )
 from ramvid_vad.runtime.files import temporary_beside
+from ramvid_vad.video import row_files
 from ramvid_vad.video.rows import Rows, on_disk
+from ramvid_vad.video.truth.masks import load_masks, save_masks
 from ramvid_vad.video.windows import covering_starts, masked_rows, times_masked
 from ramvid_vad.window_files import part_file, read_part, remove_leftovers, write_part
 
@@ -49,6 +54,30 @@ def test_the_file_holds_what_numpy_would_have_written(tmp_path, monkeypatch):
         assert ours.namelist() == theirs.namelist()
         for name in theirs.namelist():
             assert ours.read(name) == theirs.read(name), name
+
+
+def test_threads_read_whole_files_beside_each_other(tmp_path):
+    """Python 3.11 refuses a header now and then if two threads parse at once; often, where objects are collected."""
+    path, masks, rows = str(tmp_path / "01.npz"), str(tmp_path / "masks.npz"), str(tmp_path / "rows.npy")
+    write(path)
+    save_masks(masks, [np.ones((4, 5), bool)] * 3)
+    np.save(rows, np.zeros((3, 4)))
+
+    def read(number):
+        assert len(load_reconstruction(path).frames) and load_masks(masks).all()
+        assert row_files._mapped.__wrapped__(rows).shape == (3, 4)
+
+    seldom, switch = gc.get_threshold(), sys.getswitchinterval()
+    gc.callbacks.append(work := lambda phase, info: sum(range(20)))
+    gc.set_threshold(5)
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(read, range(200)))
+    finally:
+        gc.callbacks.remove(work)
+        gc.set_threshold(*seldom)
+        sys.setswitchinterval(switch)
 
 
 @pytest.mark.parametrize("compressed", [False, True])  # True: as version 0.1 wrote it

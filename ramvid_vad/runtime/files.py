@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,9 @@ ABANDONED = 3600.0
 """Seconds without a change after which another machine's temporary file counts as left by a killed process."""
 GRACE = 10.0
 """The same on this machine, where it must be unlocked too: the moment between a file's making and its locking."""
+ARRAY_HEADERS = threading.Lock()
+"""Held while NumPy reads the header of an array. Python itself refuses one now and then if two threads parse at once
+("AST constructor recursion depth mismatch"; seen with 3.11), and a whole file would count as damaged."""
 _HOST = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node())[:64]
 _TEMPORARY = re.compile(r"\.(?P<host>.*)-\d+-[0-9a-f]{8}\.tmp")
 

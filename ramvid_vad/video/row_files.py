@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ramvid_vad.runtime.files import replacing
+from ramvid_vad.runtime.files import ARRAY_HEADERS, replacing
 from ramvid_vad.runtime.progress import warn
 
 _DIGEST = hashlib.sha256().digest_size
@@ -99,4 +99,5 @@ def file_name(path: str, key: str) -> str:
 @lru_cache(maxsize=128)
 def _mapped(path: str) -> Any:
     """Each open map holds a file descriptor, hence the limit."""
-    return np.lib.format.open_memmap(path, mode="r")
+    with ARRAY_HEADERS:
+        return np.lib.format.open_memmap(path, mode="r")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ramvid_vad.errors import InputError
+from ramvid_vad.runtime.files import ARRAY_HEADERS
 from ramvid_vad.runtime.text import decode_text
 
 TRACK_COLUMNS = 6
@@ -45,13 +46,14 @@ class MaskFile:
 
     def __init__(self, path: str | Path):
         self._path = path
-        with self._reading(), np.load(path, allow_pickle=False) as file:
+        with self._reading(), ARRAY_HEADERS, np.load(path, allow_pickle=False) as file:
             self.shape = tuple(int(side) for side in file["shape"])
 
     def __iter__(self) -> Iterator[np.ndarray]:
         with self._reading(), zipfile.ZipFile(self._path) as archive, archive.open("masks.npy") as member:
             np.lib.format.read_magic(member)
-            packed, fortran_order, dtype = np.lib.format.read_array_header_1_0(member)
+            with ARRAY_HEADERS:
+                packed, fortran_order, dtype = np.lib.format.read_array_header_1_0(member)
             rows, width = self.shape[1:] if len(self.shape) == 3 else (0, 0)
             if dtype != np.uint8 or fortran_order or packed != (self.shape[0], rows, -(-width // 8)):
                 raise InputError(f"{self._path}: packed masks {packed} do not fit the stated shape {self.shape}")
