@@ -34,6 +34,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def whole_numbers(text: str) -> list[int]:
+    """ "1,2,5", for argparse."""
+    return [positive(each) for each in text.split(",")]
+
+
 def read_report(path: str, *keys: str) -> dict:
     """A JSON file that has these keys. InputError: it is none."""
     try:

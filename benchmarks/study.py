@@ -12,7 +12,7 @@ the two normal videos that were held out.
 from itertools import product
 
 import numpy as np
-from measure import machine, print_table, read_report, run, write_report
+from measure import machine, print_table, read_report, run, whole_numbers, write_report
 from study_maps import Study, flags
 
 from ramvid_vad.commands.select_recipe import BASE, CANDIDATES, GROUPS, LEVELS, SIDES
@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--select", default="", help="select_recipe.json, for a row of what it chose")
     parser.add_argument("--mode", default="flash", choices=tuple(MODES))
     parser.add_argument("--anchors", default="", help="patterns in place of the candidates', e.g. selective,prediction")
+    parser.add_argument("--sides", type=whole_numbers, default=SIDES, help="of the boxes, in cells")
     options = parser.parse_args()
     candidates = CANDIDATES
     if options.anchors:
@@ -35,13 +36,15 @@ def main() -> None:
 
     def curves(residuals: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {
-            f"{name} box {side}": box_scores(each, side) for (name, each), side in product(residuals.items(), SIDES)
+            f"{name} box {side}": box_scores(each, side)
+            for (name, each), side in product(residuals.items(), options.sides)
         }
 
     usual, scored = study.of_videos(curves)
     scales = {part: log_scale(np.concatenate([each[part] for each in usual])) for part in usual[0]}
     sums = {part: [part] for part in scales}
-    infilled = [f"{part.name} box {BOX}" for part in candidates]
+    side = BOX if BOX in options.sides else options.sides[0]
+    infilled = [f"{part.name} box {side}" for part in candidates]
     sums |= {"sum: read off the maps": [*BASE], "sum: all candidates": infilled, "sum: both": [*BASE, *infilled]}
     sums |= {f"sum: read off the maps, {part}": [*BASE, part] for part in infilled}
     if options.select:

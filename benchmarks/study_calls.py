@@ -11,7 +11,7 @@ mean and by minimum. Seconds of scoring stand beside each.
 import time
 
 import numpy as np
-from measure import machine, positive, print_table, run, write_report
+from measure import machine, print_table, run, whole_numbers, write_report
 from study_maps import Study, flags
 
 from ramvid_vad.detectors.fusion import log_scale
@@ -20,11 +20,6 @@ from ramvid_vad.detectors.residual_maps import Part, box_scores
 
 PARTS = (Part("motion_given_appearance", None, "motion"), Part("none", 0.7, "appearance"))
 SIDES = (5, 7)
-
-
-def whole_numbers(text: str) -> list[int]:
-    """ "1,2,5", for argparse."""
-    return [positive(each) for each in text.split(",")]
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """improved-diffusion's four functions: options -> network and diffusion process."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -126,16 +125,16 @@ def _unet(model: ModelOptions, channel_mult: tuple[int, ...], **sizes: Any) -> U
     )
 
 
-def create_diffusion(diffusion: DiffusionOptions, levels: Iterable[float] = ()) -> GaussianDiffusion:
-    """The diffusion process of the options; ``--timestep_respacing`` keeps a subset of its steps, and those nearest to
-    each of the starting ``levels`` (sigma) besides."""
+def create_diffusion(diffusion: DiffusionOptions, level: float | None = None) -> GaussianDiffusion:
+    """The diffusion process of the options; ``--timestep_respacing`` keeps a subset of its steps. level: the noise
+    (sigma) at which sampling begins, at the step nearest to it; None: pure noise."""
     diffusion = _checked(diffusion)
     betas = named_betas(diffusion.noise_schedule, diffusion.diffusion_steps)
-    kept = respaced_timesteps(diffusion.diffusion_steps, diffusion.timestep_respacing, betas)
-    starts = map(GaussianDiffusion(betas).nearest_timestep, levels)
+    first = GaussianDiffusion(betas).nearest_timestep(level) if level is not None else None
+    kept = respaced_timesteps(diffusion.diffusion_steps, diffusion.timestep_respacing, betas, first)
     return GaussianDiffusion(
         betas=betas,
-        timesteps=sorted({*kept, *starts}),
+        timesteps=kept,
         prediction=diffusion.prediction,
         learn_sigma=diffusion.learn_sigma,
         sigma_small=diffusion.sigma_small,

@@ -106,8 +106,8 @@ class Infilling(Detector):
         self.model.load_state_dict({name: value.half() for name, value in state.items()})
         sampler, spacing = MODES[mode]
         self.draws = Draws(sampler, draws, join)
-        levels = [part.level for part in self.parts if part.level]
-        self.diffusion = create_diffusion(replace(sections["diffusion"], timestep_respacing=spacing), levels)
+        process = replace(sections["diffusion"], timestep_respacing=spacing)
+        self.diffusions = {part.level: create_diffusion(process, part.level) for part in self.parts}
         self._anchors, self._options = sections["anchors"], sections["space"]
 
     @classmethod
@@ -257,7 +257,7 @@ class Infilling(Detector):
 
     def residuals(self, maps: np.ndarray, key: int = 0, first: int = 0) -> dict[str, np.ndarray]:
         """Residual map (n, h, w) of each part, of maps (n, C, h, w). key, first: as in ``parts_of``."""
-        by = (self.space.groups, self._pattern, self.model, self.diffusion)
+        by = (self.space.groups, self._pattern, self.model, self.diffusions.__getitem__)
         cpu = torch.device("cpu")
         with network_autocast(resolve_precision("auto", cpu), cpu):
             found = part_residuals(maps, self.parts, *by, draws=self.draws, key=key, first=first)

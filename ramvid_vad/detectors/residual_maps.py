@@ -160,7 +160,7 @@ def part_residuals(
     groups: dict[str, int],
     pattern_of: Callable[[str], AnchorPattern],
     model: Model,
-    diffusion: GaussianDiffusion,
+    diffusion_of: Callable[[float | None], GaussianDiffusion],
     *,
     draws: Draws | None = None,
     key: int = 0,
@@ -168,8 +168,8 @@ def part_residuals(
 ) -> dict[str, np.ndarray]:
     """Residual maps of each part, name -> (n, h, w). Parts that share pattern and level share the network calls.
 
-    pattern_of: the anchors of a name.  The rest as in :func:`residual_maps`.  InputError: a part of a group that its
-    pattern gives.
+    pattern_of: the anchors of a name.  diffusion_of: the process that begins at a level.  The rest as in
+    :func:`residual_maps`.  InputError: a part of a group that its pattern gives.
     """
     made: dict[tuple[str, float | None], dict[str, np.ndarray]] = {}
     residuals = {}
@@ -178,7 +178,7 @@ def part_residuals(
         if shared not in made:
             pattern, level = pattern_of(part.anchors), part.level
             made[shared] = residual_maps(
-                maps, groups, pattern, model, diffusion, level=level, draws=draws, key=key, first=first
+                maps, groups, pattern, model, diffusion_of(level), level=level, draws=draws, key=key, first=first
             )
         if part.group not in made[shared]:
             raise InputError(f"part {part.name!r}: {part.anchors} hides no {part.group}")

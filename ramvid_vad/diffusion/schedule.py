@@ -39,15 +39,20 @@ def _cosine_alpha_bar(t: float) -> float:
     return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
 
 
-def respaced_timesteps(steps: int, spacing: str, betas: np.ndarray | None = None) -> list[int]:
+def respaced_timesteps(
+    steps: int, spacing: str, betas: np.ndarray | None = None, first: int | None = None
+) -> list[int]:
     """Timesteps of a ``steps``-step schedule that sampling keeps, ascending.
 
     spacing: "" keeps all; "200" spreads 200 evenly from the first to the last; "10,15,20" divides the schedule into
     three equal parts and keeps so many of each; "ddim50" takes every k-th, the DDIM paper's spacing (arXiv 2010.02502);
     "logsnr10" keeps those nearest to 10 values that divide log SNR evenly (arXiv 2206.00927), down to NOISE; it needs
-    the betas.
+    the betas.  first: the timestep that sampling begins at; None: the last. It is kept and none above it; log SNR is
+    divided from there, the other spacings lose what lies above.
     InputError: a spacing that cannot be met.
     """
+    if first is not None and not spacing.startswith("logsnr"):
+        return [*(t for t in respaced_timesteps(steps, spacing) if t < first), first]
     if spacing == "":
         return list(range(steps))
     bad = InputError(
@@ -60,11 +65,13 @@ def respaced_timesteps(steps: int, spacing: str, betas: np.ndarray | None = None
         log_snr = np.log(alpha_bar / (1 - alpha_bar))
         if not 2 <= wanted <= steps:  # one alone would be the first, and pure noise is not that
             raise bad
+        end, noisiest = (steps, max(log_snr[-1], NOISE)) if first is None else (first + 1, log_snr[first])
+        wanted = min(wanted, end)
         even: list[int] = []
-        for mark in np.linspace(log_snr[0], max(log_snr[-1], NOISE), wanted):
+        for mark in np.linspace(log_snr[0], noisiest, wanted):
             # the first timesteps lie further apart than many marks: then the next one is taken, as long as there is one
             nearest = max(int(np.abs(log_snr - mark).argmin()), even[-1] + 1 if even else 0)
-            even.append(min(nearest, steps - wanted + len(even)))
+            even.append(min(nearest, end - wanted + len(even)))
         return even
     if spacing.startswith("ddim"):
         if not spacing[4:].isdecimal():

@@ -183,7 +183,7 @@ def test_parts_of_one_pattern_and_level_share_their_calls():
     maps = video(12)
     parts = [Part("none", level, group) for level in (0.7, 1.5) for group in GROUPS]
     parts.append(Part("motion_given_appearance", None, "motion"))
-    residuals = part_residuals(maps, parts, GROUPS, pattern, network, diffusion())
+    residuals = part_residuals(maps, parts, GROUPS, pattern, network, lambda level: diffusion())
     assert list(residuals) == [
         "none@0.7 appearance",
         "none@0.7 motion",
@@ -195,7 +195,14 @@ def test_parts_of_one_pattern_and_level_share_their_calls():
     square = (maps.astype(np.float64) ** 2)[:, 3:].mean(1).astype(np.float32)
     np.testing.assert_allclose(residuals["none@1.5 motion"], square, rtol=1e-4)
     with pytest.raises(InputError, match="hides no appearance"):
-        part_residuals(maps, [Part("motion_given_appearance", None, "appearance")], GROUPS, pattern, zero, diffusion())
+        part_residuals(
+            maps,
+            [Part("motion_given_appearance", None, "appearance")],
+            GROUPS,
+            pattern,
+            zero,
+            lambda level: diffusion(),
+        )
 
 
 def test_draws_that_mean_nothing_are_refused():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from diffusers import DDPMScheduler
 from golden_figures import DATA
 from hypothesis import given
@@ -77,12 +78,32 @@ def test_log_snr_spacing_has_as_many_steps_as_asked_for(schedule, wanted):
         assert steps.max() < 1.5 * steps.min()
 
 
-def test_starting_levels_are_kept_beside_the_spacing():
-    options = DiffusionOptions(noise_schedule="cosine", prediction="v", timestep_respacing="logsnr10")
-    diffusion = create_diffusion(options, levels=[0.7, 1.5])
-    assert diffusion.num_timesteps == 12
-    for level in (0.7, 1.5):
-        assert diffusion.sigma[diffusion.nearest_timestep(level)] == pytest.approx(level, rel=0.005)
+def _kept(diffusion):
+    return diffusion.network_timesteps(torch.arange(diffusion.num_timesteps)).tolist()
+
+
+@pytest.mark.parametrize("level", [0.3, 0.7, 1.5])
+@pytest.mark.parametrize("wanted", [2, 5, 10])
+def test_sampling_from_a_level_divides_log_snr_from_there(level, wanted):
+    """A step much shorter than the next would make a solver that extrapolates magnify its network's noise."""
+    options = DiffusionOptions(noise_schedule="cosine", prediction="v", timestep_respacing=f"logsnr{wanted}")
+    diffusion = create_diffusion(options, level)
+    assert diffusion.num_timesteps == wanted and _kept(diffusion)[0] == 0
+    assert diffusion.sigma[-1] == pytest.approx(level, rel=0.005)
+    assert diffusion.nearest_timestep(level) == wanted - 1
+    widths = np.diff(np.log(diffusion.sigma))
+    assert widths.max() < 1.6 * widths.min()
+
+
+@pytest.mark.parametrize("spacing", ["", "200", "ddim50", "10,20"])
+def test_other_spacings_lose_what_lies_above_a_level(spacing):
+    options = DiffusionOptions(noise_schedule="cosine", timestep_respacing=spacing)
+    kept, whole = (_kept(create_diffusion(options, level)) for level in (0.7, None))
+    assert kept[-1] == 383 and kept[:-1] == [t for t in whole if t < 383]
+
+
+def test_a_level_near_the_end_has_as_many_steps_as_there_are():
+    assert respaced_timesteps(1000, "logsnr10", named_betas("cosine", 1000), 3) == [0, 1, 2, 3]
 
 
 def test_no_respacing_keeps_everything():
