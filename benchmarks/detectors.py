@@ -4,7 +4,7 @@
 
 An H.264 video of 360 x 240, colour, made on the spot: a smooth texture that moves (seed 0). `fast` is fitted on it,
 `full` has the recipe's network with random weights of seed 0 (the time does not depend on them): with one call per part
-as in the recipe (mode flash), and with ten (mode fast). A video of twice the length shows what a further frame costs.
+as in the recipe (mode flash), and with five (mode fast). A video of twice the length shows what a further frame costs.
 Medians, each in turn; peak memory is that of all.
 """
 

@@ -49,8 +49,8 @@ from ramvid_vad.video.decoding.frame_rate import frame_rate
 from ramvid_vad.video.reader import Clip, read_frames
 
 BLOCK = 600  # frames whose maps are held at a time
-MODES = {"exact": ("ancestral", "200"), "fast": ("dpmpp_2m", "logsnr10"), "flash": ("once", "")}
-"""Sampler and ``--timestep_respacing`` of each: 200 network calls, 10, or one per part."""
+MODES = {"exact": ("ancestral", "200"), "fast": ("dpmpp_2m", "logsnr5"), "flash": ("once", "")}
+"""Sampler and ``--timestep_respacing`` of each: 200 network calls, 5, or one per part."""
 PARTS = (
     Part("none", 0.7, "appearance"),
     Part("none", 1.5, "motion"),
