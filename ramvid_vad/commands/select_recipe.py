@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import asdict
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -11,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from ramvid_vad.detectors.free_parts import BOXES, Usual
 from ramvid_vad.detectors.fusion import HELD_OUT, calibrated_sum, log_scale
 from ramvid_vad.detectors.infilling import Infilling
+from ramvid_vad.detectors.normal_videos import NORMAL_VIDEOS
 from ramvid_vad.detectors.pseudo import KINDS, infilled_by
 from ramvid_vad.detectors.pseudo_anomalies.inpainters import load_inpainter
 from ramvid_vad.detectors.residual_maps import Part, box_scores
@@ -21,6 +23,7 @@ from ramvid_vad.runtime.files import write_text
 from ramvid_vad.runtime.logger import result_dir
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.runtime.randomness import stream
+from ramvid_vad.training.data import HELD_OUT_FILE
 from ramvid_vad.video.reader import find_videos, read_frames, video_name
 
 LEVELS = (0.3, 0.7, 1.5)
@@ -56,6 +59,7 @@ def select_recipe(run: RunOptions) -> None:
     if len(paths) <= HELD_OUT:
         raise InputError(f"--normal {options.normal}: {len(paths)} videos: give at least {HELD_OUT + 1}")
     held_out = paths[-HELD_OUT:]
+    _check_unseen(options.run, held_out)
     kinds = dict(KINDS)
     if options.inpainter:
         kinds["place infilled"] = infilled_by(load_inpainter(options.inpainter))
@@ -100,6 +104,23 @@ def select_recipe(run: RunOptions) -> None:
         print(f"{name:<44}{found['mean']:>7.3f}" + "".join(f"{found[kind]:>15.3f}" for kind in kinds))
     print(f"chosen: {', '.join(chosen)}")
     print(f"select_recipe.json is in {out}")
+
+
+def _check_unseen(run: str, held_out: list[str]) -> None:
+    """InputError: the run's own note does not say that all of these were held out, or there is none."""
+    folder = run if os.path.isdir(run) else os.path.dirname(run)
+    notes = [os.path.join(folder, name) for name in (HELD_OUT_FILE, NORMAL_VIDEOS)]
+    note = next((path for path in notes if os.path.exists(path)), "")
+    try:
+        kept = json.loads(Path(note).read_text(encoding="utf-8"))["held_out"] if note else []
+        names = {Path(each if isinstance(each, str) else each[0]).stem for each in kept}
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise InputError(f"{note}: cannot be read ({error}): train again") from None
+    if seen := [path for path in held_out if Path(path).stem not in names]:
+        raise InputError(
+            f"--run {run}: {', '.join(seen)} would tell which part to choose, and was not held out: train with "
+            f"--held_out {HELD_OUT}, or give the --normal folder of the training"
+        )
 
 
 def _curves(model: Infilling, frames: np.ndarray) -> Curves:

@@ -20,6 +20,7 @@ BOXES = {"difference": 3, "relative_flow": 3, "nearest": 5}
 """Name of each -> side of its box in cells of 8 pixels: what moves may be small, what looks strange is a whole body."""
 
 BLOCK = 600  # frames whose speeds are held at a time
+STILL = 0.01  # grey levels, and pixels per frame: less than that is what rounding leaves of a repeated frame, 0
 
 
 class Usual(NamedTuple):
@@ -51,12 +52,17 @@ class Usual(NamedTuple):
 
 def difference(space: FeatureSpace, maps: np.ndarray) -> np.ndarray:
     """Mean |difference| to the frame before, in grey levels."""
-    return np.maximum(np.exp(_motion(space, maps, 3)) - 0.5, 0)
+    return _or_still(np.exp(_motion(space, maps, 3)) - 0.5)
 
 
 def flow(space: FeatureSpace, maps: np.ndarray) -> np.ndarray:
     """Length of the mean optical flow, in pixels per frame."""
-    return np.hypot(_motion(space, maps, 0), _motion(space, maps, 1))
+    return _or_still(np.hypot(_motion(space, maps, 0), _motion(space, maps, 1)))
+
+
+def _or_still(field: np.ndarray) -> np.ndarray:
+    """0 where it is below STILL."""
+    return np.where(field < STILL, np.float32(0), field)
 
 
 def relative_flow(space: FeatureSpace, usual: UsualSpeed, maps: np.ndarray) -> np.ndarray:

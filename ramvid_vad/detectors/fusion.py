@@ -59,11 +59,13 @@ class LogScale(NamedTuple):
 
 
 def log_scale(normal: np.ndarray) -> LogScale:
-    """From scores (n,) >= 0 of normal frames. Scores that never vary have sd 1: nothing is known of their spread."""
+    """From scores (n,) >= 0 of normal frames. Scores that never vary, but for rounding, have sd 1: nothing is known of
+    their spread."""
     positive = normal[normal > 0]
     floor = float(positive.min()) if len(positive) else 1.0
     logs = np.log(np.maximum(normal, floor))
-    return LogScale(float(logs.mean()), float(logs.std()) or 1.0, floor)
+    sd = float(logs.std())
+    return LogScale(float(logs.mean()), sd if sd > 1e-6 else 1.0, floor)
 
 
 def saved_scales(saved: Mapping[str, Mapping[str, Any]]) -> dict[str, LogScale]:

@@ -50,7 +50,7 @@ from ramvid_vad.video.reader import Clip, read_frames
 
 BLOCK = 600  # frames whose maps are held at a time
 MODES = {"exact": ("ancestral", "200"), "fast": ("dpmpp_2m", "logsnr5"), "flash": ("once", "")}
-"""Sampler and ``--timestep_respacing`` of each: 200 network calls, 5, or one per part."""
+"""Sampler and ``--timestep_respacing`` of each: at most 200 network calls, 5, or one per part."""
 PARTS = (
     Part("none", 0.7, "appearance"),
     Part("none", 1.5, "motion"),

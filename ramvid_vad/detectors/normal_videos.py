@@ -10,13 +10,15 @@ from ramvid_vad.runtime.files import write_text
 from ramvid_vad.video.files import sizes_of
 from ramvid_vad.video.reader import Clip
 
+NORMAL_VIDEOS = "normal_videos.json"
+
 
 def keep_to(work: str, learning: Sequence[Clip], held_out: Sequence[Clip], **settings: int | str) -> None:
     """Note which videos, and which of its settings by name, a run was begun with: what its checkpoints do not tell.
 
     A copy of the videos elsewhere is the same videos. InputError: the run goes on, and with others.
     """
-    path = os.path.join(work, "normal_videos.json")
+    path = os.path.join(work, NORMAL_VIDEOS)
     videos = {"learning": [_state(clip) for clip in learning], "held_out": [_state(clip) for clip in held_out]}
     try:
         os.makedirs(work, exist_ok=True)

@@ -1,7 +1,8 @@
 """Anomalies made from normal video, to choose a recipe by: no label of a test set is read.
 
 Each kind takes frames uint8 (n, H, W, 3) and a generator, and gives the changed frames and which of them are changed,
-bool (n,): the middle third of the clip. What is chosen by them is as good as they are like what will come.
+bool (n,): the middle third of the clip; of a clip that goes faster, which is shorter, all that follows its first third.
+What is chosen by them is as good as they are like what will come.
 """
 
 from collections.abc import Callable
@@ -21,11 +22,10 @@ Kind = Callable[[np.ndarray, np.random.Generator], Made]
 
 
 def skipped(frames: np.ndarray, rng: np.random.Generator) -> Made:
-    """All goes three times as fast. As many frames as before: those after it come earlier, and the last is repeated."""
-    first, end = _middle(len(frames))
-    order = [*range(first), *range(first, len(frames), 3)][:end]
-    order += [order[-1] + 1 + i for i in range(len(frames) - len(order))]
-    return frames[np.minimum(order, len(frames) - 1)], _changed(len(frames), first, end)
+    """All goes three times as fast, to the end."""
+    first, _ = _middle(len(frames))
+    order = [*range(first), *range(first, len(frames), 3)]
+    return frames[order], _changed(len(order), first, len(order))
 
 
 def reversed_motion(frames: np.ndarray, rng: np.random.Generator) -> Made:

@@ -94,14 +94,13 @@ def residual_maps(
         windows = [maps[mirrored(np.arange(start, start + length), len(maps))] for start in batch]
         seen = torch.cat([_but_mirrored(given, everywhere, start, len(maps)) for start in batch])
         places = [(key, first + start) for start in batch]
-        errors = _squared_errors(
-            EncodedVideos.model_input(np.stack(windows)), seen, model, diffusion, level, draws, places
-        )
-        for start, error in zip(batch, errors, strict=True):  # (C, T, h, w)
-            inside = in_video(start, length, len(maps))
-            for name, frames in hidden.items():
-                positions = np.flatnonzero(~frames & inside)
-                total[name][start + positions] += error[ranges[name]].mean(0)[positions].numpy()
+        clean = EncodedVideos.model_input(np.stack(windows))
+        channels_of = {name: ranges[name] for name in hidden}
+        errors = _squared_errors(clean, seen, model, diffusion, level, draws, places, channels_of)
+        for name, frames in hidden.items():
+            for start, error in zip(batch, errors[name], strict=True):  # (T, h, w)
+                positions = np.flatnonzero(~frames & in_video(start, length, len(maps)))
+                total[name][start + positions] += error[positions].numpy()
                 times[name][start + positions] += 1
     return {name: total[name] / times[name][:, None, None].astype(np.float32) for name in hidden}
 
@@ -121,10 +120,12 @@ def _squared_errors(
     level: float | None,
     draws: Draws,
     places: Sequence[tuple[int, int]],
-) -> torch.Tensor:
-    """(B, C, T, h, w) -> the same: squared difference to what is infilled, joined over the draws."""
+    channels_of: dict[str, slice],
+) -> dict[str, torch.Tensor]:
+    """(B, C, T, h, w) -> of each group (B, T, h, w): the mean over its channels of the squared difference to what is
+    infilled, joined over the draws."""
     shape = (clean.shape[1], *clean.shape[3:])
-    errors = []
+    errors: dict[str, list[torch.Tensor]] = {name: [] for name in channels_of}
     for draw in range(draws.count):
 
         def noise(step: int, draw: int = draw) -> torch.Tensor:
@@ -143,8 +144,11 @@ def _squared_errors(
             clip_denoised=False,
             start_level=level,
         )
-        errors.append((clean - infilled) ** 2)
-    return torch.stack(errors).mean(0) if draws.join == "mean" else torch.stack(errors).amin(0)
+        error = (clean - infilled) ** 2
+        for name, channels in channels_of.items():
+            errors[name].append(error[:, channels].mean(1))
+    stacked = {name: torch.stack(each) for name, each in errors.items()}
+    return {name: each.mean(0) if draws.join == "mean" else each.amin(0) for name, each in stacked.items()}
 
 
 def box_scores(residual: np.ndarray, box: int = BOX) -> np.ndarray:

@@ -48,11 +48,14 @@ def respaced_timesteps(
     three equal parts and keeps so many of each; "ddim50" takes every k-th, the DDIM paper's spacing (arXiv 2010.02502);
     "logsnr10" keeps those nearest to 10 values that divide log SNR evenly (arXiv 2206.00927), down to NOISE; it needs
     the betas.  first: the timestep that sampling begins at; None: the last. It is kept and none above it; log SNR is
-    divided from there, the other spacings lose what lies above.
+    divided from there, the other spacings lose what lies above, and a step that would end less than half a step on.
     InputError: a spacing that cannot be met.
     """
     if first is not None and not spacing.startswith("logsnr"):
-        return [*(t for t in respaced_timesteps(steps, spacing) if t < first), first]
+        below = [t for t in respaced_timesteps(steps, spacing) if t < first]
+        if len(below) > 1 and 2 * (first - below[-1]) < below[-1] - below[-2]:
+            below.pop()  # a step much shorter than the next would make a solver magnify its network's noise
+        return [*below, first]
     if spacing == "":
         return list(range(steps))
     bad = InputError(

@@ -94,8 +94,9 @@ def covering_starts(num_frames: int, seq_len: int, stride: int, anchors: np.ndar
 
     Frames that are anchors in all their regular windows (for the selective pattern the first and last of a video, and
     others near its ends) would never be reconstructed. Each extra window masks as many of the frames still missing as
-    possible; among equals the one shifted by HALF_ANCHOR_PERIOD from a regular window is taken, then the one with the
-    least padding. Extra starts may be negative or run past the end.
+    possible; among equals one is taken in which an anchor is left that shows no frame to be generated, then the one
+    shifted by HALF_ANCHOR_PERIOD from a regular window, then the one with the least padding. Extra starts may be
+    negative or run past the end.
     extra=False returns the regular starts only. Raises InputError when every position is an anchor.
     """
     anchors = np.asarray(anchors, dtype=bool)
@@ -116,7 +117,8 @@ def covering_starts(num_frames: int, seq_len: int, stride: int, anchors: np.ndar
 
     def worth(start: int) -> tuple:
         padding = max(0, -start) + max(0, start + seq_len - num_frames)
-        return missing[masks(start)].sum(), start in shifted, -padding, start
+        known = bool((anchors & ~copies(start, anchors, num_frames)).any()) or not anchors.any()
+        return missing[masks(start)].sum(), known, start in shifted, -padding, start
 
     extras = []
     for frame in np.flatnonzero(missing):

@@ -18,7 +18,7 @@ from ramvid_vad.commands.train import train
 from ramvid_vad.detectors import detector as detector_module
 from ramvid_vad.detectors import infilling as infilling_module
 from ramvid_vad.detectors.free_parts import FREE, Usual, appearance_memory, nearest
-from ramvid_vad.detectors.fusion import LogScale
+from ramvid_vad.detectors.fusion import LogScale, log_scale
 from ramvid_vad.detectors.infilling import Infilling, blocks
 from ramvid_vad.detectors.residual_maps import box_scores
 from ramvid_vad.errors import InputError
@@ -183,6 +183,27 @@ def test_a_signal_ends_fit_and_says_what_goes_on(quick_recipe, tmp_path, monkeyp
     assert end.value.code == 143
     assert re.search(r"ramvid-vad fit: stopped; the same command goes on from step \d+\n", capsys.readouterr().err)
     assert not (tmp_path / "out" / "detector.json").exists()
+
+
+def test_a_repeated_frame_has_no_motion_and_sets_no_scale(made):
+    """Maps are kept in half precision, and rounding left a speed of some millionths of a pixel, the smallest of all."""
+    _, detector = made
+    frames = texture(14, 36, 52, speed=2, seed=1)
+    again = np.concatenate([frames[:7], frames[6:]])
+    maps, plain = (np.stack(list(detector.space.encode(each))).astype(np.float16) for each in (again, frames))
+    usual = Usual.of([plain], detector.space)
+    for name in ("difference", "flow", "relative_flow"):
+        field = FREE[name](detector.space, usual, maps)
+        assert not field[7].any() and field[6].all()
+        scores = box_scores(field, 3)
+        assert log_scale(scores).floor == np.delete(scores, 7).min()
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 7e-5, 1e9])
+@pytest.mark.parametrize("count", [1, 7, 75, 360])
+def test_scores_that_never_vary_have_a_spread_of_one(value, count):
+    """The logarithm's rounding is no spread: a score a tenth higher counted 10^14."""
+    assert log_scale(np.full(count, value)).sd == 1 and log_scale(np.zeros(count)).sd == 1
 
 
 def test_what_is_read_off_the_maps(made, monkeypatch):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ramvid_vad.errors import InputError
 from ramvid_vad.video import windows
 from ramvid_vad.video.windows import (
+    copies,
     covering_starts,
     frame_indices,
     in_video,
@@ -113,6 +114,13 @@ def test_extra_windows_are_shifted_by_half_an_anchor_period():
 def test_regular_windows_miss_the_frames_that_the_method_names():
     never = np.flatnonzero(times_masked(60, window_starts(60, T, 15), SELECTIVE) == 0)
     assert never.tolist() == [0, 1, 10, 11, 50, 51, 58, 59]
+
+
+@pytest.mark.parametrize("seq_len, given", [(6, 3), (16, 3), (16, 5), (30, 5)])
+def test_the_first_frames_are_predicted_from_an_anchor_that_shows_none_of_them(seq_len, given):
+    anchors = np.arange(seq_len) < given
+    for start in covering_starts(600, seq_len, seq_len - given, anchors):
+        assert (anchors & ~copies(start, anchors, 600)).any()
 
 
 @given(st.integers(1, 400), st.integers(5, 40), st.data())
