@@ -198,7 +198,9 @@ class Infilling(Detector):
     def stream(self, frames: Iterable[Frame], key: int = 0, maps: bool = True, block: int = 0) -> Iterator[FrameScore]:
         """``map`` holds the calibrated sum of the residuals, each the mean of the box around its cell.
         block: frames that are scored at once; 0: as many as a window has, T: a score comes at most 2 T frames late.
-        ``score`` takes blocks of BLOCK: where windows lie depends on the blocks, and with that, a little, the score.
+        ``score`` takes blocks of BLOCK: where windows lie depends on the blocks, and with that the score: a little of
+        patterns that give no whole frame, as the recipe's; with "prediction" and "infill" many frames of a short block
+        are generated from one side alone, so that a stream of such parts wants a large block.
         """
         length = self.config["seq_len"]
         coming = blocks(self.space.encode(colour(frames)), block or length, length)
