@@ -61,7 +61,7 @@ PARTS = (
 )
 RECIPE_PARTS = (Part("motion_given_appearance", None, "motion"),)
 RECIPE_BOXES = (*BOXES.items(), ("motion_given_appearance motion", 7))
-"""What scripts/select_recipe.py chose on normal video (docs/results/ped2_sum/select_recipe.json)."""
+"""What scripts/select_recipe.py chose on normal video (docs/results/study/ped2_none_45_select.json)."""
 GROUPS = {"model": ModelOptions, "diffusion": DiffusionOptions, "anchors": AnchorOptions, "space": SpaceOptions}
 
 
