@@ -148,8 +148,9 @@ class FrozenFeatures:
 class TimmFeatures:
     """The maps at strides 8 and 16 of a network of timm's (those it has; a transformer may have 16 alone).
 
-    name: as ``timm.list_models()`` has it.  weights: a local file that timm's ``checkpoint_path`` reads; empty: timm's
-    own, fetched by timm.  InputError: timm is not installed, or cannot make the network.
+    name: as ``timm.list_models()`` has it.  weights: a local file of them, as timm keeps them, a classifier's too;
+    empty: timm's own, fetched by timm.  InputError: timm is not installed or cannot make the network; the file lacks
+    some of its weights.
     """
 
     def __init__(self, name: str, weights: str = "") -> None:
@@ -161,12 +162,25 @@ class TimmFeatures:
             ) from None
         if weights and not os.path.isfile(weights):
             raise InputError(f"--backbone_weights {weights}: no such file")
-        source: dict[str, Any] = {"checkpoint_path": weights} if weights else {"pretrained": True}
+        source: dict[str, Any] = {"pretrained_cfg_overlay": {"file": weights}} if weights else {}
+
+        def made(seed: int) -> nn.Module:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return timm.create_model(name, features_only=True, pretrained=True, **source)
+
         try:
-            net = timm.create_model(name, features_only=True, **source)
+            net = made(0)
             strides = net.feature_info.reduction()
         except Exception as error:  # timm's and its hub's classes are many
             raise InputError(f"--backbone {name}: timm cannot make it ({' '.join(str(error).split())})") from None
+        if weights:  # timm says nothing of what a file lacks, and leaves that as it was drawn
+            again = dict(made(1).named_parameters())
+            if missing := [key for key, value in net.named_parameters() if not torch.equal(value, again[key])]:
+                raise InputError(
+                    f"--backbone_weights {weights}: lacks {len(missing)} weights of {name}, such as {missing[0]}: give "
+                    "a file of that network"
+                )
         self._taken = [i for i, stride in enumerate(strides) if stride in (STRIDE, 2 * STRIDE)]
         if not self._taken:
             raise InputError(f"--backbone {name}: it has maps at strides {strides}, of 8 and 16 none")

@@ -66,7 +66,6 @@ class Pyramid(nn.Module):
     def __init__(self, strides: list[int]):
         super().__init__()
         self.strides = strides
-        torch.manual_seed(0)
         self.layers = nn.ModuleList(nn.Conv2d(3, 4 + i, stride, stride) for i, stride in enumerate(strides))
         self.feature_info = SimpleNamespace(
             reduction=lambda: strides, channels=lambda: [4 + i for i in range(len(strides))]
@@ -81,13 +80,14 @@ class Pyramid(nn.Module):
 def timm(monkeypatch):
     made = []
 
-    def create_model(name, features_only, pretrained=False, checkpoint_path=""):
+    def create_model(name, features_only, pretrained=False, pretrained_cfg_overlay=None):
+        file = (pretrained_cfg_overlay or {}).get("file", "")
         if name == "unknown":
             raise RuntimeError("Unknown model (unknown)")
         net = Pyramid({"cnn": [2, 4, 8, 16, 32], "transformer": [16], "coarse": [32]}[name])
-        if checkpoint_path:
-            net.load_state_dict(torch.load(checkpoint_path, weights_only=True))
-        made.append((name, pretrained, checkpoint_path))
+        if file:  # what it lacks stays as it was drawn, what it has besides is not asked for
+            net.load_state_dict(torch.load(file, weights_only=True), strict=False)
+        made.append((name, pretrained, file))
         return net
 
     monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=create_model))
@@ -100,6 +100,7 @@ def test_timm_gives_the_maps_at_strides_8_and_16(timm):
     frames = texture(2, 64, 96)
     maps = network(frames)
     assert maps.shape == (2, 8, 12, 13)
+    torch.manual_seed(0)
     layers = Pyramid([2, 4, 8, 16, 32]).layers
     x = (torch.from_numpy(frames[:, :8, 16:24]) / 255 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor(
         [0.229, 0.224, 0.225]
@@ -117,9 +118,21 @@ def test_timm_reads_a_local_weight_file(timm, tmp_path):
     state = {name: value + 1 for name, value in Pyramid([2, 4, 8, 16, 32]).state_dict().items()}
     torch.save(state, path)
     network, own = load_backbone("cnn", str(path)), load_backbone("cnn")
-    assert timm[0] == ("cnn", False, str(path))
+    assert timm[0] == ("cnn", True, str(path))
     assert network.digest != own.digest
     assert not torch.equal(network(texture(1, 32, 32)), own(texture(1, 32, 32)))
+
+
+def test_a_weight_file_may_have_more_and_must_not_have_less(timm, tmp_path):
+    """timm's own files are of whole classifiers; of another network's file it would take nothing and say nothing."""
+    path, before = tmp_path / "weights.pt", torch.random.get_rng_state()
+    state = Pyramid([2, 4, 8, 16, 32]).state_dict()
+    torch.random.set_rng_state(before)
+    torch.save(state | {"classifier.weight": torch.zeros(3)}, path)
+    assert load_backbone("cnn", str(path)).digest and torch.equal(torch.random.get_rng_state(), before)
+    torch.save({name: value for name, value in state.items() if "layers.3" not in name}, path)
+    with pytest.raises(InputError, match=r"--backbone_weights .*weights.pt: lacks 2 weights of cnn, such as layers.3"):
+        load_backbone("cnn", str(path))
 
 
 def test_what_timm_cannot_make_is_refused_by_name(timm, tmp_path):
