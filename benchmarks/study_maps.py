@@ -34,6 +34,7 @@ def flags(about: str, out: str) -> argparse.ArgumentParser:
     parser.add_argument("--labels", required=True)
     parser.add_argument("--sigma", type=float, default=3.0, help="frames, of the smoothing over time")
     parser.add_argument("--cache_dir", default="runs/study_cache")
+    parser.add_argument("--backbone_weights", default="", help="of a network of timm's, the file it was trained with")
     parser.add_argument("--out", default=out)
     return parser
 
@@ -56,7 +57,10 @@ class Study:
             raise InputError(f"--normal {options.normal}: {len(normal)} videos: give at least {HELD_OUT + 1}")
         self.held_out, self.test = normal[-HELD_OUT:], find_videos(options.data_dir)
         self.names = [video_name(path, options.data_dir) for path in self.test]
-        self.model = Infilling.from_run(options.run, [], parts=parts, mode=mode, draws=draws, join=join)
+        weights = options.backbone_weights
+        self.model = Infilling.from_run(
+            options.run, [], parts=parts, mode=mode, draws=draws, join=join, backbone_weights=weights
+        )
         self.maps = EncodedVideos(options.cache_dir, self.model.space)
         self.learned = normal[:-HELD_OUT]
         self.model.free = list(free)
