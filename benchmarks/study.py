@@ -19,6 +19,7 @@ from ramvid_vad.commands.select_recipe import BASE, CANDIDATES, GROUPS, LEVELS, 
 from ramvid_vad.detectors.fusion import calibrated_sum, log_scale
 from ramvid_vad.detectors.infilling import MODES
 from ramvid_vad.detectors.residual_maps import BOX, Part, box_scores
+from ramvid_vad.errors import InputError
 
 
 def main() -> None:
@@ -26,8 +27,10 @@ def main() -> None:
     parser.add_argument("--select", default="", help="select_recipe.json, for a row of what it chose")
     parser.add_argument("--mode", default="flash", choices=tuple(MODES))
     parser.add_argument("--anchors", default="", help="patterns in place of the candidates', e.g. selective,prediction")
-    parser.add_argument("--sides", type=whole_numbers, default=SIDES, help="of the boxes, in cells")
+    parser.add_argument("--sides", type=whole_numbers, default=SIDES, help="of the boxes, in cells, 3 and 5 among them")
     options = parser.parse_args()
+    if not {3, 5} <= {*options.sides}:  # of the sums
+        raise InputError(f"--sides {options.sides}: give 3 and 5, too, e.g. 3,5,10")
     candidates = CANDIDATES
     if options.anchors:
         kinds, levels = options.anchors.split(","), (*LEVELS, None)
@@ -43,8 +46,7 @@ def main() -> None:
     usual, scored = study.of_videos(curves)
     scales = {part: log_scale(np.concatenate([each[part] for each in usual])) for part in usual[0]}
     sums = {part: [part] for part in scales}
-    side = BOX if BOX in options.sides else options.sides[0]
-    infilled = [f"{part.name} box {side}" for part in candidates]
+    infilled = [f"{part.name} box {BOX}" for part in candidates]
     sums |= {"sum: read off the maps": [*BASE], "sum: all candidates": infilled, "sum: both": [*BASE, *infilled]}
     sums |= {f"sum: read off the maps, {part}": [*BASE, part] for part in infilled}
     if options.select:

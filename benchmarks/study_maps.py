@@ -57,10 +57,8 @@ class Study:
             raise InputError(f"--normal {options.normal}: {len(normal)} videos: give at least {HELD_OUT + 1}")
         self.held_out, self.test = normal[-HELD_OUT:], find_videos(options.data_dir)
         self.names = [video_name(path, options.data_dir) for path in self.test]
-        weights = options.backbone_weights
-        self.model = Infilling.from_run(
-            options.run, [], parts=parts, mode=mode, draws=draws, join=join, backbone_weights=weights
-        )
+        given = {"mode": mode, "draws": draws, "join": join, "backbone_weights": options.backbone_weights}
+        self.model = Infilling.from_run(options.run, [], parts=parts, **given)
         self.maps = EncodedVideos(options.cache_dir, self.model.space)
         self.learned = normal[:-HELD_OUT]
         self.model.free = list(free)

@@ -25,15 +25,13 @@ ENDLESS = 1e12  # the variance of a channel that shall be 0 everywhere
 def without(zero: str) -> None:
     """Fit spaces in which the group ``zero`` is 0 in every map."""
     fit = features.FeatureSpace.fit.__func__
+    scale, place = ("motion_sd", "motion_place") if zero == "motion" else ("variance", "place")
 
     def changed(cls: type, *given: object, **named: object) -> features.FeatureSpace:
         space = fit(cls, *given, **named)
         parts = space.tensors()
-        for name in ("motion_sd",) if zero == "motion" else ("variance",):
-            parts[name] = torch.full_like(parts[name], ENDLESS)
-        for name in ("motion_place",) if zero == "motion" else ("place",):
-            parts[name] = torch.zeros_like(parts[name])
-        return cls(**space.settings(), **parts)
+        changes = {scale: torch.full_like(parts[scale], ENDLESS), place: torch.zeros_like(parts[place])}
+        return cls(**space.settings(), **parts | changes)
 
     features.FeatureSpace.fit = classmethod(changed)
 

@@ -117,7 +117,7 @@ def covering_starts(num_frames: int, seq_len: int, stride: int, anchors: np.ndar
 
     def worth(start: int) -> tuple:
         padding = max(0, -start) + max(0, start + seq_len - num_frames)
-        known = bool((anchors & ~copies(start, anchors, num_frames)).any()) or not anchors.any()
+        known = (anchors & ~copies(start, anchors, num_frames)).any()
         return missing[masks(start)].sum(), known, start in shifted, -padding, start
 
     extras = []
