@@ -18,7 +18,6 @@ import torch
 from encode import moving_texture
 from measure import alternate, machine, peak_gigabytes, positive, print_table, run, seconds, write_report
 
-from ramvid_vad.detectors.free_parts import Usual
 from ramvid_vad.detectors.fusion import CalibratedSum
 from ramvid_vad.detectors.infilling import GROUPS, RECIPE_BOXES, RECIPE_PARTS, Infilling
 from ramvid_vad.loading import with_anchor_kind
@@ -38,8 +37,8 @@ def untrained(video: str, mode: str) -> Infilling:
     state = create_model(run.model, groups=tuple(space.groups.values())).state_dict()
     config = {name: asdict(getattr(run, name)) for name in GROUPS} | {"seq_len": run.video.seq_len}
     maps = list(space.encode(read_frames(video)))
-    usual = Usual.of([np.stack(maps)], space)
-    detector = Infilling(space, config, state, parts=RECIPE_PARTS, usual=usual, boxes=RECIPE_BOXES, mode=mode)
+    detector = Infilling(space, config, state, parts=RECIPE_PARTS, boxes=RECIPE_BOXES, mode=mode)
+    detector.compare_with([np.stack(maps)])
     detector.calibrate({Clip(video): maps}, progress=False)
     return detector
 

@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 
 from ramvid_vad.detectors import motion
 from ramvid_vad.detectors.fusion import CalibratedSum, calibrated_sum, log_scale, split
-from ramvid_vad.detectors.motion import MOVING, SMOOTH, UsualSpeed
+from ramvid_vad.detectors.motion import MOVING, SMOOTH, UsualByRow
 from ramvid_vad.options.option import str2bool
 from ramvid_vad.spaces.frame_size import reduced
 from ramvid_vad.spaces.motion import with_pairs
@@ -59,16 +59,16 @@ def highest(fields: np.ndarray) -> np.ndarray:
 def ways(learned: list[np.ndarray]) -> Iterator[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
     """(name, speeds (n, h, w) -> what is scored) of each way to tell what is usual."""
     yield "pixels", lambda fields: fields
-    by_feet = motion._feet
+    by_feet = motion.feet
     for name, feet in (("own row", lambda field: np.indices(field.shape)[0]), ("feet", by_feet)):
         for moving, smooth in ((MOVING, SMOOTH), (0.5, SMOOTH), (MOVING, SMOOTH / 2), (MOVING, 2 * SMOOTH)):
-            motion._feet, motion.MOVING, motion.SMOOTH = feet, moving, smooth
-            usual = UsualSpeed.of(field for each in learned for field in each)
+            motion.feet, motion.MOVING, motion.SMOOTH = feet, moving, smooth
+            usual = UsualByRow.of_speeds(field for each in learned for field in each)
             yield (
                 f"{name}, moving {moving}, smooth {smooth:g}",
                 lambda fields, usual=usual: np.stack([usual.relative(field, field) for field in fields]),
             )
-    motion._feet, motion.MOVING, motion.SMOOTH = by_feet, MOVING, SMOOTH
+    motion.feet, motion.MOVING, motion.SMOOTH = by_feet, MOVING, SMOOTH
 
 
 def chosen(normal: str, few: bool) -> dict[str, float]:

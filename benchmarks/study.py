@@ -3,10 +3,10 @@
     python benchmarks/study.py --run runs/ped2_full/training --normal data/ped2/training --data_dir data/ped2/testing \
         --labels data/ped2/labels [--select runs/select/select_recipe.json] [--sigma 3] [--out FILE]
 
-Parts and boxes are those among which select_recipe.py chooses, or with ``--anchors`` those of other patterns. Sums: the
-parts that were read off the maps, without and with each candidate; those that select_recipe.py chose, as its log has
-them; all candidates with one box. Micro AUC in %, 95 % intervals over videos; each score's logarithm is standardised on
-the two normal videos that were held out.
+Parts and boxes are those among which select_recipe.py chooses, or with ``--anchors`` those of other patterns; each part
+also "relative" to what is usual where a thing stands. Sums: the parts that were read off the maps, without and with
+each candidate; those that select_recipe.py chose, as its log has them; all candidates with one box. Micro AUC in %,
+95 % intervals over videos; each score's logarithm is standardised on the two normal videos that were held out.
 """
 
 from itertools import product
@@ -17,7 +17,7 @@ from study_maps import Study, flags
 
 from ramvid_vad.commands.select_recipe import BASE, CANDIDATES, GROUPS, LEVELS, SIDES
 from ramvid_vad.detectors.fusion import calibrated_sum, log_scale
-from ramvid_vad.detectors.infilling import MODES
+from ramvid_vad.detectors.infilling import MODES, RELATIVE
 from ramvid_vad.detectors.residual_maps import BOX, Part, box_scores
 from ramvid_vad.errors import InputError
 
@@ -48,7 +48,8 @@ def main() -> None:
     sums = {part: [part] for part in scales}
     infilled = [f"{part.name} box {BOX}" for part in candidates]
     sums |= {"sum: read off the maps": [*BASE], "sum: all candidates": infilled, "sum: both": [*BASE, *infilled]}
-    sums |= {f"sum: read off the maps, {part}": [*BASE, part] for part in infilled}
+    beside = [RELATIVE + part for part in infilled]
+    sums |= {f"sum: read off the maps, {part}": [*BASE, part] for part in (*infilled, *beside)}
     if options.select:
         sums |= {"sum: chosen without labels": read_report(options.select, "chosen")["chosen"]}
     rows = []

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ramvid_vad.detectors.free_parts import BOXES, Usual
+from ramvid_vad.detectors.free_parts import BOXES
 from ramvid_vad.detectors.fusion import HELD_OUT
 from ramvid_vad.detectors.infilling import Infilling
 from ramvid_vad.detectors.residual_maps import Part
@@ -41,7 +41,8 @@ def flags(about: str, out: str) -> argparse.ArgumentParser:
 
 class Study:
     """A run and the videos it is studied on. parts, mode, draws, join: as ``Infilling.from_run`` has them.  free: of
-    ``free_parts.FREE``, read off the maps beside them."""
+    ``free_parts.FREE``, read off the maps beside them; with any of them each part is there relative to the usual, too.
+    """
 
     def __init__(
         self,
@@ -63,7 +64,8 @@ class Study:
         self.learned = normal[:-HELD_OUT]
         self.model.free = list(free)
         if free:
-            self.model.usual = Usual.of([self.maps.frames(path) for path in self.learned], self.model.space)
+            self.model.relative = [part.name for part in parts]
+            self.model.compare_with([self.maps.frames(path) for path in self.learned])
         self.smoothed, self.labels_at = choose("default", options.sigma, False), options.labels
         self.labels: list[np.ndarray] = []
 

@@ -19,10 +19,9 @@ from scipy.ndimage import gaussian_filter1d, uniform_filter
 from study_maps import Study, flags
 
 from ramvid_vad.commands.select_recipe import CANDIDATES
-from ramvid_vad.detectors import motion
 from ramvid_vad.detectors.free_parts import BOXES, flow
 from ramvid_vad.detectors.fusion import log_scale
-from ramvid_vad.detectors.infilling import RECIPE_BOXES
+from ramvid_vad.detectors.infilling import RECIPE_BOXES, RECIPE_PARTS, RELATIVE
 from ramvid_vad.detectors.motion import MOVING
 from ramvid_vad.detectors.residual_maps import BOX, box_scores
 from ramvid_vad.scoring.blobs import wmse_scores
@@ -32,7 +31,7 @@ SEVERAL = (3, 5, 7)
 LEAST = 4  # cells: what moves and is smaller is no thing
 SMOOTH = 3  # cells, standard deviation: rows so near have things of about the same size
 PRIOR = 5.0  # things: so many count as having the mean size of all rows
-FUSED_BOXES = (*RECIPE_BOXES, *((part.name, BOX) for part in CANDIDATES if part.name != RECIPE_BOXES[-1][0]))
+FUSED_BOXES = (*RECIPE_BOXES, *((part.name, BOX) for part in CANDIDATES if part not in RECIPE_PARTS))
 
 Maps = dict[str, np.ndarray]
 Videos = list[np.ndarray]
@@ -61,12 +60,6 @@ def sized_scores(residual: np.ndarray, sides: np.ndarray) -> np.ndarray:
         rows = (sides == (high, wide)).all(1)
         highest[:, rows] = uniform_filter(residual, (0, high, wide), mode="nearest")[:, rows].max(2)
     return highest.max(1)
-
-
-def beside_usual(maps: Maps, part: str, usual: np.ndarray, side: int) -> np.ndarray:
-    """Highest mean over a box of the residual divided by the usual one where the thing stands, (n,)."""
-    divided = [residual / usual[motion._feet(field)] for residual, field in zip(maps[part], maps["flow"], strict=True)]
-    return box_scores(np.stack(divided).astype(np.float32), side)
 
 
 def blob_scores(residual: np.ndarray, active: float) -> np.ndarray:
@@ -107,20 +100,12 @@ def main() -> None:
         field for path in study.learned for field in flow(study.model.space, np.asarray(study.maps.frames(path)))
     )
     usual, test = study.of_videos(dict)
-    learned = [study.residuals(path) for path in study.learned]
-    rows_usual = {
-        part.name: motion.usual_by_row(
-            (pair for maps in learned for pair in zip(maps[part.name], maps["flow"], strict=True)), SMOOTH
-        )
-        for part in CANDIDATES
-    }
-    del learned
     poolings: dict[str, Callable[[Maps, str], np.ndarray]] = {
         "mean": lambda maps, part: maps[part].mean((1, 2)),
         **{f"box {side}": lambda maps, part, side=side: box_scores(maps[part], side) for side in SIDES},
         "box as large as what moves there": lambda maps, part: sized_scores(maps[part], sides),
-        "box 5 of the residual beside the usual": lambda maps, part: beside_usual(maps, part, rows_usual[part], 5),
-        "box 7 of the residual beside the usual": lambda maps, part: beside_usual(maps, part, rows_usual[part], 7),
+        "box 5 of the residual beside the usual": lambda maps, part: box_scores(maps[RELATIVE + part], 5),
+        "box 7 of the residual beside the usual": lambda maps, part: box_scores(maps[RELATIVE + part], 7),
     }
     for share in (0.99, 0.999):
         active = {part.name: np.quantile(np.concatenate([m[part.name] for m in usual]), share) for part in CANDIDATES}

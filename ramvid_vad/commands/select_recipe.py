@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from ramvid_vad.detectors.free_parts import BOXES, Usual
+from ramvid_vad.detectors.free_parts import BOXES
 from ramvid_vad.detectors.fusion import HELD_OUT, calibrated_sum, log_scale
-from ramvid_vad.detectors.infilling import Infilling
+from ramvid_vad.detectors.infilling import RELATIVE, Infilling
 from ramvid_vad.detectors.normal_videos import NORMAL_VIDEOS
 from ramvid_vad.detectors.pseudo import KINDS, infilled_by
 from ramvid_vad.detectors.pseudo_anomalies.inpainters import load_inpainter
@@ -67,8 +67,9 @@ def select_recipe(run: RunOptions) -> None:
     learned = [
         np.stack(list(model.space.encode(read_frames(path)))) for path in paths[:-HELD_OUT][: options.memory_videos]
     ]
-    model.usual, model.free = Usual.of(learned, model.space), list(BOXES)
-    names = [f"{part.name} box {side}" for part, side in product(CANDIDATES, SIDES)]
+    model.free, model.relative = list(BOXES), [part.name for part in CANDIDATES]
+    model.compare_with(learned)
+    names = [f"{how}{part.name} box {side}" for how, part, side in product(("", RELATIVE), CANDIDATES, SIDES)]
 
     normal: list[Curves] = []
     changed: dict[str, list[tuple[Curves, np.ndarray]]] = {kind: [] for kind in kinds}
@@ -94,14 +95,14 @@ def select_recipe(run: RunOptions) -> None:
     }
     result_dir(out, flag="--out_dir")
     write_text(os.path.join(out, "select_recipe.json"), json.dumps(log, indent=1) + "\n")
-    print(f"{'':<44}{'mean':>7}" + "".join(f"{kind.split()[-1]:>15}" for kind in kinds))
+    print(f"{'':<52}{'mean':>7}" + "".join(f"{kind.split()[-1]:>15}" for kind in kinds))
     rows = {
         **alone,
         f"sum of {len(BASE)} parts that need no model": log["without the model"],
         **{f"+ {name}": found for name, found in summed.items()},
     }
     for name, found in rows.items():
-        print(f"{name:<44}{found['mean']:>7.3f}" + "".join(f"{found[kind]:>15.3f}" for kind in kinds))
+        print(f"{name:<52}{found['mean']:>7.3f}" + "".join(f"{found[kind]:>15.3f}" for kind in kinds))
     print(f"chosen: {', '.join(chosen)}")
     print(f"select_recipe.json is in {out}")
 

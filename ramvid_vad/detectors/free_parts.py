@@ -5,6 +5,7 @@ Each gives a residual map (n, h, w) from maps (n, C, h, w), as a pattern of the 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -12,42 +13,56 @@ import torch
 
 from ramvid_vad.detectors.appearance import PATCHES, PatchMemory
 from ramvid_vad.detectors.detector import CELL, under
-from ramvid_vad.detectors.motion import UsualSpeed
+from ramvid_vad.detectors.motion import UsualByRow
 from ramvid_vad.runtime.randomness import stream
 from ramvid_vad.spaces.features import FeatureSpace
+from ramvid_vad.video.finding import evenly_spread
 
 BOXES = {"difference": 3, "relative_flow": 3, "nearest": 5}
 """Name of each -> side of its box in cells of 8 pixels: what moves may be small, what looks strange is a whole body."""
 
 BLOCK = 600  # frames whose speeds are held at a time
+PIECE, PIECES = 24, 100  # frames at a stretch, and how many of these at most, that tell the usual residuals
 STILL = 0.01  # grey levels, and pixels per frame: less than that is what rounding leaves of a repeated frame, 0
 
 
 class Usual(NamedTuple):
     """What they know of normal video. memory: of what cells look like.  speed: None: of detectors that were fitted
-    before it was compared with (2026-11-28)."""
+    before it was compared with (2026-11-28).  residuals: of parts of a model, by name, that are compared with it."""
 
     memory: PatchMemory
-    speed: UsualSpeed | None
+    speed: UsualByRow | None
+    residuals: Mapping[str, UsualByRow] = MappingProxyType({})
 
     @classmethod
     def of(cls, maps: Sequence[np.ndarray], space: FeatureSpace) -> "Usual":
         """From the maps (n, C, h, w) of normal videos, a pure function of these."""
         blocks = (each[at : at + BLOCK] for each in maps for at in range(0, len(each), BLOCK))
-        speed = UsualSpeed.of((field for block in blocks for field in flow(space, block)), CELL)
+        speed = UsualByRow.of_speeds((field for block in blocks for field in flow(space, block)), CELL)
         return cls(appearance_memory(maps, space), speed)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         speed = {"usual_speed": torch.from_numpy(self.speed.rows)} if self.speed else {}
-        return {f"memory.{name}": value for name, value in self.memory.tensors().items()} | speed
+        residuals = {f"usual_residual.{name}": torch.from_numpy(each.rows) for name, each in self.residuals.items()}
+        return {f"memory.{name}": value for name, value in self.memory.tensors().items()} | speed | residuals
 
     @classmethod
-    def restore(cls, tensors: Mapping[str, torch.Tensor]) -> "Usual | None":
-        """None: there is nothing of them. KeyError or ValueError: these are none."""
-        if not (memory := under("memory.", tensors)):
-            return None
-        speed = UsualSpeed.restore(tensors["usual_speed"]) if "usual_speed" in tensors else None
-        return cls(PatchMemory.restore(memory), speed)
+    def restore(
+        cls, tensors: Mapping[str, torch.Tensor], free: Sequence[str], relative: Sequence[str]
+    ) -> "Usual | None":
+        """What parts of FREE, and of a model, by name, compare with; None: nothing. KeyError or ValueError: it is less
+        or more than that."""
+        memory = under("memory.", tensors)
+        speed = UsualByRow.restore(tensors["usual_speed"]) if "usual_speed" in tensors else None
+        residuals = {name: UsualByRow.restore(rows) for name, rows in under("usual_residual.", tensors).items()}
+        compared = {"nearest", "relative_flow"} & set(free) | set(relative)
+        if (
+            bool(memory) != bool(compared)
+            or ("relative_flow" in compared and not speed)
+            or set(residuals) != set(relative)
+        ):
+            raise ValueError(f"what {sorted(compared)} compare with")
+        return cls(PatchMemory.restore(memory), speed, residuals) if memory else None
 
 
 def difference(space: FeatureSpace, maps: np.ndarray) -> np.ndarray:
@@ -65,9 +80,34 @@ def _or_still(field: np.ndarray) -> np.ndarray:
     return np.where(field < STILL, np.float32(0), field)
 
 
-def relative_flow(space: FeatureSpace, usual: UsualSpeed, maps: np.ndarray) -> np.ndarray:
+def relative_flow(space: FeatureSpace, usual: UsualByRow, maps: np.ndarray) -> np.ndarray:
     """``flow`` in units of the usual speed."""
     return np.stack([usual.relative(field, field) for field in flow(space, maps)])
+
+
+def relative_residual(space: FeatureSpace, usual: UsualByRow, residual: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """A part's residual (n, h, w) of ``maps`` in units of the usual one of what stands there."""
+    return np.stack([usual.relative(each, speeds) for each, speeds in zip(residual, flow(space, maps), strict=True)])
+
+
+def usual_residuals(
+    names: Sequence[str],
+    residuals: Callable[[np.ndarray, int, int], Mapping[str, np.ndarray]],
+    maps: Sequence[np.ndarray],
+    space: FeatureSpace,
+) -> dict[str, UsualByRow]:
+    """Of each part: name -> the usual residual of what moves, by row, over PIECES of PIECE frames at most, evenly
+    spread over the maps (n, C, h, w) of normal videos. residuals: name -> (n, h, w), of some maps, the number of their
+    video and that of their first frame. A pure function of these."""
+    places = [(number, at) for number, each in enumerate(maps) for at in range(0, len(each), PIECE)]
+    seen = []
+    for number, at in evenly_spread(places, PIECES if names else 0):
+        piece = np.asarray(maps[number][at : at + PIECE])
+        seen.append((residuals(piece, number, at), flow(space, piece)))
+    return {
+        name: UsualByRow.of((pair for made, speeds in seen for pair in zip(made[name], speeds, strict=True)), CELL)
+        for name in names
+    }
 
 
 def appearance_memory(maps: Sequence[np.ndarray], space: FeatureSpace) -> PatchMemory:

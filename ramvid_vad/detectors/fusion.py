@@ -27,7 +27,7 @@ from ramvid_vad.detectors.appearance import (
     normal_patches,
 )
 from ramvid_vad.detectors.detector import Detector, Frame, FrameScore, cells, colour_and_grey
-from ramvid_vad.detectors.motion import UsualSpeed
+from ramvid_vad.detectors.motion import UsualByRow
 from ramvid_vad.errors import InputError
 from ramvid_vad.runtime.beside import always, in_order, in_threads, never
 from ramvid_vad.runtime.progress import counted, progress_bar, say
@@ -94,7 +94,7 @@ class CalibratedSum(Detector):
     def __init__(
         self,
         appearance: NearestFeature | None,
-        usual: UsualSpeed,
+        usual: UsualByRow,
         scales: dict[str, LogScale],
         held_out: list[str],
         normal: list[np.ndarray],
@@ -179,7 +179,7 @@ class CalibratedSum(Detector):
             raise ValueError("of an earlier version: it scores speeds in pixels")
         if set(saved) != set(PARTS if "centres" in tensors else MOTION):
             raise ValueError(f"scales of {sorted(saved)}")
-        usual = UsualSpeed.restore(tensors["usual_speed"])
+        usual = UsualByRow.restore(tensors["usual_speed"])
         scales = saved_scales({part: saved[part] for part in PARTS if part in saved})
         held_out = [str(name) for name in settings["held_out"]]
         sums = [tensors[f"normal.{i:04d}"].numpy() for i in range(len(held_out))]
@@ -202,18 +202,18 @@ def split(normal: Sequence[str], progress: bool = False) -> tuple[list[Clip], li
     return learning, [Clip(path, end) for path, end in zip(normal, ends, strict=True)]
 
 
-def usual_speed(frames: NormalFrames) -> UsualSpeed:
+def usual_speed(frames: NormalFrames) -> UsualByRow:
     """Of at most PAIRS of normal frames and those before them."""
 
     def of(pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         return motion.coarse(motion.speed(cv2.cvtColor(pair[0], cv2.COLOR_RGB2GRAY), pair[1]))
 
     pairs = evenly_spread(list(zip(frames.pictures, frames.before, strict=True)), PAIRS)
-    return UsualSpeed.of(in_threads(of, pairs))
+    return UsualByRow.of_speeds(in_threads(of, pairs))
 
 
 def parts_of(
-    frames: Iterable[Frame], appearance: NearestFeature | None, usual: UsualSpeed, tick: Callable[[int], Any]
+    frames: Iterable[Frame], appearance: NearestFeature | None, usual: UsualByRow, tick: Callable[[int], Any]
 ) -> dict[str, np.ndarray]:
     """Name of each part -> scores (n,) of one video."""
     scores = [parts for parts, _ in counted(part_scores(frames, appearance, usual), tick)]
@@ -223,7 +223,7 @@ def parts_of(
 def part_scores(
     frames: Iterable[Frame],
     appearance: NearestFeature | None,
-    usual: UsualSpeed,
+    usual: UsualByRow,
     maps: bool = False,
     ready: Callable[[], bool] = always,
 ) -> Iterator[tuple[dict[str, float], dict[str, np.ndarray]]]:
@@ -244,7 +244,7 @@ Measured = tuple[dict[str, float], dict[str, np.ndarray]]
 """Scores and maps of some parts of one frame."""
 
 
-def _moves(usual: UsualSpeed, now: np.ndarray, before: np.ndarray, maps: bool) -> Measured:
+def _moves(usual: UsualByRow, now: np.ndarray, before: np.ndarray, maps: bool) -> Measured:
     speed = motion.speed(now, before)
     both = motion.difference(now, before), usual.relative(speed, motion.coarse(speed))
     fields = {name: motion.boxed(field) for name, field in zip(MOTION, both, strict=True)}

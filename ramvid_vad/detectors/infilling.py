@@ -21,7 +21,7 @@ from ramvid_vad.detectors.detector import (
     key_of,
     under,
 )
-from ramvid_vad.detectors.free_parts import BOXES, FREE, Usual
+from ramvid_vad.detectors.free_parts import BOXES, FREE, Usual, relative_residual, usual_residuals
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
 from ramvid_vad.detectors.normal_videos import keep_to
 from ramvid_vad.detectors.residual_maps import BOX, Draws, Part, blocks, box_scores, part_residuals
@@ -51,16 +51,9 @@ from ramvid_vad.video.reader import Clip, read_frames
 BLOCK = 600  # frames whose maps are held at a time
 MODES = {"exact": ("ancestral", "200"), "fast": ("dpmpp_2m", "logsnr5"), "flash": ("once", "")}
 """Sampler and ``--timestep_respacing`` of each: at most 200 network calls, 5, or one per part."""
-PARTS = (
-    Part("none", 0.7, "appearance"),
-    Part("none", 1.5, "motion"),
-    Part("appearance_given_motion", None, "appearance"),
-    Part("motion_given_appearance", None, "motion"),
-    Part("prediction", None, "appearance"),
-    Part("prediction", None, "motion"),
-)
+RELATIVE = "relative "  # before a part's name: its residual in units of the usual one of what stands there
 RECIPE_PARTS = (Part("motion_given_appearance", None, "motion"),)
-RECIPE_BOXES = (*BOXES.items(), ("motion_given_appearance motion", 7))
+RECIPE_BOXES = (*BOXES.items(), (RELATIVE + "motion_given_appearance motion", 7))
 """What scripts/select_recipe.py chose on normal video (docs/results/study/ped2_none_45_select.json)."""
 GROUPS = {"model": ModelOptions, "diffusion": DiffusionOptions, "anchors": AnchorOptions, "space": SpaceOptions}
 
@@ -69,10 +62,10 @@ class Infilling(Detector):
     """Of a model that was trained in the feature space, and what can be read off the same maps without a model.
 
     config: its options by section, and ``seq_len``.  state: its weights, rounded to half precision, in which they are
-    kept.  parts: of the model.  usual: what the parts without a model compare with.  boxes: (residual map, side of the
-    box in cells) of each score that is summed; a map is a part's or one of ``free_parts.FREE``; () takes every part
-    with a box of BOX.  scales: of all scores, by name, ``{}`` before it is calibrated.  held_out: names of the normal
-    videos that set them.  mode: of MODES.
+    kept.  parts: of the model.  boxes: (residual map, side of the box in cells) of each score that is summed; a map is
+    a part's, RELATIVE before its name or not, or one of ``free_parts.FREE``; () takes every part with a box of BOX.
+    usual: what they compare with, None before ``compare_with``.  scales: of all scores, by name, ``{}`` before it is
+    calibrated.  held_out: names of the normal videos that set them.  mode: of MODES.
     """
 
     name, title, needs = "infilling", "infilling of features", ("normal video", "features")
@@ -83,8 +76,7 @@ class Infilling(Detector):
         config: dict[str, Any],
         state: dict[str, torch.Tensor],
         *,
-        parts: Sequence[Part] = PARTS,
-        usual: Usual | None = None,
+        parts: Sequence[Part] = RECIPE_PARTS,
         boxes: Sequence[tuple[str, int]] = (),
         mode: str = "flash",
         draws: int = 1,
@@ -94,11 +86,14 @@ class Infilling(Detector):
     ) -> None:
         if mode not in MODES:
             raise InputError(f"mode {mode!r}: choose one of {', '.join(MODES)}")
-        self.space, self.config, self.parts, self.usual = space, config, list(parts), usual
+        self.space, self.config, self.parts = space, config, list(parts)
         self.mode, self.scales, self.held_out, self.card = mode, scales or {}, list(held_out), {}
+        self.usual: Usual | None = None
         chosen = boxes or [(part.name, BOX) for part in self.parts]
         self.boxes = {f"{name} box {side}": (str(name), int(side)) for name, side in chosen}
-        self.free = sorted({name for name, _ in self.boxes.values()} & set(FREE))
+        summed = {name for name, _ in self.boxes.values()}
+        self.free = sorted(summed & set(FREE))
+        self.relative = [part.name for part in self.parts if RELATIVE + part.name in summed]
         sections = {name: kind(**convert_all(kind, config[name], "")) for name, kind in GROUPS.items()}
         groups = tuple(space.groups.values())
         self.model = create_model(sections["model"], groups=groups).eval().requires_grad_(False)
@@ -139,7 +134,7 @@ class Infilling(Detector):
             raise kind(f"goes on from step {loop.step}")
         found = cls.from_run(work, [], parts=RECIPE_PARTS, boxes=RECIPE_BOXES)
         maps = found._maps()
-        found.usual = Usual.of([maps.frames(clip) for clip in learning], found.space)
+        found.compare_with([maps.frames(clip) for clip in learning])
         found.calibrate({clip: maps.frames(clip) for clip in held_out}, progress)
         return found
 
@@ -149,10 +144,11 @@ class Infilling(Detector):
 
     def at_step(self, work: str, step: int, normal: Sequence[str]) -> "Infilling":
         path = os.path.join(work, f"model{step:06d}.safetensors")
-        drawn = {"mode": self.mode, "draws": self.draws.count, "join": self.draws.join}
-        found = self.from_run(path, [], parts=self.parts, boxes=tuple(self.boxes.values()), **drawn)
-        found.usual, maps = self.usual, found._maps()
-        found.calibrate({clip: maps.frames(clip) for clip in split(normal)[1]})
+        as_here = {"mode": self.mode, "draws": self.draws.count, "join": self.draws.join, "parts": self.parts}
+        found = self.from_run(path, [], boxes=tuple(self.boxes.values()), **as_here)
+        maps, (learning, held_out) = found._maps(), split(normal)
+        found.compare_with([maps.frames(clip) for clip in learning], self.usual)
+        found.calibrate({clip: maps.frames(clip) for clip in held_out})
         return found
 
     @classmethod
@@ -161,7 +157,7 @@ class Infilling(Detector):
         folder: str,
         normal: Sequence[str],
         *,
-        parts: Sequence[Part] = PARTS,
+        parts: Sequence[Part] = RECIPE_PARTS,
         boxes: Sequence[tuple[str, int]] = (),
         mode: str = "flash",
         draws: int = 1,
@@ -170,9 +166,8 @@ class Infilling(Detector):
         progress: bool = True,
     ) -> "Infilling":
         """The newest averaged weights of a training run's folder, calibrated on normal videos it was not trained on
-        (none: not yet).
+        (none: not yet). draws: of noise for each part, joined by their "mean" or "minimum".
 
-        draws: of noise for each part, joined by their "mean" or "minimum".
         InputError: no such run, or one in another space.
         """
         path = weights_in(folder)
@@ -186,12 +181,16 @@ class Infilling(Detector):
             found.calibrate({Clip(each): space.encode(read_frames(each)) for each in normal}, progress)
         return found
 
+    def compare_with(self, learned: Sequence[np.ndarray], usual: Usual | None = None) -> None:
+        """Take what parts compare with from the maps (n, C, h, w) of normal videos. usual: of another model, whose
+        residuals alone are taken anew."""
+        residuals = usual_residuals(self.relative, self._of_parts, learned, self.space)
+        self.usual = (usual or Usual.of(learned, self.space))._replace(residuals=residuals)
+
     def calibrate(self, normal: Mapping[Clip, Iterable[np.ndarray]], progress: bool = True) -> None:
         """Set the scale of each part from the maps of normal clips that the model was not trained on."""
         with progress_bar("calibrating on normal video", "frame", shown=progress) as bar:
-            seen = [
-                self.parts_of(maps, key_of(clip.path), clip.first, tick=bar.update) for clip, maps in normal.items()
-            ]
+            seen = [self.parts_of(maps, key_of(clip.path), clip.first, bar.update) for clip, maps in normal.items()]
         self.scales = {name: log_scale(np.concatenate([each[name] for each in seen])) for name in self.boxes}
         self.held_out = [str(clip) for clip in normal]
 
@@ -259,13 +258,18 @@ class Infilling(Detector):
 
     def residuals(self, maps: np.ndarray, key: int = 0, first: int = 0) -> dict[str, np.ndarray]:
         """Residual map (n, h, w) of each part, of maps (n, C, h, w). key, first: as in ``parts_of``."""
-        by = (self.space.groups, self._pattern, self.model, self.diffusions.__getitem__)
-        cpu = torch.device("cpu")
-        with network_autocast(resolve_precision("auto", cpu), cpu):
-            found = part_residuals(maps, self.parts, *by, draws=self.draws, key=key, first=first)
+        found = self._of_parts(maps, key, first)
+        for name in self.relative:
+            found[RELATIVE + name] = relative_residual(self.space, self.usual.residuals[name], found[name], maps)
         for name in self.free:
             found[name] = FREE[name](self.space, self.usual, maps)
         return found
+
+    def _of_parts(self, maps: np.ndarray, key: int, first: int) -> dict[str, np.ndarray]:
+        by = (self.space.groups, self._pattern, self.model, self.diffusions.__getitem__)
+        cpu = torch.device("cpu")
+        with network_autocast(resolve_precision("auto", cpu), cpu):
+            return part_residuals(maps, self.parts, *by, draws=self.draws, key=key, first=first)
 
     def _maps(self) -> EncodedVideos:
         """Where training keeps the maps of normal video."""
@@ -298,7 +302,6 @@ class Infilling(Detector):
             settings["config"],
             {name: value.float() if value.dtype == torch.float16 else value for name, value in model.items()},
             parts=[Part(**part) for part in settings["parts"]],
-            usual=Usual.restore(tensors),
             boxes=[(name, side) for name, side in settings["boxes"]],
             mode=settings["mode"],
             draws=int(settings["draws"]),
@@ -308,9 +311,7 @@ class Infilling(Detector):
         )
         if set(found.scales) != set(found.boxes):
             raise ValueError(f"scales of {sorted(found.scales)}")
-        compared = {"nearest", "relative_flow"} & set(found.free)
-        if bool(compared) != bool(found.usual) or ("relative_flow" in compared and not found.usual.speed):
-            raise ValueError(f"what {sorted(compared)} compare with")
+        found.usual = Usual.restore(tensors, found.free, found.relative)
         found.scales = {name: found.scales[name] for name in found.boxes}  # a sum depends on its order
         return found
 

@@ -63,55 +63,53 @@ def motion_fields(
         yield fields_between(now, before, names)
 
 
-class UsualSpeed:
-    """How fast moves what stands in each row of the picture, in normal video. On level ground what stands lower is
-    nearer, and crosses more pixels (docs/perspective.md).
+class UsualByRow:
+    """A value, such as the speed, of what moves in normal video, by the row of the picture in which it stands. On level
+    ground what stands lower is nearer, and crosses more pixels (docs/perspective.md).
 
-    rows: float32 (n,) > 0, pixels per frame, from the top of the picture to its bottom.
+    rows: float32 (n,) > 0, the value's unit, from the top of the picture to its bottom.
     """
 
     def __init__(self, rows: np.ndarray) -> None:
         self.rows = rows
 
     @classmethod
-    def restore(cls, rows: torch.Tensor) -> "UsualSpeed":
+    def restore(cls, rows: torch.Tensor) -> "UsualByRow":
         """ValueError: these are none."""
         if rows.dtype != torch.float32 or rows.ndim != 1 or not len(rows) or rows.min() <= 0:
-            raise ValueError("usual speeds that are none")
+            raise ValueError("usual values that are none")
         return cls(rows.numpy())
 
     @classmethod
-    def of(cls, fields: Iterable[np.ndarray], cell: int = GRID) -> "UsualSpeed":
-        """The mean speed of what stands in each row, over ``fields`` float32 (h, w), pixels per frame, of cells of so
-        many pixels. Where nothing moves at all, MOVING is usual."""
-        return cls(usual_by_row(((field, field) for field in fields), SMOOTH / cell, MOVING).astype(np.float32))
+    def of(
+        cls, fields: Iterable[tuple[np.ndarray, np.ndarray]], cell: int = GRID, otherwise: float = 1.0
+    ) -> "UsualByRow":
+        """The mean of what stands in each row, over pairs of values and speeds in pixels per frame, float32 (h, w), of
+        cells of so many pixels. otherwise: where nothing moves at all."""
+        coming = iter(fields)
+        first = next(coming)
+        height, seen = len(first[0]), 0
+        total, moving = np.zeros((2, height))
+        for values, speeds in chain([first], coming):
+            moves = speeds > MOVING
+            rows = feet(speeds)[moves] * height // len(speeds)
+            total += np.bincount(rows, values[moves], height)
+            moving += np.bincount(rows, minlength=height)
+            seen += speeds.shape[1]
+        everywhere = total.sum() / moving.sum() if moving.any() else otherwise
+        total, moving = (gaussian_filter1d(each / seen, SMOOTH / cell, mode="nearest") for each in (total, moving))
+        return cls(((total + PRIOR * everywhere) / (moving + PRIOR)).astype(np.float32))
+
+    @classmethod
+    def of_speeds(cls, fields: Iterable[np.ndarray], cell: int = GRID) -> "UsualByRow":
+        """The same of the speeds themselves; MOVING where nothing moves at all."""
+        return cls.of(((field, field) for field in fields), cell, MOVING)
 
     def relative(self, field: np.ndarray, coarse: np.ndarray) -> np.ndarray:
-        """Speeds float32 (H, W), pixels per frame, in units of the usual one where the moving thing stands that they
-        belong to; of what belongs to none, where it is. coarse: the same field over cells (h, w)."""
-        usual = self.rows[_feet(coarse) * len(self.rows) // len(coarse)]
+        """Values float32 (H, W) in units of the usual one where the moving thing stands that they belong to; of what
+        belongs to none, where it is. coarse: speeds of cells (h, w), pixels per frame."""
+        usual = self.rows[feet(coarse) * len(self.rows) // len(coarse)]
         return field / cv2.resize(usual, field.shape[::-1], interpolation=cv2.INTER_NEAREST)
-
-
-def usual_by_row(fields: Iterable[tuple[np.ndarray, np.ndarray]], smooth: float, otherwise: float = 0.0) -> np.ndarray:
-    """Mean value of what moves, by the row in which it stands, float64 (h,).
-
-    fields: pairs of values and speeds in pixels per frame, float32 (h, w).  smooth: standard deviation, in rows, of the
-    Gaussian that joins neighbours.  otherwise: where nothing moves at all.
-    """
-    coming = iter(fields)
-    first = next(coming)
-    height, seen = len(first[0]), 0
-    total, moving = np.zeros((2, height))
-    for values, speeds in chain([first], coming):
-        moves = speeds > MOVING
-        rows = _feet(speeds)[moves] * height // len(speeds)
-        total += np.bincount(rows, values[moves], height)
-        moving += np.bincount(rows, minlength=height)
-        seen += speeds.shape[1]
-    everywhere = total.sum() / moving.sum() if moving.any() else otherwise
-    total, moving = (gaussian_filter1d(each / seen, smooth, mode="nearest") for each in (total, moving))
-    return (total + PRIOR * everywhere) / (moving + PRIOR)
 
 
 def coarse(field: np.ndarray) -> np.ndarray:
@@ -119,7 +117,7 @@ def coarse(field: np.ndarray) -> np.ndarray:
     return cv2.resize(field, tuple(-(-side // GRID) for side in field.shape[::-1]), interpolation=cv2.INTER_AREA)
 
 
-def _feet(speeds: np.ndarray) -> np.ndarray:
+def feet(speeds: np.ndarray) -> np.ndarray:
     """The lowest row of the moving thing that each cell of (h, w) belongs to; of no thing, the cell's own. A thing is
     what hangs together by the sides of cells."""
     _, things, about, _ = cv2.connectedComponentsWithStats((speeds > MOVING).astype(np.uint8), connectivity=4)

@@ -14,7 +14,7 @@ from PIL import Image
 from ramvid_vad.commands.camera import score as scoring
 from ramvid_vad.commands.camera.report import write_index, write_report
 from ramvid_vad.detectors.fusion import CalibratedSum, LogScale
-from ramvid_vad.detectors.motion import FrameDifference, UsualSpeed
+from ramvid_vad.detectors.motion import FrameDifference, UsualByRow
 from ramvid_vad.errors import InputError
 from ramvid_vad.events.calibration import camera_of
 from ramvid_vad.events.camera import Camera
@@ -46,7 +46,7 @@ def save(frames, folder):
 def camera(tmp_path) -> Camera:
     """Of frame difference and flow alone, calibrated on the footage without the event."""
     scales = {"frame_difference": LogScale(0.0, 1.0, 1e-3), "relative_flow": LogScale(0.0, 1.0, 1e-3)}
-    usual = UsualSpeed(np.ones(1, np.float32))
+    usual = UsualByRow(np.ones(1, np.float32))
     raw = CalibratedSum(None, usual, scales, [], []).score(iter(footage(False)))
     logs = {part: np.log(np.maximum(values, 1e-3)) for part, values in raw.parts.items()}
     scales = {part: LogScale(float(v.mean()), float(v.std()) or 1.0, 1e-3) for part, v in logs.items()}

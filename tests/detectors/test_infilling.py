@@ -236,8 +236,8 @@ def test_parts_without_a_model_are_loaded_with_what_they_compare_with(made, tmp_
     whole = Usual.of([maps], detector.space)
     for given, usual in {"": None, "memory": whole._replace(speed=None), "both": whole}.items():
         words = {"parts": [], "boxes": [(name, 3)], "scales": {f"{name} box 3": LogScale(0.0, 1.0, 1e-3)}}
-        alone = Infilling(detector.space, detector.config, detector.model.state_dict(), usual=usual, **words)
-        alone.card = {}
+        alone = Infilling(detector.space, detector.config, detector.model.state_dict(), **words)
+        alone.usual, alone.card = usual, {}
         alone.save(str(tmp_path / given))
         if given == kept or (name, given) == ("nearest", "both"):
             np.testing.assert_array_equal(

@@ -116,7 +116,7 @@ def test_the_command_prints_and_keeps_all_that_it_tried(made, tmp_path, capsys):
     note.write_text('{"held_out": ["01", "02"]}')
     command(run)
     log = json.loads((tmp_path / "select_recipe.json").read_text())
-    assert log["held_out"] == ["01", "02"] and len(log["with one part of it"]) == 12 * 3
+    assert log["held_out"] == ["01", "02"] and len(log["with one part of it"]) == 2 * 12 * 3
     assert set(log["alone"]) == {*log["with one part of it"], *BASE} and log["chosen"][:-1] == list(BASE)
     for tried in (log["alone"], log["with one part of it"]):
         for found in tried.values():

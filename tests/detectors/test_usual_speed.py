@@ -8,7 +8,7 @@ import torch
 from ramvid_vad.detectors.appearance import normal_frames
 from ramvid_vad.detectors.detector import load
 from ramvid_vad.detectors.fusion import CalibratedSum, LogScale, usual_speed
-from ramvid_vad.detectors.motion import MOVING, PRIOR, OpticalFlow, UsualSpeed, coarse
+from ramvid_vad.detectors.motion import MOVING, PRIOR, OpticalFlow, UsualByRow, coarse
 from ramvid_vad.detectors.registry import FITTED
 from ramvid_vad.errors import InputError
 from ramvid_vad.video.reader import Clip
@@ -26,7 +26,7 @@ def scene(*things: tuple[int, int, int, float]) -> np.ndarray:
 def test_rows_are_mean_speeds_of_what_stands_in_them(monkeypatch):
     """No smoothing: row 4 has 4 cells at 1 and 8 at 3, row 15 has 20 at 6; the others know but the mean of all."""
     monkeypatch.setattr("ramvid_vad.detectors.motion.SMOOTH", 1e-6)
-    usual = UsualSpeed.of([scene((3, 5, 2, 1.0), (5, 16, 20, 6.0)), scene((1, 5, 8, 3.0))])
+    usual = UsualByRow.of_speeds([scene((3, 5, 2, 1.0), (5, 16, 20, 6.0)), scene((1, 5, 8, 3.0))])
     total, cells = {4: 4 * 1 + 8 * 3, 15: 22 * 6}, {4: 12, 15: 22}
     everywhere = sum(total.values()) / sum(cells.values())
     for row in range(20):
@@ -35,7 +35,7 @@ def test_rows_are_mean_speeds_of_what_stands_in_them(monkeypatch):
 
 
 def test_a_near_thing_is_measured_at_its_feet():
-    usual = UsualSpeed(np.linspace(1, 20, 20, dtype=np.float32))
+    usual = UsualByRow(np.linspace(1, 20, 20, dtype=np.float32))
     field = scene((2, 18, 4, 9.0), (2, 4, 12, 9.0))
     relative = usual.relative(field, field)
     np.testing.assert_allclose(relative[2:18, 4:6], 9 / 18)  # its head, too
@@ -49,7 +49,7 @@ def test_a_near_thing_is_measured_at_its_feet():
 def test_pixels_are_divided_as_their_cells_are():
     pixels = np.kron(scene((2, 18, 4, 9.0)), np.ones((4, 4), np.float32))
     np.testing.assert_array_equal(coarse(pixels), scene((2, 18, 4, 9.0)))
-    usual = UsualSpeed(np.linspace(1, 20, 20, dtype=np.float32))
+    usual = UsualByRow(np.linspace(1, 20, 20, dtype=np.float32))
     fine = usual.relative(pixels, coarse(pixels))
     np.testing.assert_array_equal(coarse(fine), usual.relative(coarse(pixels), coarse(pixels)))
     assert coarse(np.ones((9, 10), np.float32)).shape == (3, 3)
@@ -57,15 +57,15 @@ def test_pixels_are_divided_as_their_cells_are():
 
 def test_other_sizes_share_the_rows():
     """Of a picture of half the size each row stands for two."""
-    usual = UsualSpeed(np.repeat(np.arange(1, 11, dtype=np.float32), 2))
+    usual = UsualByRow(np.repeat(np.arange(1, 11, dtype=np.float32), 2))
     field = np.ones((10, 4), np.float32) * 0.1
     np.testing.assert_allclose(usual.relative(field, field), 0.1 / np.arange(1, 11)[:, None].repeat(4, 1), rtol=1e-6)
-    both = UsualSpeed.of([scene((4, 8, 2, 4.0)), scene((4, 8, 2, 4.0))[::2, ::2]])
+    both = UsualByRow.of_speeds([scene((4, 8, 2, 4.0)), scene((4, 8, 2, 4.0))[::2, ::2]])
     assert len(both.rows) == 20 and both.rows[7] == pytest.approx(4)
 
 
 def test_where_nothing_moves_any_motion_is_much():
-    np.testing.assert_allclose(UsualSpeed.of([scene()]).rows, MOVING, rtol=1e-6)
+    np.testing.assert_allclose(UsualByRow.of_speeds([scene()]).rows, MOVING, rtol=1e-6)
 
 
 def street(far: float, near: float, frames: int = 60) -> np.ndarray:
@@ -106,7 +106,7 @@ def test_far_and_fast_stands_out_from_near_and_usual(tmp_path):
 @pytest.mark.parametrize("rows", [None, np.zeros(3, np.float32), np.ones(3), np.ones((2, 2), np.float32)])
 def test_a_damaged_usual_speed_is_refused(tmp_path, rows):
     scales = {part: LogScale(0.0, 1.0, 1e-3) for part in ("frame_difference", "relative_flow")}
-    detector = CalibratedSum(None, UsualSpeed(np.ones(3, np.float32)), scales, [], [])
+    detector = CalibratedSum(None, UsualByRow(np.ones(3, np.float32)), scales, [], [])
     detector.save(str(tmp_path / "whole"))
     assert load(str(tmp_path / "whole"), FITTED).usual.rows.tolist() == [1, 1, 1]
     whole = detector.tensors()
@@ -118,6 +118,6 @@ def test_a_damaged_usual_speed_is_refused(tmp_path, rows):
 
 def test_a_detector_of_speeds_in_pixels_is_fitted_again(tmp_path):
     scales = {part: LogScale(0.0, 1.0, 1e-3) for part in ("frame_difference", "optical_flow")}
-    CalibratedSum(None, UsualSpeed(np.ones(3, np.float32)), scales, [], []).save(str(tmp_path))
+    CalibratedSum(None, UsualByRow(np.ones(3, np.float32)), scales, [], []).save(str(tmp_path))
     with pytest.raises(InputError, match=r"of an earlier version: it scores speeds in pixels.*: fit it again"):
         load(str(tmp_path), FITTED)
