@@ -34,6 +34,7 @@ class Mutant(NamedTuple):
 
 _LOOP, _WIRES, _RANKS = "tests/training/test_loop.py", "tests/training/test_wires.py", "tests/reliability/test_ranks.py"
 _SAMPLING = "tests/test_inference.py::test_every_sampling_option_changes_the_windows"
+_RELATIVE = "tests/detectors/test_relative_residuals.py"
 _RESIDUALS, _NO_LEAK = "tests/detectors/test_residual_maps.py", "tests/diffusion/test_no_leak.py"
 MUTANTS = (
     Mutant("resample_steps ignored", "inference.py", "resample_steps=sampling.resample_steps,", "", _SAMPLING),
@@ -255,6 +256,20 @@ MUTANTS = (
         "sum(scale(scores[part]) for part, scale in scales.items())",
         "sum(scores[part] for part in scales)",
         "tests/detectors/test_infilling.py",
+    ),
+    Mutant(
+        "every part is compared with the residual of one",
+        "detectors/free_parts.py",
+        "zip(made[name], speeds, strict=True)",
+        "zip(made[names[-1]], speeds, strict=True)",
+        f"{_RELATIVE}::test_the_usual_residual_is_sought_in_few_pieces_evenly_spread",
+    ),
+    Mutant(
+        "an earlier step is compared with what is usual at the last",
+        "detectors/infilling.py",
+        "found.compare_with([maps.frames(clip) for clip in learning], self.usual)",
+        "found.usual = self.usual",
+        f"{_RELATIVE}::test_an_earlier_step_is_compared_with_residuals_of_its_own",
     ),
 )
 
