@@ -43,7 +43,7 @@ def test_it_scores_a_video_as_its_card_says(name, video, labels):
         "difference box 3",
         "relative_flow box 3",
         "nearest box 5",
-        "motion_given_appearance motion box 7",
+        "relative motion_given_appearance motion box 7",
     ]
     told = re.search(r"video \d+ alone, not smoothed: ([0-9.]+)", (ROOT / "weights" / name / "README.md").read_text())
     assert 100 * roc_auc_score(np.load(DATA / labels).ravel(), scores.frames) == pytest.approx(float(told[1]), abs=0.3)

@@ -54,7 +54,7 @@ MODES = {"exact": ("ancestral", "200"), "fast": ("dpmpp_2m", "logsnr5"), "flash"
 RELATIVE = "relative "  # before a part's name: its residual in units of the usual one of what stands there
 RECIPE_PARTS = (Part("motion_given_appearance", None, "motion"),)
 RECIPE_BOXES = (*BOXES.items(), (RELATIVE + "motion_given_appearance motion", 7))
-"""What scripts/select_recipe.py chose on normal video (docs/results/study/ped2_none_45_select.json)."""
+"""What scripts/select_recipe.py chose on normal video (docs/results/study/ped2_full_relative_select.json)."""
 GROUPS = {"model": ModelOptions, "diffusion": DiffusionOptions, "anchors": AnchorOptions, "space": SpaceOptions}
 
 
