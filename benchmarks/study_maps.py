@@ -65,7 +65,7 @@ class Study:
         self.model.free = list(free)
         if free:
             self.model.relative = [part.name for part in parts]
-            self.model.compare_with([self.maps.frames(path) for path in self.learned])
+            self.model.compare_with([self.maps.frames(path) for path in self.learned], progress=True)
         self.smoothed, self.labels_at = choose("default", options.sigma, False), options.labels
         self.labels: list[np.ndarray] = []
 

@@ -68,7 +68,7 @@ def select_recipe(run: RunOptions) -> None:
         np.stack(list(model.space.encode(read_frames(path)))) for path in paths[:-HELD_OUT][: options.memory_videos]
     ]
     model.free, model.relative = list(BOXES), [part.name for part in CANDIDATES]
-    model.compare_with(learned)
+    model.compare_with(learned, progress=True)
     names = [f"{how}{part.name} box {side}" for how, part, side in product(("", RELATIVE), CANDIDATES, SIDES)]
 
     normal: list[Curves] = []

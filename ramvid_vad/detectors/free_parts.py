@@ -14,6 +14,7 @@ import torch
 from ramvid_vad.detectors.appearance import PATCHES, PatchMemory
 from ramvid_vad.detectors.detector import CELL, under
 from ramvid_vad.detectors.motion import UsualByRow
+from ramvid_vad.runtime.progress import tracked
 from ramvid_vad.runtime.randomness import stream
 from ramvid_vad.spaces.features import FeatureSpace
 from ramvid_vad.video.finding import evenly_spread
@@ -95,13 +96,14 @@ def usual_residuals(
     residuals: Callable[[np.ndarray, int, int], Mapping[str, np.ndarray]],
     maps: Sequence[np.ndarray],
     space: FeatureSpace,
+    progress: bool = False,
 ) -> dict[str, UsualByRow]:
     """Of each part: name -> the usual residual of what moves, by row, over PIECES of PIECE frames at most, evenly
     spread over the maps (n, C, h, w) of normal videos. residuals: name -> (n, h, w), of some maps, the number of their
     video and that of their first frame. A pure function of these."""
     places = [(number, at) for number, each in enumerate(maps) for at in range(0, len(each), PIECE)]
-    seen = []
-    for number, at in evenly_spread(places, PIECES if names else 0):
+    chosen, seen = evenly_spread(places, PIECES if names else 0), []
+    for number, at in tracked(chosen, "infilling normal video", "piece", progress and bool(chosen)):
         piece = np.asarray(maps[number][at : at + PIECE])
         seen.append((residuals(piece, number, at), flow(space, piece)))
     return {

@@ -134,7 +134,7 @@ class Infilling(Detector):
             raise kind(f"goes on from step {loop.step}")
         found = cls.from_run(work, [], parts=RECIPE_PARTS, boxes=RECIPE_BOXES)
         maps = found._maps()
-        found.compare_with([maps.frames(clip) for clip in learning])
+        found.compare_with([maps.frames(clip) for clip in learning], progress=progress)
         found.calibrate({clip: maps.frames(clip) for clip in held_out}, progress)
         return found
 
@@ -181,10 +181,10 @@ class Infilling(Detector):
             found.calibrate({Clip(each): space.encode(read_frames(each)) for each in normal}, progress)
         return found
 
-    def compare_with(self, learned: Sequence[np.ndarray], usual: Usual | None = None) -> None:
+    def compare_with(self, learned: Sequence[np.ndarray], usual: Usual | None = None, progress: bool = False) -> None:
         """Take what parts compare with from the maps (n, C, h, w) of normal videos. usual: of another model, whose
         residuals alone are taken anew."""
-        residuals = usual_residuals(self.relative, self._of_parts, learned, self.space)
+        residuals = usual_residuals(self.relative, self._of_parts, learned, self.space, progress)
         self.usual = (usual or Usual.of(learned, self.space))._replace(residuals=residuals)
 
     def calibrate(self, normal: Mapping[Clip, Iterable[np.ndarray]], progress: bool = True) -> None:
