@@ -147,7 +147,8 @@ class Infilling(Detector):
         as_here = {"mode": self.mode, "draws": self.draws.count, "join": self.draws.join, "parts": self.parts}
         found = self.from_run(path, [], boxes=tuple(self.boxes.values()), **as_here)
         maps, (learning, held_out) = found._maps(), split(normal)
-        found.compare_with([maps.frames(clip) for clip in learning], self.usual)
+        if self.usual:
+            found.compare_with([maps.frames(clip) for clip in learning], self.usual, progress=True)
         found.calibrate({clip: maps.frames(clip) for clip in held_out})
         return found
 
@@ -167,7 +168,6 @@ class Infilling(Detector):
     ) -> "Infilling":
         """The newest averaged weights of a training run's folder, calibrated on normal videos it was not trained on
         (none: not yet). draws: of noise for each part, joined by their "mean" or "minimum".
-
         InputError: no such run, or one in another space.
         """
         path = weights_in(folder)

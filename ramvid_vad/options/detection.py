@@ -68,7 +68,9 @@ class SelectOptions:
         "",
         "folder of a fitted detector pseudo_anomalies, or of a diffusers inpainting pipeline; adds the infilled kind",
     )
-    memory_videos: int = option(4, "videos, the first by name, that the nearest look is sought in", at_least=1)
+    memory_videos: int = option(
+        4, "videos, the first by name, that tell which looks, speeds and residuals are usual", at_least=1
+    )
     out_dir: str = option("", "where select_recipe.json goes; empty: $OPENAI_LOGDIR, else a dated folder in runs/")
     seed: int = option(0, "seed of the pseudo-anomalies", at_least=0)
 

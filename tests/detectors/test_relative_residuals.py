@@ -89,3 +89,13 @@ def test_an_earlier_step_is_compared_with_residuals_of_its_own(made, beside, tmp
     again.compare_with([maps])
     np.testing.assert_array_equal(earlier.usual.residuals[PART].rows, again.usual.residuals[PART].rows)
     assert not np.allclose(earlier.usual.residuals[PART].rows, detector.usual.residuals[PART].rows)
+
+
+def test_an_earlier_step_of_what_compares_with_nothing_does_neither(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder, detector = made
+    earlier = detector.at_step(str(folder / "run"), 2, [str(folder / "videos" / f"{i:02d}.mkv") for i in range(3)])
+    assert detector.usual is None and earlier.usual is None
+    earlier.card = {}
+    earlier.save(str(tmp_path / "earlier"))
+    assert list(load(str(tmp_path / "earlier")).scales) == list(detector.scales)

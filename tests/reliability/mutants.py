@@ -267,7 +267,7 @@ MUTANTS = (
     Mutant(
         "an earlier step is compared with what is usual at the last",
         "detectors/infilling.py",
-        "found.compare_with([maps.frames(clip) for clip in learning], self.usual)",
+        "found.compare_with([maps.frames(clip) for clip in learning], self.usual, progress=True)",
         "found.usual = self.usual",
         f"{_RELATIVE}::test_an_earlier_step_is_compared_with_residuals_of_its_own",
     ),
