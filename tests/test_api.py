@@ -130,6 +130,7 @@ def test_what_cannot_be_fitted_or_loaded_is_one_line(camera, tmp_path):
         lambda about: about["settings"].update(log_scales=[1]),
         lambda about: about.update(detector="unknown"),
         lambda about: about.update(format=99),
+        lambda about: about.update(format=1),
         lambda about: about.pop("card"),
         lambda about: about["settings"]["held_out"].append("one more"),
     ],
@@ -144,6 +145,16 @@ def test_a_damaged_detector_is_refused_in_one_line(camera, tmp_path, damage):
     with pytest.raises(ramvid_vad.InputError, match=r"fit it again|newer version") as error:
         ramvid_vad.load(str(tmp_path / "copy"))
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_of_the_format_before_is_read(camera, tmp_path):
+    top, _ = camera
+    shutil.copytree(top / "detector", tmp_path / "copy")
+    path = tmp_path / "copy" / "detector.json"
+    about = json.loads(path.read_text())
+    assert about["format"] == 3
+    path.write_text(json.dumps(about | {"format": 2}))
+    assert ramvid_vad.load(str(tmp_path / "copy")).about() == ramvid_vad.load(str(top / "detector")).about()
 
 
 def test_a_detector_file_cut_short_is_refused(camera, tmp_path):

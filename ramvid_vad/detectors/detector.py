@@ -24,7 +24,8 @@ from ramvid_vad.video.benchmarks.scenes import scene_of
 from ramvid_vad.video.decoding.frame_rate import frame_rate
 from ramvid_vad.video.reader import Clip, read_colour_and_grey, read_frames
 
-FORMAT = 2  # of the folder: one that older versions cannot read raises it
+FORMAT = 3  # of the folder: one that older versions cannot read raises it
+OLDEST = 2  # that is read: it knows nothing of usual residuals
 SCENES_FILE = "scenes.json"  # in a folder that has a folder with a detector for each scene
 CELL = 8  # pixels of the reduced frame, side of one cell of a map
 MINUTES = 45.0  # of training, if ``fit`` is not told otherwise
@@ -165,7 +166,7 @@ def load(folder: str, known: Mapping[str, type[Detector]]) -> Detector:
     try:
         with open(path, encoding="utf-8") as file:
             about = json.load(file)
-        if about["format"] != FORMAT:
+        if not OLDEST <= about["format"] <= FORMAT:
             other, remedy = ("a newer", "update") if about["format"] > FORMAT else ("an older", "fit it again")
             raise InputError(f"{path}: written by {other} version of ramvid_vad (format {about['format']}): {remedy}")
         tensors = tensors_of_pair(folder, "detector", about)

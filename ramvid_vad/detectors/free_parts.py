@@ -56,14 +56,15 @@ class Usual(NamedTuple):
         memory = under("memory.", tensors)
         speed = UsualByRow.restore(tensors["usual_speed"]) if "usual_speed" in tensors else None
         residuals = {name: UsualByRow.restore(rows) for name, rows in under("usual_residual.", tensors).items()}
-        compared = {"nearest", "relative_flow"} & set(free) | set(relative)
-        if (
-            bool(memory) != bool(compared)
-            or ("relative_flow" in compared and not speed)
-            or set(residuals) != set(relative)
-        ):
-            raise ValueError(f"what {sorted(compared)} compare with")
+        known = compared(free, relative)
+        if bool(memory) != bool(known) or ("relative_flow" in known and not speed) or set(residuals) != set(relative):
+            raise ValueError(f"what {sorted(known)} compare with")
         return cls(PatchMemory.restore(memory), speed, residuals) if memory else None
+
+
+def compared(free: Sequence[str], relative: Sequence[str]) -> set[str]:
+    """Which of these compare with normal video: of the names of FREE, and of parts of a model, which all do."""
+    return {"nearest", "relative_flow"} & set(free) | set(relative)
 
 
 def difference(space: FeatureSpace, maps: np.ndarray) -> np.ndarray:

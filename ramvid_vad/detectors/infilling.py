@@ -21,7 +21,7 @@ from ramvid_vad.detectors.detector import (
     key_of,
     under,
 )
-from ramvid_vad.detectors.free_parts import BOXES, FREE, Usual, relative_residual, usual_residuals
+from ramvid_vad.detectors.free_parts import BOXES, FREE, Usual, compared, relative_residual, usual_residuals
 from ramvid_vad.detectors.fusion import LogScale, calibrated_sum, log_scale, saved_scales, split
 from ramvid_vad.detectors.normal_videos import keep_to
 from ramvid_vad.detectors.residual_maps import BOX, Draws, Part, blocks, box_scores, part_residuals
@@ -168,7 +168,7 @@ class Infilling(Detector):
     ) -> "Infilling":
         """The newest averaged weights of a training run's folder, calibrated on normal videos it was not trained on
         (none: not yet). draws: of noise for each part, joined by their "mean" or "minimum".
-        InputError: no such run, or one in another space.
+        InputError: no such run, or one in another space. ValueError: boxes that need ``compare_with`` before it.
         """
         path = weights_in(folder)
         state, config = load_weights(path)
@@ -182,8 +182,7 @@ class Infilling(Detector):
         return found
 
     def compare_with(self, learned: Sequence[np.ndarray], usual: Usual | None = None, progress: bool = False) -> None:
-        """Take what parts compare with from the maps (n, C, h, w) of normal videos. usual: of another model, whose
-        residuals alone are taken anew."""
+        """Take what parts compare with from maps (n, C, h, w) of normal videos; all but residuals of ``usual``."""
         residuals = usual_residuals(self.relative, self._of_parts, learned, self.space, progress)
         self.usual = (usual or Usual.of(learned, self.space))._replace(residuals=residuals)
 
@@ -197,9 +196,8 @@ class Infilling(Detector):
     def stream(self, frames: Iterable[Frame], key: int = 0, maps: bool = True, block: int = 0) -> Iterator[FrameScore]:
         """``map`` holds the calibrated sum of the residuals, each the mean of the box around its cell.
         block: frames that are scored at once; 0: as many as a window has, T: a score comes at most 2 T frames late.
-        ``score`` takes blocks of BLOCK: where windows lie depends on the blocks, and with that the score: a little of
-        patterns that give no whole frame, as the recipe's; with "prediction" and "infill" many frames of a short block
-        are generated from one side alone, so that a stream of such parts wants a large block.
+        ``score`` takes BLOCK. Where windows lie depends on it, and so the score: a little of patterns that give no
+        whole frame, as the recipe's; much of "prediction" and "infill", whose streams want a large block.
         """
         length = self.config["seq_len"]
         coming = blocks(self.space.encode(colour(frames)), block or length, length)
@@ -258,6 +256,8 @@ class Infilling(Detector):
 
     def residuals(self, maps: np.ndarray, key: int = 0, first: int = 0) -> dict[str, np.ndarray]:
         """Residual map (n, h, w) of each part, of maps (n, C, h, w). key, first: as in ``parts_of``."""
+        if self.usual is None and (parts := compared(self.free, self.relative)):
+            raise ValueError(f"{sorted(parts)} compare with normal video: call compare_with before")
         found = self._of_parts(maps, key, first)
         for name in self.relative:
             found[RELATIVE + name] = relative_residual(self.space, self.usual.residuals[name], found[name], maps)

@@ -77,14 +77,24 @@ class TimeConv(nn.Conv3d):
         return F.linear(rows.flatten(0, -2), weight, self.bias).unflatten(0, rows.shape[:-1]).movedim(-1, 1)
 
 
+class SpaceConv(nn.Conv3d):
+    """A 1x3x3 convolution as one of images: PyTorch 2.13's own, of large frames, writes past its memory in the gradient
+    of bfloat16 on a processor with AMX, and the process dies (docs/performance.md)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, (1, 3, 3), padding=(0, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        frames = x.transpose(1, 2)  # (B,T,C,H,W): laid out channels-last, one batch of images without a copy
+        y = F.conv2d(frames.flatten(0, 1), self.weight[:, :, 0], self.bias, padding=1)
+        return y.unflatten(0, frames.shape[:2]).transpose(1, 2)
+
+
 class FactorizedConv(nn.Sequential):
     """A 3x3x3 convolution as space (1x3x3), then time (3x1x1)."""
 
     def __init__(self, in_channels: int, out_channels: int):
-        super().__init__(
-            nn.Conv3d(in_channels, out_channels, (1, 3, 3), padding=(0, 1, 1)),
-            TimeConv(out_channels, out_channels),
-        )
+        super().__init__(SpaceConv(in_channels, out_channels), TimeConv(out_channels, out_channels))
 
 
 def zero_conv3(in_channels: int, out_channels: int, factorized: bool = False) -> nn.Module:

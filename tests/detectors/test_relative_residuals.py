@@ -99,3 +99,12 @@ def test_an_earlier_step_of_what_compares_with_nothing_does_neither(made, tmp_pa
     earlier.card = {}
     earlier.save(str(tmp_path / "earlier"))
     assert list(load(str(tmp_path / "earlier")).scales) == list(detector.scales)
+
+
+def test_what_compares_with_normal_video_says_that_it_has_none_yet(made):
+    folder, _ = made
+    run, normal = str(folder / "run"), [str(folder / "videos" / "02.mkv")]
+    for boxes in ([(RELATIVE + PART, 3)], [("nearest", 5)], [("relative_flow", 3)]):
+        with pytest.raises(ValueError, match="compare with normal video: call compare_with before"):
+            Infilling.from_run(run, normal, boxes=boxes, progress=False)
+    assert Infilling.from_run(run, normal, boxes=[("difference", 3)], progress=False).usual is None

@@ -1,6 +1,8 @@
 """The U-Net's switches: each does what its help says, and sizes that do not fit are refused with a remedy."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,9 +10,10 @@ import torch.nn.functional as F
 from golden_figures import fill_by_name, named_normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ramvid_vad.errors import InputError
-from ramvid_vad.models.layers import GroupNorm32, TimeConv, timestep_embedding
+from ramvid_vad.models.layers import GroupNorm32, SpaceConv, TimeConv, timestep_embedding
 from ramvid_vad.models.mixers import MambaMixer
 from ramvid_vad.models.unet import UNet, depth_to_space, space_to_depth
 from ramvid_vad.script_util import create_model_and_diffusion
@@ -157,12 +160,14 @@ def test_every_parameter_learns(factorized, mixer):
     assert [name for name, parameter in model.named_parameters() if parameter.grad.abs().max() == 0] == []
 
 
-def test_the_convolution_over_time_is_pytorchs_and_keeps_the_layout():
+@pytest.mark.parametrize("kind", [SpaceConv, TimeConv])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_halves_of_a_factorised_convolution_are_pytorchs_and_keep_the_layout(kind, batch):
     torch.manual_seed(0)
-    ours = TimeConv(5, 7).double()
-    x = torch.randn(2, 5, 4, 3, 6, dtype=torch.float64).contiguous(memory_format=torch.channels_last_3d)
+    ours = kind(5, 7).double()
+    x = torch.randn(batch, 5, 4, 3, 6, dtype=torch.float64).contiguous(memory_format=torch.channels_last_3d)
     alike = [each.detach().clone().requires_grad_() for each in (x, ours.weight, ours.bias)]
-    theirs = F.conv3d(*alike, padding=(1, 0, 0))
+    theirs = F.conv3d(*alike, padding=ours.padding)
     x.requires_grad_()
     out = ours(x)
     torch.testing.assert_close(out, theirs)
@@ -172,6 +177,45 @@ def test_the_convolution_over_time_is_pytorchs_and_keeps_the_layout():
         torch.autograd.grad(out, [x, ours.weight, ours.bias], gradient),
         torch.autograd.grad(theirs, alike, gradient),
     )
+
+
+class Convolutions(TorchDispatchMode):
+    """The sides of every kernel that PyTorch convolves with."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernels = set()
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        if op is torch.ops.aten.convolution.default:
+            self.kernels.add(tuple(args[1].shape[2:]))
+        return op(*args, **kwargs or {})
+
+
+def test_pytorch_never_convolves_in_3d_by_the_kernel_whose_gradient_can_kill_the_process():
+    """(1, 3, 3) in bfloat16 on a processor with AMX: the next test sees it there alone."""
+    with torch.no_grad(), Convolutions() as seen:
+        small_unet(factorized_conv=True)(window(), TIMES)
+    assert seen.kernels == {(3, 3), (3, 3, 3), (3, 2, 2)}
+
+
+def test_a_training_step_on_many_cells_in_bf16_leaves_the_process_alive():
+    step = """
+import torch
+from ramvid_vad.script_util import create_model_and_diffusion
+torch.set_num_threads(1)
+torch.manual_seed(0)
+options = dict(num_channels=32, channel_mult="1,2", num_res_blocks=1, mixer="none", attention_resolutions="2")
+model, _ = create_model_and_diffusion(**options, image_size=90, factorized_conv=True)
+for parameter in model.parameters():
+    torch.nn.init.normal_(parameter, std=0.02)
+with torch.autocast("cpu", dtype=torch.bfloat16):
+    out = model(torch.randn(1, 3, 6, 60, 90), torch.tensor([500.0]))
+out.float().square().mean().backward()
+print(all(parameter.grad.isfinite().all() for parameter in model.parameters()))
+"""
+    done = subprocess.run([sys.executable, "-c", step], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
 
 
 def test_factorized_convolutions_are_space_then_time():
