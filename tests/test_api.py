@@ -109,8 +109,12 @@ def test_what_cannot_be_fitted_or_loaded_is_one_line(camera, tmp_path):
     top, _ = camera
     (tmp_path / "short").mkdir()
     write_video(str(tmp_path / "short" / "a.mp4"), iter(street(0, 20)), 10)
+    (tmp_path / "three").mkdir()
+    for i in range(3):
+        write_video(str(tmp_path / "three" / f"{i}.mp4"), iter(street(i, 16)), 10)
     cases = [
         (lambda: ramvid_vad.fit(str(tmp_path / "short")), "20 frames of normal video: give at least 50"),
+        (lambda: ramvid_vad.fit(str(tmp_path / "three")), "48 frames of normal video: give at least 50"),
         (lambda: ramvid_vad.fit(str(tmp_path / "none")), "none"),
         (lambda: ramvid_vad.fit(str(top / "normal"), recipe="quick"), "recipe 'quick': choose one of fast"),
         (lambda: ramvid_vad.fit([str(top / "normal" / "0.mp4")] * 2), "given twice"),

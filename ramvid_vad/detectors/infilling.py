@@ -196,8 +196,7 @@ class Infilling(Detector):
     def stream(self, frames: Iterable[Frame], key: int = 0, maps: bool = True, block: int = 0) -> Iterator[FrameScore]:
         """``map`` holds the calibrated sum of the residuals, each the mean of the box around its cell.
         block: frames that are scored at once; 0: as many as a window has, T: a score comes at most 2 T frames late.
-        ``score`` takes BLOCK. Where windows lie depends on it, and so the score: a little of patterns that give no
-        whole frame, as the recipe's; much of "prediction" and "infill", whose streams want a large block.
+        ``score`` takes BLOCK. Windows lie by it: scores of "prediction" and "infill" hang on it much, others a little.
         """
         length = self.config["seq_len"]
         coming = blocks(self.space.encode(colour(frames)), block or length, length)
@@ -287,6 +286,7 @@ class Infilling(Detector):
             "draws": self.draws.count,
             "join": self.draws.join,
             "space": self.space.settings(),
+            "backbone_weights": self.space.weights,
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -298,7 +298,7 @@ class Infilling(Detector):
     def restore(cls, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "Infilling":
         model = under("model.", tensors)
         found = cls(
-            FeatureSpace(**settings["space"], **under("space.", tensors)),
+            FeatureSpace(**settings["space"], **under("space.", tensors), weights=settings.get("backbone_weights", "")),
             settings["config"],
             {name: value.float() if value.dtype == torch.float16 else value for name, value in model.items()},
             parts=[Part(**part) for part in settings["parts"]],

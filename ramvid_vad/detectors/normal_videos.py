@@ -19,7 +19,7 @@ def keep_to(work: str, learning: Sequence[Clip], held_out: Sequence[Clip], **set
     A copy of the videos elsewhere is the same videos. InputError: the run goes on, and with others.
     """
     path = os.path.join(work, NORMAL_VIDEOS)
-    videos = {"learning": [_state(clip) for clip in learning], "held_out": [_state(clip) for clip in held_out]}
+    videos = {"learning": [state_of(clip) for clip in learning], "held_out": [state_of(clip) for clip in held_out]}
     try:
         os.makedirs(work, exist_ok=True)
         if not os.path.exists(path):
@@ -31,14 +31,14 @@ def keep_to(work: str, learning: Sequence[Clip], held_out: Sequence[Clip], **set
     if any(before.get(part) != clips for part, clips in videos.items()):
         raise InputError(f"{work}: the training there was begun with other normal videos: give another --out folder")
     for name, value in settings.items():
-        if before.get(name) != value:
+        if before.get(name, value) != value:  # an earlier version did not note it
             raise InputError(
                 f"{work}: the training there was begun with {name} {before.get(name)!r}, not {value!r}: keep it, or "
                 "give another --out folder"
             )
 
 
-def _state(clip: Clip) -> list[str | int | None]:
+def state_of(clip: Clip) -> list[str | int | None]:
     """Name, digest of the sizes of its file or frames, first frame and end."""
     sizes = hashlib.sha256(json.dumps(sizes_of(clip.path)).encode()).hexdigest()[:16]
     return [os.path.basename(clip.path.rstrip("/")), sizes, clip.first, clip.end]

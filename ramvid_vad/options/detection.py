@@ -71,6 +71,7 @@ class SelectOptions:
     memory_videos: int = option(
         4, "videos, the first by name, that tell which looks, speeds and residuals are usual", at_least=1
     )
+    backbone_weights: str = option("", "of a run that was given --backbone_weights: the same file")
     out_dir: str = option("", "where select_recipe.json goes; empty: $OPENAI_LOGDIR, else a dated folder in runs/")
     seed: int = option(0, "seed of the pseudo-anomalies", at_least=0)
 

@@ -131,6 +131,7 @@ class CompareOptions:
     )
     data_dir: str = option("", "folder of the test videos")
     labels: str = option("", "labels of the test videos, as ramvid-vad evaluate takes them; the evaluation alone reads")
+    label_set: str = option("", "which labels, where there are several: liu2018 or vollabel (Avenue)")
     normal_dir: str = option("", "folder of normal training videos: all that the detectors learn from")
     detectors: str = option("full", "detectors beside fast, comma-separated, as ramvid-vad fit --detector names them")
     minutes: float = option(30.0, "training time of each detector that is trained", unit="minutes", above=0)

@@ -57,7 +57,7 @@ class FeatureSpace:
         network: Any = None,
     ):
         self.size = (int(size[0]), int(size[1]))
-        self.backbone, self.digest, self._weights = backbone, digest, weights
+        self.backbone, self.digest, self.weights = backbone, digest, weights
         self.sd, self.axes, self.variance, self.place = sd, axes, variance, place
         self.motion_sd, self.motion_place = motion_sd, motion_place
         self._network = network
@@ -151,7 +151,7 @@ class FeatureSpace:
     def network(self) -> Any:
         """The frozen network, loaded when first asked for. InputError: not installed, or with other weights."""
         if self._network is None:
-            network = load_backbone(self.backbone, self._weights)
+            network = load_backbone(self.backbone, self.weights)
             if network.digest != self.digest:
                 raise InputError(
                     f"--backbone {self.backbone}: its weights are not those that the space was fitted with "

@@ -1,6 +1,7 @@
 """``ramvid-vad compare`` on a tiny street: the report, what failed, and going on where it was."""
 
 import json
+import shutil
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -200,6 +201,21 @@ def test_labels_are_looked_at_before_hours_of_training(top, tmp_path, labels, ca
         main(words(top, tmp_path / "out", "--labels", str(top / labels)))
     said = capsys.readouterr().err
     assert end.value.code == 2 and labels in said and said.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_one_of_several_label_sets_is_named(top, tmp_path, capsys):
+    both = tmp_path / "both"
+    for name in ("liu2018", "vollabel"):
+        shutil.copytree(top / "labels", both / f"labels_{name}")
+    asked = words(top, tmp_path / "out", "--labels", str(both), "--detectors", "optical_flow")
+    with pytest.raises(SystemExit):
+        main(asked)
+    assert "choose with --label_set" in capsys.readouterr().err
+    main([*asked, "--label_set", "vollabel"])
+    assert json.loads((tmp_path / "out" / "settings.json").read_text())["label_set"] == "vollabel"
+    with pytest.raises(SystemExit):
+        main([*asked, "--label_set", "liu2018"])
+    assert "--out_dir" in capsys.readouterr().err
 
 
 def test_a_detector_that_was_fitted_again_is_measured_again(top, tmp_path):

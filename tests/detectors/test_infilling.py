@@ -103,6 +103,22 @@ def test_a_run_in_pixels_is_refused(made, tmp_path):
         Infilling.from_run(str(tmp_path / "run"), [str(folder / "videos" / "02.mkv")], progress=False)
 
 
+def test_one_without_scales_says_that_it_is_not_calibrated(made):
+    folder, _ = made
+    detector = Infilling.from_run(str(folder / "run"), [])
+    for maps in (False, True):
+        with pytest.raises(ValueError, match="not calibrated"):
+            detector.score(str(folder / "videos" / "01.mkv"), maps=maps)
+
+
+def test_a_folder_remembers_where_the_local_weights_of_its_backbone_are(made, tmp_path, monkeypatch):
+    _, detector = made
+    monkeypatch.setattr(detector.space, "weights", "here/backbone.pt")
+    detector.card = {}
+    detector.save(str(tmp_path))
+    assert load(str(tmp_path)).space.weights == "here/backbone.pt"
+
+
 def test_blocks_hold_few_frames_and_end_with_enough_of_them():
     maps = [np.full((1, 2, 2), i, np.float32) for i in range(23)]
     made = list(blocks(maps, 6, 4))

@@ -59,6 +59,11 @@ def test_other_settings_are_refused(begun, settings, message):
         keep_to(work, clips[:2], clips[2:], **settings)
 
 
+def test_a_setting_that_an_earlier_version_did_not_note_is_taken_as_given(begun):
+    work, clips = begun
+    keep_to(work, clips[:2], clips[2:], seed=3, pipeline="", rung="x")
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, "", "3", "[1]"])
 def test_a_damaged_note_is_one_line(begun, text):
     work, clips = begun

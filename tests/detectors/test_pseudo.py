@@ -1,18 +1,22 @@
 """Pseudo-anomalies: what is changed is what is marked, and a part that sees one is chosen."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from clips import write_video
 from scipy.ndimage import gaussian_filter1d
 from stand_ins import texture
 
 from ramvid_vad.cli import COMMAND_SECTIONS, parse_command
-from ramvid_vad.commands.select_recipe import BASE, SIGMA, _aucs
+from ramvid_vad.commands.select_recipe import BASE, SIGMA, _aucs, _check_unseen
 from ramvid_vad.commands.select_recipe import select_recipe as command
 from ramvid_vad.detectors import pseudo
+from ramvid_vad.detectors.normal_videos import keep_to
 from ramvid_vad.detectors.pseudo import FAINT, KINDS, infilled_by
 from ramvid_vad.errors import InputError
+from ramvid_vad.video.reader import Clip
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,6 +105,40 @@ def test_a_clip_is_judged_by_the_scales_of_the_other():
     assert expected[0] != expected[1]
     found = _aucs(["a", "b"], clips, {"kind": [(odd, marks) for odd in made]})
     assert found["kind"] == pytest.approx(np.mean(expected))
+
+
+def test_what_was_not_held_out_whole_is_refused(tmp_path):
+    """By its name below the folder, dots and all; of a fitted detector by its file, and not a fifth of it."""
+    run, normal = tmp_path / "run", tmp_path / "normal"
+    run.mkdir()
+    (normal / "a").mkdir(parents=True)
+    paths = [str(write_video(normal / name, texture(3, 20, 20))) for name in ("cam.1.mkv", "cam.2.mkv", "a/2.mkv")]
+    for noted, allowed in ((["cam.1"], paths[:1]), (["cam.2", "b/2"], paths[1:2]), (["2"], []), (["a/2"], paths[2:])):
+        (run / "held_out.json").write_text(json.dumps({"held_out": noted}))
+        _check_unseen(str(run), str(normal), allowed)
+        for path in set(paths) - set(allowed):
+            with pytest.raises(InputError, match="was not held out"):
+                _check_unseen(str(run), str(normal), [*allowed, path])
+    (run / "held_out.json").unlink()
+    keep_to(str(run), [], [Clip(paths[0]), Clip(paths[1], 2)])
+    _check_unseen(str(run), str(normal), paths[:1])
+    for path in paths[1:]:
+        with pytest.raises(InputError, match="was not held out"):
+            _check_unseen(str(run), str(normal), [path])
+
+
+def test_a_clip_too_short_for_an_anomaly_is_refused(made, tmp_path):
+    folder, _ = made
+    (tmp_path / "normal").mkdir()
+    for name in ("00.mkv", "01.mkv"):
+        shutil.copy(folder / "videos" / name, tmp_path / "normal")
+    write_video(tmp_path / "normal" / "02.mkv", texture(5, 36, 52))
+    flags = ["--run", str(folder / "run"), "--normal", str(tmp_path / "normal"), "--out_dir", str(tmp_path / "out")]
+    note = folder / "run" / "held_out.json"
+    note.write_text('{"held_out": ["01", "02"]}')
+    with pytest.raises(InputError, match=r"02.mkv: 5 frames: no anomaly can be made of fewer than 6"):
+        command(parse_command("", COMMAND_SECTIONS["select_recipe"], flags))
+    note.unlink()
 
 
 def test_the_command_prints_and_keeps_all_that_it_tried(made, tmp_path, capsys):

@@ -5,6 +5,7 @@ import pytest
 from stand_ins import texture
 
 from ramvid_vad.api import load
+from ramvid_vad.detectors import fusion
 from ramvid_vad.detectors.free_parts import FREE, usual_residuals
 from ramvid_vad.detectors.infilling import RELATIVE, Infilling
 from ramvid_vad.detectors.motion import UsualByRow, feet
@@ -78,6 +79,7 @@ def test_it_is_kept_with_the_usual_residuals_that_it_compares_with_and_no_others
 
 def test_an_earlier_step_is_compared_with_residuals_of_its_own(made, beside, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(fusion, "FEWEST", 3 * 14)
     folder, _ = made
     detector, _ = beside
     earlier = detector.at_step(str(folder / "run"), 2, [str(folder / "videos" / f"{i:02d}.mkv") for i in range(3)])
@@ -93,6 +95,7 @@ def test_an_earlier_step_is_compared_with_residuals_of_its_own(made, beside, tmp
 
 def test_an_earlier_step_of_what_compares_with_nothing_does_neither(made, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(fusion, "FEWEST", 3 * 14)
     folder, detector = made
     earlier = detector.at_step(str(folder / "run"), 2, [str(folder / "videos" / f"{i:02d}.mkv") for i in range(3)])
     assert detector.usual is None and earlier.usual is None

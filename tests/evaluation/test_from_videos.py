@@ -196,6 +196,7 @@ def test_log_scale_standardises_normal_scores_and_bears_zeros():
 
 def test_the_calibrated_row_adds_its_three_parts(data, monkeypatch):
     monkeypatch.setattr("ramvid_vad.detectors.fusion.FrozenFeatures", lambda: pooled)
+    monkeypatch.setattr("ramvid_vad.detectors.fusion.FEWEST", 3 * 12)
     monkeypatch.setattr("ramvid_vad.evaluation.from_reconstructions.installed", lambda: True)
     options = options_for(data, normal_dir=str(data / "training"), measures="mse")
     evaluation = evaluate_nulls(options, progress=False)
@@ -283,6 +284,7 @@ def test_the_rows_of_a_detector_are_its_own_scores(data, tmp_path, monkeypatch, 
     """Sum and parts before the null rows; fitted on the same video, the null that is this detector has its figures."""
     for module in ("fusion", "appearance"):
         monkeypatch.setattr(f"ramvid_vad.detectors.{module}.FrozenFeatures", lambda: pooled)
+    monkeypatch.setattr("ramvid_vad.detectors.fusion.FEWEST", 3 * 12)
     monkeypatch.setattr("ramvid_vad.evaluation.from_reconstructions.installed", lambda: True)
     detector = CalibratedSum.fit([str(data / "training" / name) for name in "abc"], progress=False)
     detector.save(str(tmp_path / "detector"))

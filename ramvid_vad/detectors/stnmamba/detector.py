@@ -60,7 +60,7 @@ class STNMambaDetector(Detector):
         InputError: too little video, a folder begun with other videos, another seed or rung.
         """
         learning, held_out = split(normal, progress)
-        keep_to(work, learning, held_out, seed=seed)
+        keep_to(work, learning, held_out, seed=seed, rung=rung)
         cache = FrameCache(os.path.join(work, "frames"), SIZE)
         videos, checks = (_frames(cache, clips, progress) for clips in (learning, held_out))
         network = train_stnmamba(

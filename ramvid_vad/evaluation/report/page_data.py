@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from ramvid_vad.evaluation.nulls.registry import BLIND
 from ramvid_vad.evaluation.report.pictures import BUDGET, FrameSource, pictures, true_aspect
 from ramvid_vad.evaluation.report.table import SHORT, rows_that_matter
-from ramvid_vad.evaluation.report.wording import COLUMNS, plain_sentence, row_title, subject, summary
+from ramvid_vad.evaluation.report.wording import COLUMNS, plain_sentence, row_title, sees_video, subject, summary
 from ramvid_vad.evaluation.results import Evaluation, Row
 from ramvid_vad.evaluation.statistics.alarms import spans
 from ramvid_vad.evaluation.statistics.metrics import counts, video_auc
@@ -50,8 +49,8 @@ def _five(evaluation: Evaluation) -> list[Row]:
     """The headline, the best blind row, and of the rows that see the video those with the highest micro AUC; in the
     order of the table."""
     first, *others = rows_that_matter(evaluation)
-    blind = [row for row in others if row.null in BLIND]
-    seeing = sorted((row for row in others if row.null not in BLIND), key=lambda row: -(row.metrics["micro_auc"] or 0))
+    blind = [row for row in others if not sees_video(row)]
+    seeing = sorted((row for row in others if sees_video(row)), key=lambda row: -(row.metrics["micro_auc"] or 0))
     seeing = seeing[: ROWS - 1 - len(blind)]
     return [first, *(row for row in others if any(row is kept for kept in (*seeing, *blind)))]
 

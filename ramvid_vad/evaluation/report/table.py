@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from ramvid_vad.evaluation.nulls.registry import BLIND, NULLS
+from ramvid_vad.evaluation.nulls.registry import NULLS
 from ramvid_vad.evaluation.report.wording import (
     COLUMNS,
     intervals_line,
     percent,
     row_key,
     row_title,
+    sees_video,
     summary,
     videos_in_words,
     wrapped,
@@ -49,8 +50,8 @@ def rows_that_matter(evaluation: Evaluation) -> list[Row]:
     """The headline, the nulls that see the video (by its measure only), the blind one that the verdict names."""
     headline, measure = evaluation.headline, evaluation.rows[0].measure
     others = [row for row in evaluation.rows if row.null and row is not headline]
-    seeing = [row for row in others if row.null not in BLIND and row.measure in ("", measure)]
-    blind = [row for row in others if row.null in BLIND]
+    seeing = [row for row in others if sees_video(row) and row.measure in ("", measure)]
+    blind = [row for row in others if not sees_video(row)]
     reach = {id(row): (row.metrics["micro_auc"] or 0) + DEVIATIONS * row.sd.get("micro_auc", 0) for row in blind}
     return [headline, *seeing, *sorted(blind, key=lambda row: -reach[id(row)])[:1]]
 

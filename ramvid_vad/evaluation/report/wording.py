@@ -52,6 +52,11 @@ def row_title(row: Row) -> str:
     return NULLS[row.null].title + (f" by {row.measure}" if row.measure else "")
 
 
+def sees_video(row: Row) -> bool:
+    """Whether a null row looks at the video: the others know no more than how it was cut."""
+    return "video" in NULLS[row.null].needs
+
+
 def null_results(evaluation: Evaluation) -> list[NullResult]:
     """All null rows, as the verdict reads them."""
     return [
@@ -59,7 +64,7 @@ def null_results(evaluation: Evaluation) -> list[NullResult]:
             row_title(n),
             n.metrics["micro_auc"],
             n.sd.get("micro_auc", 0.0),
-            sees_video="video" in NULLS[n.null].needs,
+            sees_video=sees_video(n),
         )
         for n in evaluation.rows
         if n.null

@@ -185,7 +185,7 @@ def made(tmp_path_factory):
         patch.setattr(network_training, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
         patch.setitem(network_training.train_network.__kwdefaults__, "save_every_minutes", 2 / 60)
         paths = [
-            str(write_video(folder / f"{i}.mkv", texture(n, 40, 60, seed=i))) for i, n in enumerate((12, 10, 14, 9))
+            str(write_video(folder / f"{i}.mkv", texture(n, 40, 60, seed=i))) for i, n in enumerate((27, 10, 14, 9))
         ]
         work = str(folder / "work")
         yield paths, work, STNMambaDetector.fit(paths, False, work=work, minutes=MINUTES)
@@ -212,7 +212,7 @@ def test_the_score_is_four_fifths_prediction_and_one_fifth_memory(made):
     memory = [detector.scales[name](scores.parts[name]) for name in NAMES[1:]]
     expected = 0.8 * (normal.mean() - at_least) / normal.std() + 0.2 * np.mean(memory, 0)
     np.testing.assert_allclose(scores.frames, expected, rtol=1e-4, atol=1e-4)
-    assert scores.maps.shape == (12, 5, 8) and np.isfinite(scores.maps).all()
+    assert scores.maps.shape == (27, 5, 8) and np.isfinite(scores.maps).all()
 
 
 def test_parts_of_a_frame_restated(made):
@@ -276,7 +276,7 @@ def test_stored_steps_and_the_same_call_again(made, small):
     assert earlier.held_out == detector.held_out and earlier.scales != detector.scales
     again = STNMambaDetector.fit(paths, False, work=work, minutes=MINUTES)
     np.testing.assert_array_equal(again.score(paths[1]).frames, detector.score(paths[1]).frames)
-    with pytest.raises(InputError, match="of another network"):
+    with pytest.raises(InputError, match="begun with rung 'multi_level', not 'baseline'"):
         STNMambaDetector.fit(paths, False, work=work, minutes=MINUTES, rung="baseline")
     with pytest.raises(InputError, match="begun with other normal videos"):
         STNMambaDetector.fit(paths[:3], False, work=work, minutes=MINUTES)
