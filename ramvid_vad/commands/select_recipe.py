@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from ramvid_vad.runtime.progress import progress_bar
 from ramvid_vad.runtime.randomness import stream
 from ramvid_vad.spaces.frame_size import resized
 from ramvid_vad.training.data import HELD_OUT_FILE
-from ramvid_vad.video.reader import Clip, find_videos, read_frames, video_name
+from ramvid_vad.video.reader import Clip, find_videos, read_frames, read_numbers, video_name
 
 LEVELS = (0.3, 0.7, 1.5)
 GROUPS = ("appearance", "motion")
@@ -63,6 +63,9 @@ def select_recipe(run: RunOptions) -> None:
         raise InputError(f"--normal {options.normal}: {len(paths)} videos: give at least {HELD_OUT + 1}")
     held_out = paths[-HELD_OUT:]
     _check_unseen(options.run, options.normal, held_out)
+    for path in held_out:
+        if (count := sum(1 for _ in islice(read_numbers(path), LEAST))) < LEAST:
+            raise InputError(f"{path}: {count} frames: no anomaly can be made of fewer than {LEAST}")
     kinds = dict(KINDS)
     if options.inpainter:
         kinds["place infilled"] = infilled_by(load_inpainter(options.inpainter))
@@ -77,8 +80,6 @@ def select_recipe(run: RunOptions) -> None:
     with progress_bar("scoring held-out clips", "clip", len(held_out) * (1 + len(kinds))) as bar:
         for path in held_out:
             frames = np.stack([resized(frame, model.space.size) for frame in read_frames(path)])
-            if len(frames) < LEAST:
-                raise InputError(f"{path}: {len(frames)} frames: no anomaly can be made of fewer than {LEAST}")
             normal.append(_curves(model, frames))
             bar.update()
             for number, (kind, change) in enumerate(kinds.items()):

@@ -25,7 +25,7 @@ from ramvid_vad.video.decoding.frame_rate import frame_rate
 from ramvid_vad.video.reader import Clip, read_colour_and_grey, read_frames
 
 FORMAT = 3  # of the folder: one that older versions cannot read raises it
-OLDEST = 2  # that is read: it knows nothing of usual residuals
+OLDEST = 2  # that is read: 3 may have usual residuals, which older versions cannot read
 SCENES_FILE = "scenes.json"  # in a folder that has a folder with a detector for each scene
 CELL = 8  # pixels of the reduced frame, side of one cell of a map
 MINUTES = 45.0  # of training, if ``fit`` is not told otherwise

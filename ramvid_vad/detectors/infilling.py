@@ -143,9 +143,9 @@ class Infilling(Detector):
         return steps_in(work) if os.path.isdir(work) else []
 
     def at_step(self, work: str, step: int, normal: Sequence[str]) -> "Infilling":
-        path = os.path.join(work, f"model{step:06d}.safetensors")
         as_here = {"mode": self.mode, "draws": self.draws.count, "join": self.draws.join, "parts": self.parts}
-        found = self.from_run(path, [], boxes=tuple(self.boxes.values()), **as_here)
+        as_here |= {"boxes": tuple(self.boxes.values()), "backbone_weights": self.space.weights}
+        found = self.from_run(os.path.join(work, f"model{step:06d}.safetensors"), [], **as_here)
         maps, (learning, held_out) = found._maps(), split(normal)
         if self.usual:
             found.compare_with([maps.frames(clip) for clip in learning], self.usual, progress=True)
@@ -286,7 +286,7 @@ class Infilling(Detector):
             "draws": self.draws.count,
             "join": self.draws.join,
             "space": self.space.settings(),
-            "backbone_weights": self.space.weights,
+            "backbone_weights": self.space.weights and os.path.abspath(self.space.weights),
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:

@@ -22,20 +22,26 @@ def keep_to(work: str, learning: Sequence[Clip], held_out: Sequence[Clip], **set
     videos = {"learning": [state_of(clip) for clip in learning], "held_out": [state_of(clip) for clip in held_out]}
     try:
         os.makedirs(work, exist_ok=True)
-        if not os.path.exists(path):
-            write_text(path, json.dumps(videos | settings, indent=1) + "\n")
-        with open(path, encoding="utf-8") as file:
-            before = dict(json.load(file))
+        before = videos
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                before = dict(json.load(file))
+        if (before.get("learning"), before.get("held_out")) != (videos["learning"], videos["held_out"]):
+            raise InputError(
+                f"{work}: the training there was begun with other normal videos: give another --out folder"
+            )
+        for name, value in settings.items():
+            if before.get(name, value) != value:
+                raise InputError(
+                    f"{work}: the training there was begun with {name} {before[name]!r}, not {value!r}: keep it, or "
+                    "give another --out folder"
+                )
+        if before is videos or set(settings) - set(before):  # an earlier version did not note all of them
+            write_text(path, json.dumps(before | settings, indent=1) + "\n")
+    except InputError:
+        raise
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: cannot be written and read ({error}): give another folder, or free space") from None
-    if any(before.get(part) != clips for part, clips in videos.items()):
-        raise InputError(f"{work}: the training there was begun with other normal videos: give another --out folder")
-    for name, value in settings.items():
-        if before.get(name, value) != value:  # an earlier version did not note it
-            raise InputError(
-                f"{work}: the training there was begun with {name} {before.get(name)!r}, not {value!r}: keep it, or "
-                "give another --out folder"
-            )
 
 
 def state_of(clip: Clip) -> list[str | int | None]:

@@ -161,7 +161,7 @@ class TimmFeatures:
                 f"--backbone {name}: needs the package {error.name} (pip install timm); the default is {LITE0}"
             ) from None
         if weights and not os.path.isfile(weights):
-            raise InputError(f"--backbone_weights {weights}: no such file")
+            raise InputError(f"--backbone_weights {weights}: no such file (a detector's detector.json has its place)")
         source: dict[str, Any] = {"pretrained_cfg_overlay": {"file": weights}} if weights else {}
 
         def made(seed: int) -> nn.Module:

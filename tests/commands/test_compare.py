@@ -211,6 +211,11 @@ def test_one_of_several_label_sets_is_named(top, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(asked)
     assert "choose with --label_set" in capsys.readouterr().err
+    one = words(top, tmp_path / "out", "--labels", str(both / "labels_vollabel"), "--detectors", "optical_flow")
+    for wrong in ([*asked, "--label_set", "shanghai"], [*one, "--label_set", "liu2018"]):
+        with pytest.raises(SystemExit):
+            main(wrong)
+        assert "label_set" in capsys.readouterr().err and not (tmp_path / "out").exists()
     main([*asked, "--label_set", "vollabel"])
     assert json.loads((tmp_path / "out" / "settings.json").read_text())["label_set"] == "vollabel"
     with pytest.raises(SystemExit):

@@ -62,6 +62,8 @@ def test_other_settings_are_refused(begun, settings, message):
 def test_a_setting_that_an_earlier_version_did_not_note_is_taken_as_given(begun):
     work, clips = begun
     keep_to(work, clips[:2], clips[2:], seed=3, pipeline="", rung="x")
+    with pytest.raises(InputError, match="begun with rung 'x', not 'y'"):
+        keep_to(work, clips[:2], clips[2:], seed=3, pipeline="", rung="y")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "", "3", "[1]"])

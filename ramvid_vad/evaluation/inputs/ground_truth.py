@@ -94,9 +94,10 @@ def _spelling(benchmark: str) -> Callable[[str], str]:
 
 
 def labels_of_videos(
-    folder: str, benchmark: str, label_set: str, names: Sequence[str], lengths: Sequence[int]
+    folder: str, benchmark: str, label_set: str, names: Sequence[str], lengths: Sequence[int] = ()
 ) -> GroundTruth:
-    """Labels of the videos that were read, as ``ground_truth`` has them where there are none; names as they are."""
+    """Labels of the videos that were read, as ``ground_truth`` has them where there are none; names as they are.
+    lengths: of the videos, which labels of all of them end to end need."""
     inner = folder_of_labels(folder, label_set)
     labels, published = read_labels(inner, names, lengths), name_label_set(inner)
     if not benchmark:
@@ -113,12 +114,16 @@ def folder_of_labels(folder: str, label_set: str) -> str:
 
 
 def look_at_labels(folder: str, benchmark: str, label_set: str, names: Sequence[str]) -> None:
-    """What can be said of the labels before the videos are read. InputError: none there, none of a video, or those of
-    another benchmark."""
+    """What can be said of the labels before the videos are read. InputError: none there, none of a video, those of
+    another benchmark or set."""
     inner = folder_of_labels(folder, label_set)
-    _of_benchmark(name_label_set(inner), benchmark, inner)
-    if not flat_file(inner, names):  # all videos end to end are cut by their lengths
-        read_labels(inner, names)
+    if not flat_file(inner, names):
+        labels_of_videos(folder, benchmark, label_set, names)
+        return
+    published = name_label_set(inner)  # all videos end to end are cut by their lengths: their content is not known yet
+    _of_benchmark(published, benchmark, inner)
+    if published.name or not benchmark:
+        _asked(published.name, label_set, inner)
 
 
 def _of_benchmark(published: LabelSetName, benchmark: str, folder: str) -> None:
