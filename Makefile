@@ -28,7 +28,7 @@ test: lint
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 bench: setup
-	for name in scan recurrence network frames loader scoring sampling encode detectors end_to_end; do \
+	for name in scan recurrence network frames loader scoring sampling encode end_to_end; do \
 		echo; echo "== benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 # Needs no environment of its own: on a machine with a GPU, the Python that has PyTorch (PYTHON=...).
