@@ -126,9 +126,10 @@ def test_it_begins_as_the_single_window_and_each_window_goes_on_from_the_last_fr
     assert json.loads((tmp_path / "long" / "settings.json").read_text())["num_frames"] == 17
 
 
-@pytest.mark.parametrize("more", ["--batch_size 1", "--batch_size 2", "--batch_size 3"])
-def test_a_killed_run_goes_on_with_the_same_bytes(made, tmp_path, monkeypatch, more):
-    whole = sampled(made, tmp_path / "whole", f"{LONG} {more}")
+@pytest.mark.parametrize(("more", "at_once"), [("--batch_size 1", 1), ("--batch_size 2", 4), ("--batch_size 3", 4)])
+def test_a_killed_run_goes_on_with_the_same_bytes(made, tmp_path, monkeypatch, more, at_once):
+    """Those of an unbroken run, which makes four samples at once; one at a time rounds otherwise (next test)."""
+    whole = sampled(made, tmp_path / "whole", f"{LONG} --batch_size {at_once}")
     calls, infill = [], autoregressive.infill
 
     def killed(*given, **options):
@@ -151,12 +152,12 @@ def test_a_killed_run_goes_on_with_the_same_bytes(made, tmp_path, monkeypatch, m
         sampled(made, tmp_path / "parts", f"{LONG} --num_frames 18")
 
 
-@pytest.mark.parametrize("more", ["--batch_size 1", "--batch_size 2"])
-def test_how_many_samples_are_made_at_once_changes_them_by_rounding_alone(made, tmp_path, more):
-    """On some processors a convolution of one window rounds otherwise than one of several."""
-    together, apart = (sampled(made, tmp_path / flags[-1], f"{LONG} {flags}") for flags in ("--batch_size 4", more))
+def test_one_sample_at_a_time_differs_by_rounding_alone(made, tmp_path):
+    """PyTorch convolves one small window in float32 by another kernel than several (docs/performance.md)."""
+    together, apart = (sampled(made, tmp_path / str(n), f"{LONG} --batch_size {n}") for n in (4, 1))
     for name, frames in apart.items():
-        np.testing.assert_allclose(frames.astype(int), together[name].astype(int), atol=1)
+        difference = np.abs(frames.astype(int) - together[name])
+        assert difference.max() <= 1 and np.mean(difference > 0) < 0.001
 
 
 def test_ranks_share_the_samples(tmp_path):

@@ -39,7 +39,7 @@ CANDIDATES = (
 SIDES = (3, 5, 7)  # of the box, in cells
 BASE = tuple(f"{name} box {side}" for name, side in BOXES.items())
 SIGMA = 4.0  # frames, the evaluation's default smoothing
-LEAST = 6  # frames of a clip: fewer have no middle third to change
+LEAST = 6  # frames of a clip: fewer are too short to change a third of
 
 Curves = dict[str, np.ndarray]
 
